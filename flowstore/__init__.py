@@ -1,0 +1,102 @@
+"""A task-flow result storage framework for Celery.
+
+The names below are loaded on first use, so that importing flowstore costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowstore.current import TaskContext, current
+    from flowstore.errors import (
+        ConfigurationError,
+        ConflictError,
+        CorruptError,
+        FlowstoreError,
+        InvalidKeyError,
+        NotFoundError,
+        OutsideTaskError,
+        ResultSchemaError,
+        SerializationError,
+        StorageError,
+        UnknownStorageError,
+        UnreachableError,
+        UnsupportedError,
+    )
+    from flowstore.failure import Failure, RemoteTaskError
+    from flowstore.flow import FlowRun, TaskRun
+    from flowstore.record import Key, Page, Query, Record, Ref
+    from flowstore.storage import DataStorage, RecordStorage
+    from flowstore.store import FlowStore
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "current": ("TaskContext", "current"),
+    "errors": (
+        "ConfigurationError",
+        "ConflictError",
+        "CorruptError",
+        "FlowstoreError",
+        "InvalidKeyError",
+        "NotFoundError",
+        "OutsideTaskError",
+        "ResultSchemaError",
+        "SerializationError",
+        "StorageError",
+        "UnknownStorageError",
+        "UnreachableError",
+        "UnsupportedError",
+    ),
+    "failure": ("Failure", "RemoteTaskError"),
+    "flow": ("FlowRun", "TaskRun"),
+    "record": ("Key", "Page", "Query", "Record", "Ref"),
+    "storage": ("DataStorage", "RecordStorage"),
+    "store": ("FlowStore",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptError",
+    "DataStorage",
+    "Failure",
+    "FlowRun",
+    "FlowStore",
+    "FlowstoreError",
+    "InvalidKeyError",
+    "Key",
+    "NotFoundError",
+    "OutsideTaskError",
+    "Page",
+    "Query",
+    "Record",
+    "RecordStorage",
+    "Ref",
+    "RemoteTaskError",
+    "ResultSchemaError",
+    "SerializationError",
+    "StorageError",
+    "TaskContext",
+    "TaskRun",
+    "UnknownStorageError",
+    "UnreachableError",
+    "UnsupportedError",
+    "current",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'flowstore' has no attribute {name!r}")
+    value = getattr(import_module(f"flowstore.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

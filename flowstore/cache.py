@@ -1,0 +1,94 @@
+"""Result caches of a process, one for each storage that configures one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import cachetools
+
+from flowstore.config import CacheEntry
+from flowstore.forks import renew_in_children
+
+
+class _LIFO(cachetools.Cache[Any, Any]):
+    def popitem(self) -> tuple[Any, Any]:
+        key = next(reversed(list(self)))
+        return key, self.pop(key)
+
+
+class _MRU(cachetools.Cache[Any, Any]):
+    """Make room by dropping what was used last."""
+
+    def __init__(self, maxsize: float) -> None:
+        super().__init__(maxsize)
+        self._order: dict[Any, None] = {}
+
+    def __getitem__(self, key: Any) -> Any:
+        value = super().__getitem__(key)
+        self._touch(key)
+        return value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._touch(key)
+
+    def __delitem__(self, key: Any) -> None:
+        super().__delitem__(key)
+        del self._order[key]
+
+    def popitem(self) -> tuple[Any, Any]:
+        key = next(reversed(self._order))
+        return key, self.pop(key)
+
+    def _touch(self, key: Any) -> None:
+        self._order.pop(key, None)
+        self._order[key] = None
+
+
+_CLASSES: dict[str, Callable[[CacheEntry], cachetools.Cache[Any, Any]]] = {
+    "LRU": lambda entry: cachetools.LRUCache(entry.size),
+    "FIFO": lambda entry: cachetools.FIFOCache(entry.size),
+    "LIFO": lambda entry: _LIFO(entry.size),
+    "MRU": lambda entry: _MRU(entry.size),
+    "RR": lambda entry: cachetools.RRCache(entry.size),
+    "TTL": lambda entry: cachetools.TTLCache(entry.size, entry.ttl or 0),
+}
+
+
+class ResultCache:
+    """Keep what was read from a storage; safe in threads and across forks.
+
+    A store or delete of this process is never followed by an older value: ``put`` takes the generation that was read
+    before the storage was asked, and is passed over if anything has been dropped since. What other processes store
+    is not noticed.
+    """
+
+    def __init__(self, entry: CacheEntry) -> None:
+        self._entry = entry
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin empty, with a lock that no other thread holds."""
+        self._lock = threading.Lock()
+        self._items = _CLASSES[self._entry.classname](self._entry)
+        self.generation = 0
+
+    def get(self, key: Any) -> Any | None:
+        """Return what is kept for a key, or ``None``."""
+        with self._lock:
+            return self._items.get(key)
+
+    def put(self, key: Any, value: Any, generation: int) -> None:
+        """Keep a value that was read from the storage after ``generation`` was read from here."""
+        with self._lock:
+            if generation == self.generation:
+                self._items[key] = value
+
+    def drop(self, key: Any) -> None:
+        """Forget a key, and whatever is being read right now."""
+        with self._lock:
+            self.generation += 1
+            self._items.pop(key, None)

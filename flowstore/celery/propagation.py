@@ -1,0 +1,137 @@
+"""Flow name and run id travel with every message.
+
+Celery copies no custom header to the tasks that a task sends, nor to chord bodies. So a handler of
+``before_task_publish`` puts one header on each message: from the flow that is being started here, or else from the task
+that is running here, or else from the task whose end this process is reporting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+from celery._state import get_current_worker_task
+from celery.signals import before_task_publish
+
+HEADER: Final = "flowstore"
+"""The message header: a mapping with these names, all optional.
+
+``flow`` and ``run``; ``sent``, when the message was published; ``parent``, the task that sent it, as Celery name and id;
+``joins``, for the first tasks of a chord's body, the id of the group that is the chord's header.
+"""
+
+_UNLOCK: Final = "celery.chord_unlock"  # by which most result backends wait for a chord's header, then send its body
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOf:
+    """The flow run that something belongs to."""
+
+    flow_name: str
+    run_id: str
+
+
+starting: ContextVar[FlowOf | None] = ContextVar("flowstore_starting", default=None)
+_reporting: ContextVar[Any] = ContextVar("flowstore_reporting", default=None)
+_completing: ContextVar[str | None] = ContextVar("flowstore_completing", default=None)
+
+
+def install() -> None:
+    """Put the header on every message that this process sends. Repeating it changes nothing."""
+    before_task_publish.connect(_put_header, weak=False, dispatch_uid="flowstore.propagation")
+
+
+@contextmanager
+def reporting(request: Any) -> Iterator[None]:
+    """Let what is sent inside belong to that request's flow, where no task is running: in a worker's parent process."""
+    token = _reporting.set(request)
+    try:
+        yield
+    finally:
+        _reporting.reset(token)
+
+
+@contextmanager
+def completing(group_id: str | None) -> Iterator[None]:
+    """Let what is sent inside be the body of the chord whose header is that group."""
+    token = _completing.set(group_id)
+    try:
+        yield
+    finally:
+        _completing.reset(token)
+
+
+def header_of(request: Any) -> Mapping[str, Any]:
+    """Return the header that a task request came with, or an empty mapping."""
+    header = getattr(request, HEADER, None)
+    if header is None and request.headers:
+        header = request.headers.get(HEADER)
+    return header if isinstance(header, Mapping) else {}
+
+
+def flow_of(request: Any, task_name: str) -> FlowOf:
+    """Return the flow run of a task request.
+
+    A task that was sent outside of a flow is a flow of its own, named after itself; its run is its group, so that a
+    chord's body finds the header's tasks, or else its root.
+    """
+    header = header_of(request)
+    run_id = header.get("run") or request.group or request.root_id or request.id or ""
+    return FlowOf(header.get("flow") or task_name, run_id)
+
+
+def sending_task() -> tuple[str, Any] | None:
+    """Return name and request of the task that is running here, or whose end is being reported, or ``None``."""
+    task = get_current_worker_task()
+    if task is not None:
+        return task.name, task.request
+    request = _reporting.get()
+    return None if request is None else (getattr(request, "task", None) or "", request)
+
+
+def joined_group() -> str | None:
+    """Return the id of the chord header that is complete, where its body is being sent."""
+    group_id = _completing.get()
+    if group_id is not None:
+        return group_id
+    sender = sending_task()
+    if sender is not None and sender[0] == _UNLOCK and sender[1].args:
+        return str(sender[1].args[0])
+    return None
+
+
+def _put_header(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    if headers is None:  # a message of Celery's first protocol, which has none
+        return
+    header: dict[str, Any] = {"sent": time.time()}
+    flow = starting.get()
+    sender = sending_task()
+    joined = joined_group()
+    if flow is not None:
+        header |= {"flow": flow.flow_name, "run": flow.run_id}
+    elif sender is not None:
+        task_name, request = sender
+        header |= _inherited(task_name, request, joined)
+        if headers.get("id") == request.id:
+            # A retry, or a task that takes this one's place: its parents are this one's.
+            header |= {name: value for name, value in header_of(request).items() if name in ("parent", "joins")}
+        elif joined is not None:
+            header["joins"] = joined
+        else:
+            header["parent"] = [task_name, request.id]
+    headers[HEADER] = header
+
+
+def _inherited(task_name: str, request: Any, joined: str | None) -> dict[str, Any]:
+    known = header_of(request)
+    if "flow" in known:
+        return {"flow": known["flow"], "run": known["run"]}
+    if task_name == _UNLOCK:
+        # A chord that was sent outside of a flow: its body is a flow of its own, in the run of the header's tasks.
+        return {"run": known.get("run") or joined}
+    flow = flow_of(request, task_name)
+    return {"flow": flow.flow_name, "run": flow.run_id}

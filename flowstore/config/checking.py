@@ -1,0 +1,187 @@
+"""The checks of a configuration's entries, and of what they say about each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from flowstore.config.document import Document
+from flowstore.config.mistakes import Mistake, did_you_mean
+from flowstore.config.model import CacheEntry, Configuration, FlowEntry, StorageEntry, TaskEntry
+from flowstore.config.nodes import Items, Path, children, dotted, to_data
+from flowstore.config.overrides import named
+from flowstore.config.schemas import UnusableSchemaError, read_schema
+from flowstore.config.secrets import plain_secrets
+from flowstore.config.shape import (
+    VERSION,
+    CacheShape,
+    FlowShape,
+    GlobalShape,
+    Shape,
+    StorageShape,
+    TaskShape,
+    TopShape,
+    explain,
+)
+
+AnyShape = TypeVar("AnyShape", bound=Shape)
+
+
+def check(document: Document) -> None:
+    """Check a document's tree; set its ``configuration`` and report its mistakes."""
+    _Check(document).run()
+
+
+class _Check:
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._storages: dict[str, StorageEntry] = {}
+        self._tasks: dict[str, TaskEntry] = {}
+        self._flows: dict[str, FlowEntry] = {}
+        self._declared: set[str] = set()
+
+    def run(self) -> None:
+        document = self._document
+        top = self._shaped(TopShape, ())
+        if top is not None and top.version != VERSION:
+            document.report(("version",), f"unknown version {top.version}", f"This release reads version {VERSION}.")
+        for path in self._entries("storages"):
+            self._storage(path)
+        for path in self._entries("tasks"):
+            self._task(path)
+        for path in self._entries("flows"):
+            self._flow(path)
+        default = self._default()
+        self._look_for_ambiguous_names(default)
+        document.configuration = Configuration(
+            storages=self._storages,
+            tasks=self._tasks,
+            flows=self._flows,
+            default_storage=default,
+            source=document.name,
+            warnings=tuple(self._warnings()),
+        )
+
+    def _entries(self, section: str) -> list[Path]:
+        node = self._document.node((section,))
+        return [(section, index) for index, _ in children(node)] if isinstance(node, Items) else []
+
+    def _shaped(self, shape: type[AnyShape], path: Path) -> AnyShape | None:
+        node = self._document.node(path)
+        assert node is not None
+        try:
+            return shape.model_validate(to_data(node))
+        except ValidationError as exc:
+            for error in exc.errors():
+                message, hint = explain(error, shape)
+                of_key = error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
+                missing = error["type"] == "missing"
+                self._document.report(path if missing else (*path, *error["loc"]), message, hint, of_key=of_key)
+        return None
+
+    def _storage(self, path: Path) -> None:
+        shape = self._shaped(StorageShape, path)
+        cache = self._cache((*path, "cache"))
+        if shape is None:
+            return
+        self._document.storage_paths.setdefault(shape.name, path)
+        self._storages.setdefault(
+            shape.name,
+            StorageEntry(
+                name=shape.name,
+                classname=shape.classname or shape.name,
+                module=shape.module,
+                configuration=shape.configuration or {},
+                on_store_error=shape.on_store_error,
+                on_conflict=shape.on_conflict,
+                cache=cache,
+                place=self._document.place(path),
+            ),
+        )
+
+    def _cache(self, path: Path) -> CacheEntry | None:
+        node = self._document.node(path)
+        if node is None or to_data(node) is None:
+            return None
+        shape = self._shaped(CacheShape, path)
+        if shape is None:
+            return None
+        if shape.classname == "TTL" and shape.ttl is None:
+            self._document.report(path, "a TTL cache needs a 'ttl', in seconds")
+        if shape.classname != "TTL" and shape.ttl is not None:
+            self._document.report((*path, "ttl"), "only a TTL cache has a 'ttl'", of_key=True)
+        return CacheEntry(shape.classname, shape.size, shape.ttl)
+
+    def _task(self, path: Path) -> None:
+        shape = self._shaped(TaskShape, path)
+        if shape is None:
+            return
+        self._check_reference((*path, "storage"), shape.storage)
+        schema = None
+        if shape.output_schema is not None:
+            try:
+                schema = read_schema(self._document.base / shape.output_schema)
+            except UnusableSchemaError as exc:
+                self._document.report((*path, "output_schema"), str(exc))
+        self._tasks.setdefault(
+            shape.name,
+            TaskEntry(
+                name=shape.name,
+                storage=shape.storage,
+                has_storage_key="storage" in shape.model_fields_set,
+                storage_readonly=shape.storage_readonly,
+                storage_task_name=shape.storage_task_name,
+                output_schema=schema,
+                place=self._document.place(path),
+            ),
+        )
+
+    def _flow(self, path: Path) -> None:
+        shape = self._shaped(FlowShape, path)
+        if shape is None:
+            return
+        self._check_reference((*path, "storage"), shape.storage)
+        self._flows.setdefault(shape.name, FlowEntry(shape.name, shape.storage, self._document.place(path)))
+
+    def _default(self) -> str | None:
+        node = self._document.node(("global",))
+        if node is None or to_data(node) is None:
+            return None
+        shape = self._shaped(GlobalShape, ("global",))
+        if shape is None:
+            return None
+        self._check_reference(("global", "default_storage"), shape.default_storage)
+        return shape.default_storage
+
+    def _check_reference(self, path: Path, storage: str | None) -> None:
+        names = [name for name, _ in named(self._document.node(("storages",)))]
+        if storage is not None and storage not in names:
+            self._document.report(path, f"unknown storage {storage!r}", did_you_mean(storage, names))
+
+    def _look_for_ambiguous_names(self, default: str | None) -> None:
+        """Refuse that one stored name is in two storages: reading by that name could not tell which is meant."""
+        first: dict[str, TaskEntry] = {}
+        for path in self._entries("tasks"):
+            node = self._document.node((*path, "name"))
+            task = self._tasks.get(to_data(node)) if node is not None else None
+            if task is None:
+                continue
+            stored_as = task.storage_task_name or task.name
+            other = first.setdefault(stored_as, task)
+            storages = [each.storage if each.has_storage_key else default for each in (other, task)]
+            if None not in storages and storages[0] != storages[1]:
+                message = (
+                    f"{task.name!r} and {other.name!r} are both stored as {stored_as!r}, "
+                    f"but in {storages[1]!r} and {storages[0]!r}"
+                )
+                self._document.report((*path, "storage_task_name"), message, "Give them one storage or two names.")
+
+    def _warnings(self) -> Iterator[Mistake]:
+        document = self._document
+        for index in (path for path in self._entries("storages")):
+            node = document.node((*index, "configuration"))
+            for path in plain_secrets(node, (*index, "configuration")) if node is not None else ():
+                hint = f"Use a variable, or a file: {path[-1]}: {{file: /run/secrets/...}}."
+                yield document.shown(Mistake(document.place(path), dotted(path), "a secret in plain text", hint))

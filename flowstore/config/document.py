@@ -1,0 +1,98 @@
+"""A configuration while it is being checked: its tree, its files, and the mistakes found so far."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Final
+
+from flowstore.config.mistakes import Mistake, Place
+from flowstore.config.model import Configuration
+from flowstore.config.nodes import Fields, Node, Path, Scalar, dotted, locate
+from flowstore.config.secrets import MASK, mask_text
+from flowstore.config.source import Source
+
+# A short secret is masked as a word of its own only: inside other words it would make messages unreadable.
+_SECRET_ANYWHERE: Final = 8
+_SECRET_WORD: Final = 4
+
+
+@dataclass(slots=True)
+class Document:
+    """Collect what is found in one configuration.
+
+    Attributes:
+        base: the folder that relative paths start from.
+        sources: the files, by name.
+        secrets: texts that no message may show.
+        storage_paths: where each storage of ``configuration`` is in the tree, by name.
+    """
+
+    name: str
+    base: FilePath
+    tree: Fields
+    sources: dict[str, Source] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
+    storage_paths: dict[str, Path] = field(default_factory=dict)
+    configuration: Configuration = field(default_factory=Configuration)
+    _found: list[Mistake] = field(default_factory=list)
+
+    def node(self, path: Path) -> Node | None:
+        """Return what is at a path, or ``None``."""
+        _, node, reached = locate(self.tree, path)
+        return node if reached == path else None
+
+    def place(self, path: Path, of_key: bool = False) -> Place:
+        """Return where the value at a path is (or its key), or what is nearest above it."""
+        place, node, _ = locate(self.tree, path)
+        return place if of_key else node.place
+
+    def report(self, path: Path, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
+        """Add a mistake, unless what is there could not be read at all, which is a mistake of its own."""
+        node = self.node(path)
+        if of_key or not (isinstance(node, Scalar) and node.problems):
+            self.add(Mistake(self.place(path, of_key), dotted(path), message, hint))
+
+    def add(self, *mistakes: Mistake) -> None:
+        """Add mistakes as they are."""
+        self._found += mistakes
+
+    def mistakes(self) -> list[Mistake]:
+        """Return all mistakes in the order of the files' lines, each once, with its line and without secrets."""
+        files = list(self.sources)
+
+        def order(mistake: Mistake) -> tuple[int, int, int]:
+            place = mistake.place
+            file = files.index(place.file) if place.file in files else len(files)
+            return file, place.line or 0, place.column or 0
+
+        # A line that several entries share through an anchor is reported once.
+        unique: dict[tuple[Place, str, str], Mistake] = {}
+        for each in self._found:
+            unique.setdefault((each.place, each.message, "" if each.place.line else each.path), each)
+        found = sorted(unique.values(), key=order)
+        return [self.shown(each) for each in found]
+
+    def shown(self, mistake: Mistake) -> Mistake:
+        """Return a mistake with the line it is about, and with every secret masked."""
+        place = mistake.place
+        source = self.sources.get(place.file or "")
+        line = source.line(place.line, place.column) if source and place.line else None
+        return dataclasses.replace(
+            mistake,
+            message=self._masked(mistake.message),
+            hint=self._masked(mistake.hint) if mistake.hint else None,
+            source_line=self._masked(line[0]) if line else None,
+            caret=line[1] if line else None,
+        )
+
+    def _masked(self, text: str) -> str:
+        masked = mask_text(text)
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            if len(secret) >= _SECRET_ANYWHERE:
+                masked = masked.replace(secret, MASK)
+            elif len(secret) >= _SECRET_WORD:
+                masked = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, masked)
+        return masked

@@ -1,0 +1,136 @@
+"""A JSON Schema of the configuration file, by which editors complete and check it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+
+from pydantic.errors import PydanticUserError
+
+from flowstore.config.arguments import UNKNOWN, adapter_of, parameters, takes_file
+from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, StoreErrorPolicy
+from flowstore.config.shape import VERSION
+
+_NAME: Final = {"type": "string", "minLength": 1}
+_VARIABLE: Final = {"type": "string", "pattern": r"\{[A-Za-z_][A-Za-z0-9_]*[}:]"}
+_FILE: Final = {
+    "type": "object",
+    "properties": {"file": {"type": "string", "description": "a file that holds the value"}},
+    "required": ["file"],
+    "additionalProperties": False,
+}
+
+
+def json_schema(adapters: Mapping[str, type]) -> dict[str, Any]:
+    """Return the JSON Schema (draft 7) of a configuration that may use the given adapters.
+
+    Args:
+        adapters: the classes that need no ``import``, by ``classname``; each gets a branch with its own arguments.
+    """
+    definitions: dict[str, Any] = {}
+    branches = [_branch(name, adapters[name], definitions) for name in sorted(adapters)]
+    storage = _object(
+        {
+            "name": {**_NAME, "description": "how tasks, flows and programs refer to this storage"},
+            "classname": {
+                "description": "the adapter's class; the storage's name if left out",
+                "anyOf": [{"enum": sorted(adapters)}, _NAME],
+            },
+            "import": {**_NAME, "description": "the module of the adapter's class", "default": OWN_MODULE},
+            "configuration": {"type": ["object", "null"], "description": "keyword arguments of the adapter's class"},
+            "on_store_error": _one_of(StoreErrorPolicy, "retry", "what to do when a result can't be stored"),
+            "on_conflict": _one_of(ConflictPolicy, "replace", "what to do when a result is already stored"),
+            "cache": {"anyOf": [{"type": "null"}, _cache()]},
+        },
+        required=["name"],
+    )
+    storage["allOf"] = branches
+    reference = {"type": ["string", "null"], "minLength": 1}
+    flag = {"anyOf": [{"type": "boolean"}, _VARIABLE], "default": False}
+    task = _object(
+        {
+            "name": {**_NAME, "description": "the Celery task's name"},
+            "storage": {**reference, "description": "the storage of its results; null: they are not stored"},
+            "storage_readonly": {**flag, "description": "read stored results, but store none"},
+            "storage_task_name": {**_NAME, "description": "the task's name in the storage"},
+            "output_schema": {**_NAME, "description": "a JSON Schema that its results must meet"},
+        },
+        required=["name"],
+    )
+    flow = _object({"name": _NAME, "storage": reference}, required=["name"])
+    top = _object(
+        {
+            "version": {"const": VERSION},
+            "storages": {"type": ["array", "null"], "items": storage},
+            "tasks": {"type": ["array", "null"], "items": task},
+            "flows": {"type": ["array", "null"], "items": flow},
+            "global": {"anyOf": [{"type": "null"}, _object({"default_storage": reference})]},
+        }
+    )
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "flowstore configuration",
+        **top,
+        "patternProperties": {"^x-": {"description": "for YAML anchors; not read"}},
+        "definitions": definitions,
+    }
+
+
+def _object(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    return schema | ({"required": required} if required else {})
+
+
+def _one_of(literal: Any, default: str, description: str) -> dict[str, Any]:
+    values = {"enum": list(get_args(literal))}
+    return {"anyOf": [values, _VARIABLE], "default": default, "description": description}
+
+
+def _cache() -> dict[str, Any]:
+    number = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _VARIABLE]}
+    size = {"anyOf": [{"type": "integer", "minimum": 1}, _VARIABLE]}
+    classname = {"anyOf": [{"enum": list(get_args(CacheClass))}, _VARIABLE]}
+    return _object({"classname": classname, "size": size, "ttl": number}, required=["classname", "size"])
+
+
+def _branch(name: str, adapter: type, definitions: dict[str, Any]) -> dict[str, Any]:
+    known, open_ended = parameters(adapter)
+    properties = {each: _argument(name, each, parameter.annotation, definitions) for each, parameter in known.items()}
+    for each, parameter in known.items():
+        if isinstance(parameter.default, str | int | float | bool):
+            properties[each]["default"] = parameter.default
+    configuration: dict[str, Any] = {
+        "type": ["object", "null"],
+        "properties": properties,
+        "additionalProperties": open_ended,
+    }
+    required = [each for each, parameter in known.items() if parameter.default is UNKNOWN]
+    described = (adapter.__doc__ or "").strip().partition("\n")[0]
+    then: dict[str, Any] = {"properties": {"configuration": configuration}}
+    if described:
+        configuration["description"] = described
+    if required:
+        configuration |= {"type": "object", "required": required}
+        then["required"] = ["configuration"]
+    ours = {"import": {"const": OWN_MODULE}}
+    by_class = {"properties": {"classname": {"const": name}, **ours}, "required": ["classname"]}
+    by_name = {"properties": {"name": {"const": name}, "classname": {"const": name}, **ours}, "required": ["name"]}
+    return {"if": {"anyOf": [by_class, by_name]}, "then": then}
+
+
+def _argument(adapter: str, name: str, annotation: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    validator = adapter_of(annotation)
+    if validator is not None:
+        try:
+            schema = validator.json_schema(ref_template=f"#/definitions/{adapter}.{{model}}")
+        except PydanticUserError:  # a type that JSON has no word for, such as a class of one's own
+            schema = {}
+    for model, definition in schema.pop("$defs", {}).items():
+        definitions[f"{adapter}.{model}"] = definition
+    if not schema:
+        return {}
+    alternatives = [schema, _VARIABLE]
+    if takes_file(name, annotation):
+        alternatives.append(_FILE)
+    return {"anyOf": alternatives}

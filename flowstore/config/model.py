@@ -1,0 +1,84 @@
+"""A validated configuration, as plain immutable values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from flowstore.config.mistakes import Mistake, Place
+
+OWN_MODULE: Final = "flowstore.storages"
+"""The module of a storage entry without ``import``."""
+
+CacheClass = Literal["LRU", "FIFO", "LIFO", "MRU", "RR", "TTL"]
+StoreErrorPolicy = Literal["retry", "fail", "log"]
+ConflictPolicy = Literal["replace", "keep", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """How many results of a storage are cached, and which one makes room; ``ttl`` is in seconds and for TTL only."""
+
+    classname: CacheClass
+    size: int
+    ttl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StorageEntry:
+    """A declared storage.
+
+    ``configuration`` holds the keyword arguments of the adapter's constructor. It may hold secrets, so it is not shown.
+    """
+
+    name: str
+    classname: str
+    module: str = OWN_MODULE
+    configuration: dict[str, Any] = field(default_factory=dict, repr=False)
+    on_store_error: StoreErrorPolicy = "retry"
+    on_conflict: ConflictPolicy = "replace"
+    cache: CacheEntry | None = None
+    place: Place = field(default=Place(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """What is configured for one Celery task.
+
+    ``storage`` is ``None`` both where none was named and where ``storage: null`` says that the task isn't stored;
+    ``has_storage_key`` tells the two apart.
+    """
+
+    name: str
+    storage: str | None = None
+    has_storage_key: bool = False
+    storage_readonly: bool = False
+    storage_task_name: str | None = None
+    output_schema: Mapping[str, Any] | None = field(default=None, repr=False)
+    place: Place = field(default=Place(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEntry:
+    """What is configured for one flow: the storage of its tasks that name none."""
+
+    name: str
+    storage: str | None = None
+    place: Place = field(default=Place(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that a configuration says.
+
+    ``source`` is the path of the file, or ``"<mapping>"``. ``warnings`` holds what is allowed but unwise, such as a
+    password that is written in the file itself.
+    """
+
+    storages: dict[str, StorageEntry] = field(default_factory=dict)
+    tasks: dict[str, TaskEntry] = field(default_factory=dict)
+    flows: dict[str, FlowEntry] = field(default_factory=dict)
+    default_storage: str | None = None
+    source: str = "<mapping>"
+    warnings: tuple[Mistake, ...] = ()

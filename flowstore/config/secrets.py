@@ -1,0 +1,116 @@
+"""What is secret in a configuration, by its name or inside a URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Final
+
+from flowstore.config.expand import literal_parts
+from flowstore.config.nodes import Fields, Node, Path, Scalar, children, scalars
+
+MASK: Final = "***"
+
+_NAMES = r"pass(?:word|wd|phrase)|pwd|secret|token|credential|(?:private|access|api|secret|encryption)[_-]?key"
+_SECRET_NAME: Final = re.compile(rf"{_NAMES}|(?:^|[_-])(?:key|pass)$", re.IGNORECASE)
+_IN_TEXT: Final = (
+    re.compile(r"://[^/:@\s]*:(?P<secret>.+)@"),
+    re.compile(rf"\b[\w-]*(?:{_NAMES})[\w-]*\s*=\s*(?P<secret>[^\s&;'\",}}]+)", re.IGNORECASE),
+)
+_KEY_VALUE: Final = re.compile(
+    rf"(?:[\w-]*(?:{_NAMES})[\w-]*|\b(?:[\w-]+[_-])?(?:key|pass))['\"]?\s*:\s*(?P<secret>\S.*)$", re.IGNORECASE
+)
+
+
+def is_secret_name(name: object) -> bool:
+    """Tell whether values of that name are to be kept from view."""
+    return isinstance(name, str) and _SECRET_NAME.search(name) is not None
+
+
+def spans_in_text(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where a text holds the password of a URL or of a ``name=value`` list."""
+    for pattern in _IN_TEXT:
+        for found in pattern.finditer(text):
+            yield found.span("secret")
+
+
+def spans_of_keys(text: str, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield where a line of YAML that can't be parsed probably holds a secret."""
+    for found in _KEY_VALUE.finditer(text, start):
+        yield found.span("secret")
+
+
+def mask_text(text: str, spans: Iterator[tuple[int, int]] | None = None) -> str:
+    """Return the text with the secrets inside masked."""
+    masked, _ = mask_line(text, list(spans_in_text(text) if spans is None else spans), None)
+    return masked
+
+
+def mask_line(line: str, spans: list[tuple[int, int]], column: int | None) -> tuple[str, int | None]:
+    """Mask spans of a line; also return where the given column (from 1) is now."""
+    parts: list[str] = []
+    end = 0
+    moved = column
+    for start, stop in sorted(spans):
+        if stop <= end:
+            continue
+        parts.append(line[end:start])
+        if start >= end:
+            before = sum(map(len, parts))
+            if column is not None and moved is not None and column - 1 >= start:
+                moved = before + 1 if column - 1 < stop else column - stop + before + len(MASK)
+            parts.append(MASK)
+        end = stop
+    parts.append(line[end:])
+    return "".join(parts), moved
+
+
+def file_of(node: Node) -> Node | None:
+    """Return the path of a secret that is given as ``{file: path}``, else ``None``."""
+    if isinstance(node, Fields) and list(node.entries) == ["file"]:
+        return node.entries["file"].node
+    return None
+
+
+def read_secret(path: str, base: FilePath) -> str:
+    """Return what a secret's file holds, without its last newline.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it isn't UTF-8 text.
+    """
+    text = (base / path).read_bytes().decode()
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def plain_secrets(configuration: Node, path: Path = ()) -> Iterator[Path]:
+    """Yield the path of each secret that is written out, neither from a variable nor from a file."""
+    for step, child in children(configuration):
+        here = (*path, step)
+        if is_secret_name(step):
+            if file_of(child) is None:
+                yield from (found for found, each in scalars(child, here) if each.text and literal_parts(each.text))
+            continue
+        if not isinstance(child, Fields) and any(
+            _written_inside(each.text) for _, each in scalars(child) if each.text is not None
+        ):
+            yield here
+        elif isinstance(child, Fields):
+            yield from plain_secrets(child, here)
+
+
+def _written_inside(text: str) -> bool:
+    return any(literal_parts(text[start:stop]) for start, stop in spans_in_text(text))
+
+
+def known_secrets(node: Node, secret: bool = False) -> Iterator[str]:
+    """Yield every secret text of a tree, as it is after expansion."""
+    for step, child in children(node):
+        yield from known_secrets(child, (secret or is_secret_name(step)) and file_of(child) is None)
+    if isinstance(node, Scalar):
+        text = node.value if node.expanded is None else node.expanded
+        if secret and not isinstance(text, bool | None):
+            yield str(text)
+        if isinstance(text, str):
+            yield from (text[start:stop] for start, stop in spans_in_text(text))

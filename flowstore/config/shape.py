@@ -1,0 +1,135 @@
+"""The keys of a configuration, their types and allowed values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from flowstore.config.mistakes import did_you_mean
+from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, StoreErrorPolicy
+
+VERSION: Final = 1
+
+_FLAGS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _flag(value: Any) -> Any:
+    """Read a boolean as YAML spells it, also where a variable made a string of it; a number is none."""
+    if isinstance(value, str) and value.lower() in _FLAGS:
+        return _FLAGS[value.lower()]
+    if isinstance(value, bool):
+        return value
+    raise PydanticCustomError("flag", "must be true or false")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "must be a number, not a boolean")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Shape(BaseModel):
+    """A mapping with fixed keys."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class TopShape(Shape):
+    """The whole configuration; its parts have shapes of their own, so that one wrong entry leaves the others."""
+
+    version: Annotated[int, BeforeValidator(_number)] = VERSION
+    storages: list[Any] | None = None
+    tasks: list[Any] | None = None
+    flows: list[Any] | None = None
+    global_: Any = Field(default=None, alias="global")
+
+
+class CacheShape(Shape):
+    """``cache`` of a storage."""
+
+    classname: CacheClass
+    size: Annotated[int, Field(gt=0), BeforeValidator(_number)]
+    ttl: Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)] | None = None
+
+
+class StorageShape(Shape):
+    """An item of ``storages``."""
+
+    name: Name
+    classname: Name | None = None
+    module: Name = Field(default=OWN_MODULE, alias="import")
+    configuration: dict[str, Any] | None = None
+    on_store_error: StoreErrorPolicy = "retry"
+    on_conflict: ConflictPolicy = "replace"
+    cache: Any = None
+
+
+class TaskShape(Shape):
+    """An item of ``tasks``."""
+
+    name: Name
+    storage: Name | None = None
+    storage_readonly: Flag = False
+    storage_task_name: Name | None = None
+    output_schema: Name | None = None
+
+
+class FlowShape(Shape):
+    """An item of ``flows``."""
+
+    name: Name
+    storage: Name | None = None
+
+
+class GlobalShape(Shape):
+    """``global``."""
+
+    default_storage: Name | None = None
+
+
+def known_keys(shape: type[Shape]) -> list[str]:
+    """Return the keys of a shape, as YAML has them."""
+    return [field.alias or name for name, field in shape.model_fields.items()]
+
+
+def explain(error: ErrorDetails, shape: type[Shape]) -> tuple[str, str | None]:
+    """Say what is wrong and what to do, in the words of a configuration file."""
+    kind = error["type"]
+    step = error["loc"][-1] if error["loc"] else ""
+    if kind == "extra_forbidden":
+        return "unknown key", did_you_mean(str(step), known_keys(shape))
+    if kind == "missing":
+        return f"the key {step!r} is missing", None
+    if kind == "literal_error":
+        given = error["input"]
+        allowed = _literals(shape, str(step))
+        hint = did_you_mean(given, allowed) if isinstance(given, str) else None
+        return f"must be one of {', '.join(allowed)}", hint if hint and hint.startswith("Did") else None
+    if kind == "string_too_short":
+        return "must not be empty", None
+    if kind in _WORDS:
+        return _WORDS[kind]
+    return plain_words(error["msg"]), None
+
+
+_WORDS: Final[dict[str, tuple[str, str | None]]] = {
+    "model_type": ("must be a mapping", None),
+    "dict_type": ("must be a mapping", None),
+    "list_type": ("must be a list", "Begin each entry with '- '."),
+    "string_type": ("must be a string", "Quote it to make it one."),
+}
+
+
+def plain_words(message: str) -> str:
+    """Reword a message of pydantic's as a part of ours."""
+    return message.removeprefix("Input ").replace("Input should", "should")
+
+
+def _literals(shape: type[Shape], key: str) -> list[str]:
+    return list(get_args(shape.model_fields[key].annotation))

@@ -1,0 +1,69 @@
+"""The lines of a configuration file, shown without their secrets."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowstore.config.secrets import is_secret_name, mask_line, spans_in_text, spans_of_keys
+
+_LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_COMMENT: Final = re.compile(r"(?:^|\s)#")
+_KEY: Final = re.compile(r"(?P<indent>\s*(?:-\s+)*)['\"]?(?P<key>[\w.-]+)['\"]?\s*:(?:\s|$)")
+
+Mark = tuple[int, int]
+"""Line and column, from 0."""
+
+
+@dataclass(slots=True)
+class Source:
+    """A file's text and the spans of it that are secret.
+
+    ``parsed`` tells whether the spans are known; in a file that is not valid YAML they are guessed, generously.
+    """
+
+    file: str
+    text: str
+    parsed: bool = False
+    secrets: list[tuple[Mark, Mark]] = field(default_factory=list)
+
+    def line(self, number: int, column: int | None) -> tuple[str, int | None] | None:
+        """Return a line (from 1) with its secrets masked, and the column after masking; ``None`` past the end."""
+        lines = _LINE_BREAK.split(self.text)
+        if not 0 < number <= len(lines):
+            return None
+        text = lines[number - 1]
+        spans = self._marked(number - 1, text) if self.parsed else _guessed(lines, number - 1)
+        return mask_line(text, [*spans_in_text(text), *spans], column)
+
+    def holds_secret(self, number: int) -> bool:
+        """Tell whether a line (from 1) of a file that can't be parsed may hold a secret."""
+        lines = _LINE_BREAK.split(self.text)
+        return 0 < number <= len(lines) and bool(_guessed(lines, number - 1))
+
+    def _marked(self, row: int, text: str) -> list[tuple[int, int]]:
+        spans = [
+            (start[1] if start[0] == row else 0, stop[1] if stop[0] == row else len(text))
+            for start, stop in self.secrets
+            if start[0] <= row <= stop[0]
+        ]
+        for comment in _COMMENT.finditer(text):
+            spans += spans_of_keys(text, comment.end())
+        return [(start, stop) for start, stop in spans if start < stop]
+
+
+def _guessed(lines: list[str], row: int) -> list[tuple[int, int]]:
+    """Find what follows a secret's key, and whether the line goes on with the value of one above it."""
+    text = lines[row]
+    spans = list(spans_of_keys(text))
+    own = _KEY.match(text)
+    indent = len(own["indent"]) if own else sys.maxsize
+    for above in reversed(lines[:row]):
+        found = _KEY.match(above)
+        if found and len(found["indent"]) < indent:
+            indent = len(found["indent"])
+            if is_secret_name(found["key"]) and text:
+                spans.append((0, len(text)))
+    return spans

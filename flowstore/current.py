@@ -1,0 +1,188 @@
+"""The task that is running: its flow, run and key, its storage, and what its parents left.
+
+The parents of a task are the tasks that Celery gave it the results of: the task before it in a chain, all tasks of the
+header for a chord's body. In eager mode Celery does not tell them; there every task of the run that has finished counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flowstore.errors import NotFoundError, OutsideTaskError
+from flowstore.failure import RemoteTaskError
+from flowstore.flow import SUCCESS, TaskRun, tasks_of
+from flowstore.record import ERROR, RESULT, RUN, Key
+from flowstore.storage import DataStorage
+
+if TYPE_CHECKING:
+    from flowstore.store import FlowStore
+
+_running: ContextVar[TaskContext | None] = ContextVar("flowstore_running_task", default=None)
+
+
+def current() -> TaskContext:
+    """Return the task that this thread is executing.
+
+    Raises:
+        OutsideTaskError: none, or none of an app that a FlowStore is attached to.
+    """
+    context = running()
+    if context is None:
+        raise OutsideTaskError("no task of an app with an attached FlowStore is running here")
+    return context
+
+
+def running() -> TaskContext | None:
+    """Return the task that this thread is executing, or ``None``."""
+    return _running.get()
+
+
+@contextmanager
+def running_as(context: TaskContext) -> Iterator[None]:
+    """Make ``current()`` return this context inside."""
+    token = _running.set(context)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What a running task can learn about itself. Made for each execution; valid while it lasts.
+
+    Attributes:
+        store: the FlowStore that the app is attached to.
+        flow_name, run_id: the flow and its run. A task started outside of a flow is a flow of its own, with its own name.
+        task_name: the Celery task's name.
+        task_id: its id.
+        attempt: the number of this execution, counted from 1.
+        started_at: seconds since the epoch, or ``None`` if that is not known here.
+        parent: Celery name and id of the task that sent this one, if any.
+        joins: for the first task of a chord's body, the id of the group that is the chord's header.
+        request: Celery's request.
+    """
+
+    store: FlowStore
+    flow_name: str
+    run_id: str
+    task_name: str
+    task_id: str
+    attempt: int
+    started_at: float | None
+    parent: tuple[str, str] | None = None
+    joins: str | None = None
+    request: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def key(self) -> Key:
+        """The key under which this task is stored."""
+        return Key(self.flow_name, self.store.stored_name(self.task_name), self.task_id)
+
+    @property
+    def storage(self) -> DataStorage:
+        """The storage of this task: the adapter, connected.
+
+        Raises:
+            UnknownStorageError: the configuration gives it none.
+        """
+        return self.store.task_storage(self.flow_name, self.task_name)
+
+    def parents(self) -> list[Key]:
+        """Return the keys of the parents that are stored; those of a chord's header in their order in the chord."""
+        if self.joins is None and self.parent is not None:
+            return [Key(self.flow_name, self.store.stored_name(self.parent[0]), self.parent[1])]
+        eager = self.request is not None and self.request.is_eager
+        if self.joins is None and not eager:
+            return []
+        tasks = tasks_of(self.store.run_records(self.run_id, (RESULT, ERROR)))
+        if not eager:
+            tasks = [task for task in tasks if task.feeds(self.joins, self.task_id)]
+            tasks.sort(key=lambda task: task.headers.get("group_index") or 0)
+        return [task.key for task in tasks if task.id != self.task_id]
+
+    def parent_results(self) -> dict[str, list[Any]]:
+        """Return the results of all parents that succeeded, by task name; several of one name in their order."""
+        results: dict[str, list[Any]] = {}
+        for key in self.parents():
+            try:
+                value = self.store.retrieve(key.flow_name, key.task_name, key.task_id)
+            except NotFoundError:
+                continue
+            results.setdefault(key.task_name, []).append(value)
+        return results
+
+    def parent_task_results(self, task_name: str) -> list[Any]:
+        """Return the results of the parents of that name that succeeded."""
+        return self._of_parents(task_name, self.store.retrieve)
+
+    def parent_task_result(self, task_name: str, index: int = -1) -> Any:
+        """Return the result of a parent of that name.
+
+        Args:
+            task_name: its Celery name, or its ``storage_task_name``.
+            index: which one, where there are several.
+
+        Raises:
+            NotFoundError: no such parent has a stored result.
+        """
+        return _pick(self.parent_task_results(task_name), index, f"no parent {task_name!r} of {self.key} has a result")
+
+    def parent_task_exceptions(self, task_name: str) -> list[RemoteTaskError]:
+        """Return the errors of the parents of that name that failed."""
+        return self._of_parents(task_name, self.store.retrieve_error)
+
+    def parent_task_exception(self, task_name: str, index: int = -1) -> RemoteTaskError:
+        """Return the error of a parent of that name.
+
+        Raises:
+            NotFoundError: no such parent has a stored error.
+        """
+        errors = self.parent_task_exceptions(task_name)
+        return _pick(errors, index, f"no parent {task_name!r} of {self.key} has an error")
+
+    def parent_flow_result(self, flow_name: str, task_name: str, index: int = -1) -> Any:
+        """Return the result of a task in a flow that this run started.
+
+        Args:
+            index: which one, over all runs of that flow that tasks of this run started, in the order of starting.
+
+        Raises:
+            NotFoundError: there is no such result.
+        """
+        name = self.store.stored_name(task_name)
+        results = [
+            self.store.retrieve(task.key.flow_name, task.name, task.id)
+            for run_id in self._child_runs(flow_name)
+            for task in self.store.run(run_id).tasks()
+            if task.name == name and task.state == SUCCESS
+        ]
+        message = f"run {self.run_id} has started no flow {flow_name!r} in which {task_name!r} has a result"
+        return _pick(results, index, message)
+
+    def _of_parents(self, task_name: str, read: Callable[[str, str, str], Any]) -> list[Any]:
+        name = self.store.stored_name(task_name)
+        found = []
+        for key in self.parents():
+            if key.task_name == name:
+                try:
+                    found.append(read(key.flow_name, key.task_name, key.task_id))
+                except NotFoundError:
+                    continue
+        return found
+
+    def _child_runs(self, flow_name: str) -> list[str]:
+        found = [record for _, record in self.store.run_records(self.run_id, (RUN,)) if record.ref.name]
+        found.sort(key=lambda record: record.headers.get("started_at", 0))
+        return [record.key.task_id for record in found if record.key.flow_name == flow_name]
+
+
+def _pick(found: list[Any], index: int, message: str) -> Any:
+    try:
+        return found[index]
+    except IndexError:
+        raise NotFoundError(message if not found else f"{message} at index {index}; there are {len(found)}") from None

@@ -1,0 +1,209 @@
+"""From a configuration's source to a configuration that can be used: its adapters exist and take their arguments.
+
+Adapters' classes are imported here; nothing is constructed, nothing connects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Final
+
+from flowstore.config.mistakes import Mistake, did_you_mean
+from flowstore.config.model import OWN_MODULE, Configuration, StorageEntry
+from flowstore.errors import ConfigurationError
+from flowstore.storage import DataStorage
+
+if TYPE_CHECKING:
+    from flowstore.config.document import Document
+
+ENTRY_POINTS: Final = "flowstore.storages"
+"""The entry point group by which a package publishes adapters that need no ``import``."""
+
+
+class _RefusedError(Exception):
+    """A class that can't be an adapter: at which key of the entry, why, and what to do."""
+
+    def __init__(self, key: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.message = message
+        self.hint = hint
+
+
+def load(
+    source: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Configuration:
+    """Read a configuration and check it whole, adapters and their arguments included.
+
+    Args:
+        source: the path of a YAML file, a mapping of the same form, or ``None`` for the file that the variable
+            ``FLOWSTORE_CONFIG`` names.
+        environ: the variables to use instead of the process's.
+        overrides: values by dotted key (``storages.HOT.host``), which win over environment, profile and file.
+
+    Returns:
+        The configuration; the arguments of each adapter are converted by its constructor's annotations.
+
+    Raises:
+        ConfigurationError: something is wrong; the message shows every mistake, ``mistakes`` holds them.
+    """
+    from flowstore.config.reading import read_document
+
+    document = read_document(source, environ=environ, overrides=overrides)
+    storages = {name: _checked(document, entry) for name, entry in document.configuration.storages.items()}
+    mistakes = document.mistakes()
+    if mistakes:
+        raise ConfigurationError(_report(mistakes, document.name), mistakes)
+    return dataclasses.replace(document.configuration, storages=storages)
+
+
+def adapter_class(entry: StorageEntry) -> type[DataStorage]:
+    """Return the class of a storage entry, imported.
+
+    Raises:
+        ConfigurationError: there is no such class, or it is no adapter.
+    """
+    try:
+        return _find(entry)
+    except _RefusedError as exc:
+        mistake = Mistake(entry.place, f"storage {entry.name!r}", exc.message, exc.hint)
+    raise ConfigurationError(str(mistake), [mistake])
+
+
+def _report(mistakes: list[Mistake], name: str) -> str:
+    count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "1 mistake"
+    head = f"{count} in {name}:" if name else f"{count} in the configuration:"
+    return "\n".join([head, *map(str, mistakes)])
+
+
+def _checked(document: Document, entry: StorageEntry) -> StorageEntry:
+    from flowstore.config.arguments import check_arguments
+    from flowstore.config.nodes import is_sound
+
+    path = document.storage_paths[entry.name]
+    for key in ("name", "classname", "import"):
+        node = document.node((*path, key))
+        if node is not None and not is_sound(node):
+            return entry
+    try:
+        adapter = _find(entry)
+    except _RefusedError as exc:
+        key = exc.key if document.node((*path, exc.key)) is not None else "name"
+        document.report((*path, key), exc.message, exc.hint)
+        return entry
+    arguments = check_arguments(document, adapter, (*path, "configuration"))
+    return dataclasses.replace(entry, configuration=arguments)
+
+
+def _find(entry: StorageEntry) -> type[DataStorage]:
+    name = entry.classname
+    if not name.isidentifier():
+        raise _RefusedError("classname", f"{name!r} is no class name", "The module belongs to the key 'import'.")
+    if not all(part.isidentifier() for part in entry.module.split(".")):
+        raise _RefusedError("import", f"{entry.module!r} is no module name", "Write it as in an import statement.")
+    found = _own(name) if entry.module == OWN_MODULE else _foreign(entry.module, name)
+    return _usable(found, name)
+
+
+def _own(name: str) -> Any:
+    module = _imported(OWN_MODULE)
+    if name in module.__all__:
+        return _attribute(module, name)
+    published = {point.name: point for point in _published()}
+    if name in published:
+        try:
+            return published[name].load()
+        except Exception as exc:
+            raise _RefusedError("classname", f"the published adapter {name!r} can't be loaded: {_told(exc)}") from exc
+    hint = did_you_mean(name, {*module.__all__, *published})
+    if hint and hint.startswith("Known"):
+        hint += " A class of your own needs its module in 'import'."
+    raise _RefusedError("classname", f"there is no adapter {name!r}", hint)
+
+
+def _published() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=ENTRY_POINTS))
+
+
+def _foreign(module_name: str, name: str) -> Any:
+    module = _imported(module_name)
+    found = _attribute(module, name)
+    if found is None:
+        known = [each for each, value in vars(module).items() if _is_adapter(value)]
+        message = f"the module {module_name!r} has no class {name!r}"
+        raise _RefusedError("classname", message, did_you_mean(name, known))
+    return found
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as exc:  # a foreign module may fail in any way
+        hint = None
+        if isinstance(exc, ModuleNotFoundError) and exc.name and (name + ".").startswith(exc.name + "."):
+            hint = f"The built-in adapters are in {OWN_MODULE!r}; your own module must be on PYTHONPATH."
+        raise _RefusedError("import", f"the module {name!r} can't be imported: {_told(exc)}", hint) from exc
+
+
+def _attribute(module: Any, name: str) -> Any:
+    try:
+        return getattr(module, name, None)
+    except Exception as exc:  # a class that is loaded on first use may fail in any way
+        raise _RefusedError("classname", f"{name!r} can't be loaded: {_told(exc)}") from exc
+
+
+def _told(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+
+
+def _is_adapter(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, DataStorage) and value is not DataStorage
+
+
+def _usable(found: Any, name: str) -> type[DataStorage]:
+    if not isinstance(found, type):
+        raise _RefusedError("classname", f"{name!r} is no class, but {type(found).__name__}")
+    if not issubclass(found, DataStorage):
+        raise _RefusedError("classname", f"{name!r} is no adapter", "Derive it from flowstore.DataStorage.")
+    if inspect.isabstract(found):
+        methods = ", ".join(sorted(found.__abstractmethods__))
+        raise _RefusedError("classname", f"{name!r} does not define {methods}")
+    absent = [module for module in found.requires if not _is_installed(module)]
+    if absent:
+        extra = found.extra
+        hint = f"Run: pip install 'flowstore[{extra}]'" if extra else "Install it."
+        raise _RefusedError("classname", f"{name!r} needs {', '.join(absent)}, which is not installed", hint)
+    return found
+
+
+def _is_installed(module: str) -> bool:
+    return module in sys.modules or importlib.util.find_spec(module) is not None
+
+
+def json_schema() -> dict[str, Any]:
+    """Return a JSON Schema (draft 7) of the configuration file, for editors.
+
+    It knows the arguments of the built-in and the published adapters, whether or not their drivers are installed. One
+    whose module can't be imported is left out.
+    """
+    from flowstore.config import json_schema as editors
+
+    adapters: dict[str, type] = {}
+    for name in {*_imported(OWN_MODULE).__all__, *(point.name for point in _published())}:
+        try:
+            found = _own(name)
+        except _RefusedError:
+            continue
+        if _is_adapter(found):
+            adapters[name] = found
+    return editors.json_schema(adapters)

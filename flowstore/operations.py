@@ -1,0 +1,253 @@
+"""Storing and retrieving by the policies of a route: retry, conflict, schema, cache."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from flowstore import pipeline
+from flowstore.cache import ResultCache
+from flowstore.config import Configuration, StorageEntry
+from flowstore.errors import (
+    ConflictError,
+    FlowstoreError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+    UnsupportedError,
+)
+from flowstore.failure import RemoteTaskError
+from flowstore.record import ERROR, RESULT, Key, Record, Ref
+from flowstore.registry import Registry
+from flowstore.routing import Route
+from flowstore.schema import check_result
+from flowstore.storage import DataStorage, RecordStorage, failure_record, keeps_errors, remote_error
+
+log = logging.getLogger(__name__)
+
+RETRY_ATTEMPTS = 5
+"""How often ``on_store_error: retry`` tries in all, with growing, random pauses of at most two seconds."""
+
+T = TypeVar("T")
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+class Operations:
+    """Carry out what callers and tasks ask for, on the storages of a registry. Safe in threads."""
+
+    def __init__(self, configuration: Configuration, registry: Registry) -> None:
+        self._registry = registry
+        self._caches = {
+            name: ResultCache(entry.cache) for name, entry in configuration.storages.items() if entry.cache is not None
+        }
+
+    def store_result(self, route: Route, key: Key, result: object, facts: Mapping[str, Any]) -> str | None:
+        """Store a result; return the record's id.
+
+        Raises:
+            ResultSchemaError, SerializationError: the result is refused; what was stored before is still there.
+            ConflictError: something else is stored already, under ``on_conflict: error``.
+            StorageError: it could not be stored, also after the retries that the policy allows.
+        """
+        _refuse_readonly(route, key)
+        check_result(route.output_schema, result, key)
+        ref = Ref(RESULT, key)
+        # Encoded once, also when the write is tried again: its token tells that it is the same write.
+        record = functools.cache(lambda: pipeline.encode(ref, result, facts))
+
+        def write(storage: DataStorage) -> str | None:
+            if isinstance(storage, RecordStorage):
+                self._put(route.storage, storage, record())
+                return ref.address.hex()
+            stored = storage.store(key.flow_name, key.task_name, key.task_id, result)
+            return None if stored is None else str(stored)
+
+        try:
+            return self._write(route.storage, write)
+        finally:
+            self._drop(route.storage, ref)
+
+    def store_error(
+        self, route: Route, key: Key, exc: BaseException, facts: Mapping[str, Any], name: str = "", retry: bool = True
+    ) -> str | None:
+        """Store an error; return the record's id.
+
+        Args:
+            facts: headers, and in ``node_args`` the task's arguments.
+            name: ``""`` for the error that ended the task, else the number of the attempt that failed.
+            retry: whether the policy's retries may be used.
+        """
+        _refuse_readonly(route, key)
+        record = failure_record(Ref(ERROR, key, name), exc, dict(facts))
+
+        def write(storage: DataStorage) -> str | None:
+            if isinstance(storage, RecordStorage):
+                storage.put(record)
+                return record.ref.address.hex()
+            if not keeps_errors(storage):
+                raise UnsupportedError(f"storage {route.storage.name!r} keeps no errors: it defines no store_error()")
+            exc_info: ExcInfo = (type(exc), exc, exc.__traceback__)
+            stored = storage.store_error(facts.get("node_args"), key.flow_name, key.task_name, key.task_id, exc_info)
+            return None if stored is None else str(stored)
+
+        return self._write(route.storage, write, retry=retry)
+
+    def retrieve(self, route: Route, key: Key) -> Any:
+        """Return the result stored under a key: an object of the caller's own.
+
+        Raises:
+            NotFoundError, CorruptError, UnreachableError
+        """
+        ref = Ref(RESULT, key)
+        cache = self._caches.get(route.storage.name)
+        if cache is not None and (kept := cache.get(ref)) is not None:
+            return pipeline.decode(kept) if isinstance(kept, Record) else copy.deepcopy(kept[0])
+        generation = cache.generation if cache is not None else 0
+
+        def read(storage: DataStorage) -> Any:
+            if isinstance(storage, RecordStorage):
+                kept = storage.get(key)
+                value = pipeline.decode(kept)
+            else:
+                value = _foreign_result(storage, key)
+                kept = (value,)
+            if cache is not None:
+                _keep(cache, ref, kept, generation)
+            return value
+
+        return self._call(route.storage, read)
+
+    def retrieve_error(self, route: Route, key: Key, name: str = "") -> RemoteTaskError:
+        """Return a stored error.
+
+        Raises:
+            NotFoundError, CorruptError, UnreachableError
+            UnsupportedError: the storage is a plain ``DataStorage``, which has no way to read errors back.
+        """
+        return self._call(route.storage, lambda storage: remote_error(as_records(storage).get(key, ERROR, name)))
+
+    def delete(self, route: Route, key: Key) -> bool:
+        """Delete everything stored under a key; tell whether there was anything."""
+        _refuse_readonly(route, key)
+        ref = Ref(RESULT, key)
+
+        def delete(storage: DataStorage) -> bool:
+            if isinstance(storage, RecordStorage):
+                return storage.delete_task(key) > 0
+            method = getattr(storage, "delete", None)
+            if method is None:
+                raise UnsupportedError(f"storage {route.storage.name!r} can't delete: it defines no delete()")
+            try:
+                return method(key.flow_name, key.task_name, key.task_id) is not False
+            except storage.not_found_errors:
+                return False
+
+        try:
+            return self._call(route.storage, delete)
+        finally:
+            self._drop(route.storage, ref)
+
+    def put(self, entry: StorageEntry, record: Record) -> None:
+        """Store a record as it is, with the retries that the storage's policy allows."""
+        self._write(entry, lambda storage: as_records(storage).put(record))
+
+    def records(self, entry: StorageEntry) -> RecordStorage:
+        """Return a storage that keeps records, connected.
+
+        Raises:
+            UnsupportedError: it is a plain ``DataStorage``.
+        """
+        return as_records(self._registry.get(entry.name))
+
+    def _put(self, entry: StorageEntry, storage: RecordStorage, record: Record) -> None:
+        if entry.on_conflict == "replace":
+            storage.put(record)
+            return
+        try:
+            storage.put(record, if_revision=0)
+        except ConflictError as exc:
+            # The same result stored once more is a redelivered task, not a conflict.
+            same = exc.current is not None and exc.current.headers.get("digest") == record.headers["digest"]
+            if entry.on_conflict == "error" and not same:
+                raise ConflictError(
+                    f"another result is stored under {record.key} already, and on_conflict is 'error'", exc.current
+                ) from None
+
+    def _write(self, entry: StorageEntry, write: Callable[[DataStorage], T], retry: bool = True) -> T:
+        try:
+            return self._call(entry, write)
+        except UnreachableError as exc:
+            if entry.on_store_error != "retry" or not retry:
+                raise
+            log.warning("storage %r: %s; trying again", entry.name, exc)
+        return _retried(lambda: self._call(entry, write))
+
+    def _call(self, entry: StorageEntry, operation: Callable[[DataStorage], T]) -> T:
+        storage = self._registry.get(entry.name)
+        try:
+            return operation(storage)
+        except StorageError as exc:
+            exc.storage = entry.name
+            raise
+        except FlowstoreError:
+            raise
+        except Exception as exc:
+            if isinstance(storage, RecordStorage):
+                raise
+            error = StorageError(f"storage {entry.name!r} failed: {type(exc).__name__}: {exc}")
+            error.storage = entry.name
+            raise error from exc
+
+    def _drop(self, entry: StorageEntry, ref: Ref) -> None:
+        cache = self._caches.get(entry.name)
+        if cache is not None:
+            cache.drop(ref)
+
+
+def as_records(storage: DataStorage) -> RecordStorage:
+    """Return the storage if it keeps records.
+
+    Raises:
+        UnsupportedError: it is a plain ``DataStorage``.
+    """
+    if not isinstance(storage, RecordStorage):
+        raise UnsupportedError(
+            f"{type(storage).__name__} only stores and retrieves results; errors, listings and runs need a RecordStorage"
+        )
+    return storage
+
+
+def _retried(call: Callable[[], T]) -> T:
+    import tenacity  # on the first failure only
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(UnreachableError),
+        stop=tenacity.stop_after_attempt(RETRY_ATTEMPTS - 1),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+        reraise=True,
+    )
+    return retrying(call)
+
+
+def _refuse_readonly(route: Route, key: Key) -> None:
+    if route.readonly:
+        raise UnsupportedError(f"task {key.task_name!r} has storage_readonly: nothing of it may be written or deleted")
+
+
+def _foreign_result(storage: DataStorage, key: Key) -> Any:
+    try:
+        return storage.retrieve(key.flow_name, key.task_name, key.task_id)
+    except storage.not_found_errors as exc:
+        raise NotFoundError(f"no result {key} is stored") from exc
+
+
+def _keep(cache: ResultCache, ref: Ref, kept: Any, generation: int) -> None:
+    try:
+        cache.put(ref, kept if isinstance(kept, Record) else copy.deepcopy(kept), generation)
+    except Exception:
+        # A cache is a convenience: a value that can't be copied is read from the storage each time.
+        log.debug("%s is not cached", ref, exc_info=True)

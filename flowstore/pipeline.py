@@ -1,0 +1,66 @@
+"""A value and the facts about it, to a record and back.
+
+Decoding is driven by the headers in the record alone, so that what was stored stays readable whatever the
+configuration says later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flowstore import serialize
+from flowstore.errors import CorruptError
+from flowstore.record import FORMAT, JSON, Record, Ref
+
+
+def encode(ref: Ref, value: object, facts: Mapping[str, Any] | None = None) -> Record:
+    """Build the record that stores a value.
+
+    Args:
+        ref: where it belongs.
+        value: anything that ``flowstore.serialize`` keeps faithfully; not changed.
+        facts: further headers, JSON-able.
+
+    Returns:
+        A record with revision 0. Its ``token`` is new with each call and marks this one write, so that a write that
+        is tried again is told apart from somebody else's.
+
+    Raises:
+        SerializationError: the value can't be stored; nothing has been written.
+    """
+    payload, serializer = serialize.dumps(value)
+    headers = {
+        "format": FORMAT,
+        "serializer": serializer,
+        "content_type": JSON,
+        "size": len(payload),
+        "digest": _digest(payload),
+        "token": os.urandom(8).hex(),
+        "stored_at": time.time(),
+        **(facts or {}),
+    }
+    return Record(ref, payload, headers)
+
+
+def decode(record: Record) -> Any:
+    """Return the value of a record: a new object with every call.
+
+    Raises:
+        CorruptError: the payload is damaged, or was written in a way that this version does not know.
+    """
+    headers = record.headers
+    if headers.get("format") != FORMAT:
+        raise CorruptError(
+            f"{record.ref} has the record format {headers.get('format')!r}; this version of flowstore reads {FORMAT}"
+        )
+    if headers.get("digest") != _digest(record.payload):
+        raise CorruptError(f"the stored payload of {record.ref} does not match its digest")
+    return serialize.loads(record.payload, headers.get("serializer", ""))
+
+
+def _digest(payload: bytes) -> str:
+    return hashlib.blake2b(payload, digest_size=16).hexdigest()

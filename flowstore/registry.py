@@ -1,0 +1,154 @@
+"""Live storages: one instance per configured name and process, connected by the first use."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import threading
+import weakref
+from concurrent.futures import Future
+from typing import Any
+
+from flowstore import loading
+from flowstore.config import Configuration
+from flowstore.errors import FlowstoreError, StorageError, UnknownStorageError, UnreachableError
+from flowstore.forks import renew_in_children
+from flowstore.storage import DataStorage, RecordStorage
+
+log = logging.getLogger(__name__)
+
+# The operations of an adapter that lets in one thread at a time; its own further methods are its own affair.
+_SERIALIZED = ("connect", "disconnect", "is_connected", "retrieve", "store", "store_error", "delete")
+
+# Connections of a parent process: held for ever, because closing or collecting them would disturb the parent's.
+_abandoned: list[DataStorage] = []
+
+
+class Registry:
+    """Hand out the storages that a configuration declares.
+
+    Safe to use from any number of threads, and across forks: a child starts with nothing connected.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._entries = configuration.storages
+        self._start_over()
+        renew_in_children(self)
+        atexit.register(_close, weakref.ref(self))
+
+    def get(self, name: str) -> DataStorage:
+        """Return a storage: the adapter itself, connected.
+
+        Threads that ask at the same time cause one ``connect`` and share its outcome; a failed one is tried again by
+        the next call.
+
+        Raises:
+            UnknownStorageError: no storage of that name is declared.
+            StorageError: it can't be connected.
+        """
+        if self._pid != os.getpid():
+            self.renew_after_fork()
+        storage = self._ready.get(name)
+        if storage is not None and storage.is_connected():
+            return storage
+        return self._connected(name)
+
+    def close(self) -> None:
+        """Disconnect every storage of this process. What is used afterwards is connected again."""
+        if self._pid != os.getpid():
+            self.renew_after_fork()
+        with self._lock:
+            ready, self._ready = self._ready, {}
+        for name, storage in ready.items():
+            try:
+                if storage.is_connected():
+                    storage.disconnect()
+            except Exception:
+                log.exception("storage %r could not be disconnected", name)
+
+    def renew_after_fork(self) -> None:
+        """Begin anew in a child process; the parent's connections are left alone, not closed."""
+        _abandoned.extend(self._instances.values())
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._instances: dict[str, DataStorage] = {}
+        self._ready: dict[str, DataStorage] = {}
+        self._connecting: dict[str, Future[DataStorage]] = {}
+
+    def _connected(self, name: str) -> DataStorage:
+        if name not in self._entries:
+            raise UnknownStorageError(f"no storage named {name!r}; declared are: {', '.join(self._entries) or 'none'}")
+        with self._lock:
+            storage = self._ready.get(name)
+            if storage is not None and storage.is_connected():
+                return storage
+            future = self._connecting.get(name)
+            if ours := future is None:
+                future = self._connecting[name] = Future()
+        assert future is not None
+        if not ours:
+            return future.result()
+        # The lock is free while connecting: other storages must not wait for this one.
+        try:
+            storage = self._connect(name)
+        except BaseException as exc:
+            with self._lock:
+                del self._connecting[name]
+            future.set_exception(exc)
+            raise
+        with self._lock:
+            self._ready[name] = storage
+            del self._connecting[name]
+        future.set_result(storage)
+        return storage
+
+    def _connect(self, name: str) -> DataStorage:
+        storage = self._instances.get(name)
+        if storage is None:
+            entry = self._entries[name]
+            storage = loading.adapter_class(entry)(**entry.configuration)
+            if not storage.thread_safe:
+                _serialize(storage)
+            self._instances[name] = storage
+        try:
+            storage.connect()
+        except StorageError as exc:
+            exc.storage = name
+            raise
+        except FlowstoreError:
+            raise
+        except Exception as exc:
+            if isinstance(storage, RecordStorage):  # which translates what its driver raises; the rest are bugs
+                raise
+            error = UnreachableError(f"storage {name!r} can't be connected: {type(exc).__name__}: {exc}")
+            error.storage = name
+            raise error from exc
+        return storage
+
+
+def _serialize(storage: DataStorage) -> None:
+    """Let one thread at a time into an adapter; on the instance, so that people still get the adapter itself."""
+    lock = threading.RLock()
+
+    def serialized(method: Any) -> Any:
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with lock:
+                return method(*args, **kwargs)
+
+        return call
+
+    for name in _SERIALIZED:
+        method = getattr(storage, name, None)
+        if method is not None:
+            setattr(storage, name, serialized(method))
+
+
+def _close(registry: weakref.ref[Registry]) -> None:
+    if (living := registry()) is not None:
+        living.close()

@@ -1,0 +1,255 @@
+"""The two bases of adapters: ``DataStorage``, the minimum, and ``RecordStorage``, the full contract."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, NoReturn
+
+from flowstore import pipeline
+from flowstore.errors import ConflictError, CorruptError, FlowstoreError, NotFoundError, StorageError, UnsupportedError
+from flowstore.failure import Failure, RemoteTaskError
+from flowstore.record import ERROR, RESULT, Key, Page, Query, Record, Ref
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+class DataStorage(ABC):
+    """The minimum of an adapter: values in, values out.
+
+    The keyword arguments of the constructor are the ``configuration`` of the YAML entry. The constructor does no I/O
+    and need not call ``super().__init__()``. One instance serves a whole process.
+    """
+
+    thread_safe: ClassVar[bool] = False
+    """Whether methods may run in several threads at once. If not, flowstore lets one at a time in."""
+
+    not_found_errors: ClassVar[tuple[type[Exception], ...]] = (KeyError,)
+    """What ``retrieve`` raises for a missing result, besides ``NotFoundError``; callers get a ``NotFoundError``."""
+
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Top-level names of the modules that the adapter needs installed, looked for when a configuration is checked."""
+
+    extra: ClassVar[str | None] = None
+    """The extra of the flowstore package that installs them."""
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Connect to the database. Called before the first use, and again when ``is_connected`` says no."""
+
+    @abstractmethod
+    def disconnect(self) -> None:
+        """Let go of the connection. Called when the process ends; may be called without a connection."""
+
+    @abstractmethod
+    def is_connected(self) -> bool:
+        """Tell whether ``connect`` has been called successfully. Called before each use: no I/O here."""
+
+    @abstractmethod
+    def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any:
+        """Return the result stored under these three names.
+
+        Raises:
+            NotFoundError: there is none (or one of ``not_found_errors``).
+        """
+
+    @abstractmethod
+    def store(self, flow_name: str, task_name: str, task_id: str, result: Any) -> Any:
+        """Store a result under these three names, replacing an older one; return an id for it, or ``None``."""
+
+    def store_error(self, node_args: Any, flow_name: str, task_name: str, task_id: str, exc_info: ExcInfo) -> Any:
+        """Store how a task failed. Optional: an adapter that does not override it keeps no errors.
+
+        Args:
+            node_args: the arguments of the failed task, as ``{"args": [...], "kwargs": {...}}``.
+            exc_info: type, exception and traceback, as ``sys.exc_info()`` gives them.
+        """
+        raise UnsupportedError(f"{type(self).__name__} stores no errors: it does not define store_error()")
+
+
+def keeps_errors(storage: DataStorage) -> bool:
+    """Tell whether an adapter defines ``store_error``."""
+    return type(storage).store_error is not DataStorage.store_error
+
+
+class RecordStorage(DataStorage):
+    """An adapter that keeps records, from which everything else follows.
+
+    An adapter implements ``connect``, ``disconnect``, ``is_connected`` and the methods with a leading underscore; it
+    overrides ``_get_many`` where its database can batch, and ``_translate`` to turn its driver's exceptions into
+    flowstore's. All public methods may be called from several threads, and repeated without harm.
+
+    The revision of a record starts at 1 and grows by one with each replacement.
+    """
+
+    thread_safe: ClassVar[bool] = True
+
+    # What an adapter implements
+
+    @abstractmethod
+    def _get(self, ref: Ref, payload: bool) -> Record | None:
+        """Read one record, or ``None``. With ``payload=False`` the payload is ``b""`` and should not be read at all."""
+
+    @abstractmethod
+    def _put(self, record: Record, if_revision: int | None) -> int:
+        """Write one record in one atomic step and return its new revision.
+
+        Args:
+            if_revision: ``None`` writes in any case; 0 only where no record is; n only over revision n.
+
+        Raises:
+            ConflictError: the condition does not hold; carries the current record if there is one.
+        """
+
+    @abstractmethod
+    def _delete(self, ref: Ref, if_revision: int | None) -> bool:
+        """Delete one record in one atomic step; tell whether there was one.
+
+        Raises:
+            ConflictError: a record is there, at another revision; carries it.
+        """
+
+    @abstractmethod
+    def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
+        """Return up to ``limit`` selected records that follow the cursor, in the order that ``Query`` tells."""
+
+    def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
+        """Read several records; the answer has their order. One round trip where the database can."""
+        return [self._get(ref, True) for ref in refs]
+
+    def _translate(self, exc: Exception) -> StorageError | None:
+        """Return the flowstore error that a driver's exception means, or ``None`` for one that is a bug."""
+        return None
+
+    # Records
+
+    def get(self, key: Key, kind: str = RESULT, name: str = "", *, payload: bool = True) -> Record:
+        """Return one record.
+
+        Raises:
+            NotFoundError, CorruptError, UnreachableError
+        """
+        ref = Ref(kind, key, name)
+        try:
+            record = self._get(ref, payload)
+        except Exception as exc:
+            self._raise(exc)
+        if record is None:
+            raise NotFoundError(f"no {ref} is stored")
+        return _checked(ref, record)
+
+    def get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
+        """Return several records in the order of their references, ``None`` for each that is not there."""
+        try:
+            records = self._get_many(refs)
+        except Exception as exc:
+            self._raise(exc)
+        return [record and _checked(ref, record) for ref, record in zip(refs, records, strict=True)]
+
+    def put(self, record: Record, *, if_revision: int | None = None) -> Record:
+        """Store a record and return it with its new revision; the one given is not changed.
+
+        Args:
+            if_revision: ``None`` replaces whatever is there; 0 only stores where nothing is; n only replaces revision n.
+
+        Raises:
+            ConflictError: the condition does not hold; ``current`` is the record that is there. A record that carries
+                this one's own token counts as stored: it was written by an earlier try whose answer was lost.
+        """
+        try:
+            return record.at(self._put(record, if_revision))
+        except ConflictError as exc:
+            token = record.headers.get("token")
+            if token is not None and exc.current is not None and exc.current.headers.get("token") == token:
+                return record.at(exc.current.revision)
+            raise
+        except Exception as exc:
+            self._raise(exc)
+
+    def delete(self, key: Key, kind: str = RESULT, name: str = "", *, if_revision: int | None = None) -> bool:
+        """Delete one record; tell whether there was one.
+
+        Raises:
+            ConflictError: it is not at ``if_revision``; ``current`` is the record that is there.
+        """
+        try:
+            return self._delete(Ref(kind, key, name), if_revision)
+        except Exception as exc:
+            self._raise(exc)
+
+    def delete_task(self, key: Key) -> int:
+        """Delete all that is stored under a key, of every kind; return the number of records."""
+        query = Query(flow_name=key.flow_name, task_name=key.task_name, task_id=key.task_id)
+        found = [record.ref for record in self.records(query, payload=False)]
+        return sum(self.delete(ref.key, ref.kind, ref.name) for ref in found)
+
+    def scan(self, query: Query, *, limit: int = 100, cursor: str | None = None, payload: bool = True) -> Page:
+        """Return one page of the records that a query selects; pass ``page.cursor`` on to get the next one."""
+        try:
+            return self._scan(query, cursor, limit, payload)
+        except Exception as exc:
+            self._raise(exc)
+
+    def records(self, query: Query, *, payload: bool = True) -> Iterator[Record]:
+        """Iterate over all records that a query selects, reading a page at a time."""
+        cursor: str | None = None
+        while True:
+            page = self.scan(query, limit=500, cursor=cursor, payload=payload)
+            yield from page.records
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    # Values
+
+    def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any:
+        return pipeline.decode(self.get(Key(flow_name, task_name, task_id)))
+
+    def store(self, flow_name: str, task_name: str, task_id: str, result: Any) -> str:
+        ref = Ref(RESULT, Key(flow_name, task_name, task_id))
+        self.put(pipeline.encode(ref, result))
+        return ref.address.hex()
+
+    def store_error(self, node_args: Any, flow_name: str, task_name: str, task_id: str, exc_info: ExcInfo) -> str:
+        ref = Ref(ERROR, Key(flow_name, task_name, task_id))
+        self.put(failure_record(ref, exc_info[1], {"node_args": node_args}))
+        return ref.address.hex()
+
+    def retrieve_error(self, flow_name: str, task_name: str, task_id: str) -> RemoteTaskError:
+        """Return the error that ended a task: an exception that can be raised, with the failure as data in it.
+
+        Raises:
+            NotFoundError: the task left none.
+        """
+        return remote_error(self.get(Key(flow_name, task_name, task_id), ERROR))
+
+    def _raise(self, exc: Exception) -> NoReturn:
+        error = None if isinstance(exc, FlowstoreError) else self._translate(exc)
+        if error is None:
+            raise exc
+        raise error from exc
+
+
+def failure_record(ref: Ref, exc: BaseException, facts: dict[str, Any]) -> Record:
+    """Build the record of an error. ``facts["node_args"]``, the task's arguments, may be anything: it is kept as text."""
+    node_args = facts.pop("node_args", None)
+    value = Failure.of(exc, node_args).to_dict()
+    return pipeline.encode(ref, value, {"state": "FAILURE", **facts})
+
+
+def remote_error(record: Record) -> RemoteTaskError:
+    """Read the record of an error."""
+    value = pipeline.decode(record)
+    try:
+        failure = Failure.from_dict(value)
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise CorruptError(f"{record.ref} does not hold a failure") from exc
+    return RemoteTaskError(failure, record.key, dict(record.headers))
+
+
+def _checked(ref: Ref, record: Record) -> Record:
+    # A client library that mixes up two answers, or a hash collision, must not hand out somebody else's result.
+    if record.ref != ref:
+        raise CorruptError(f"asked for {ref}, the storage answered with {record.ref}")
+    return record

@@ -1,0 +1,242 @@
+"""``FlowStore``: what applications call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from flowstore import loading
+from flowstore.errors import NotFoundError
+from flowstore.failure import RemoteTaskError
+from flowstore.flow import FlowRun
+from flowstore.operations import Operations
+from flowstore.record import ERROR, Key, Query, Record
+from flowstore.registry import Registry
+from flowstore.routing import Route, Router
+from flowstore.runs import Runs
+from flowstore.storage import DataStorage, remote_error
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from celery.canvas import Signature
+
+_RAISE: Final[Any] = object()
+
+
+class FlowStore:
+    """Store and retrieve what task flows produce, in the storages that a configuration names.
+
+    Args:
+        source: the path of a YAML file, a mapping of the same form, or ``None`` for the file that the environment
+            variable ``FLOWSTORE_CONFIG`` names.
+        app: a Celery app to attach to at once.
+        overrides: values that win over the file and the environment, by dotted name (``storages.Hot.host``).
+
+    Raises:
+        ConfigurationError: the configuration is wrong; lists every mistake. Nothing has been connected.
+
+    Nothing connects before it is used. One instance serves all threads of a process, and its forked children.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        app: Celery | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.configuration = loading.load(source, overrides=overrides)
+        self._app: Celery | None = None
+        self._router = Router(self.configuration)
+        self._registry = Registry(self.configuration)
+        self.operations = Operations(self.configuration, self._registry)
+        self.flow_runs = Runs(self._router, self.operations)
+        if app is not None:
+            self.attach(app)
+
+    def __repr__(self) -> str:
+        return f"<FlowStore {self.configuration.source}: {', '.join(self.configuration.storages)}>"
+
+    # Celery
+
+    def attach(self, app: Celery) -> None:
+        """Keep the results and errors of every task of a Celery app that has a storage.
+
+        To be called in the module that makes the app, so that workers and clients do it alike. A second call with the
+        same app changes nothing.
+
+        Raises:
+            ConfigurationError: another FlowStore is attached to the app already.
+        """
+        from flowstore.celery import attach
+
+        attach(self, app)
+        self._app = app
+
+    def start(self, flow_name: str, canvas: Signature | Any, **options: Any) -> FlowRun:
+        """Start a signature (a task's, a chain, group or chord) as a flow.
+
+        Args:
+            flow_name: the name under which everything that it runs is stored.
+            canvas: the signature; a task stands for its signature without arguments.
+            options: passed on to ``apply_async`` (``countdown``, ``queue``, …).
+
+        Returns:
+            The flow run. It is stored before anything is sent.
+
+        Raises:
+            ConfigurationError: no app is attached, or the flow has no storage.
+            StorageError: the run can't be stored; nothing was sent.
+        """
+        from flowstore.celery import start
+
+        return start(self, self._app, flow_name, canvas, options)
+
+    # Storages
+
+    def storage(self, name: str) -> DataStorage:
+        """Return a storage by its configured name: the adapter itself, connected.
+
+        Raises:
+            UnknownStorageError: no such storage is declared.
+            StorageError: it can't be connected.
+        """
+        return self._registry.get(name)
+
+    def task_storage(self, flow_name: str, task_name: str) -> DataStorage:
+        """Return the storage that the configuration gives a task: the adapter itself, connected."""
+        return self._registry.get(self._router.required(flow_name, task_name).storage.name)
+
+    def stored_name(self, task_name: str) -> str:
+        """Return the name under which a task is stored: its ``storage_task_name``, or its own."""
+        return self._router.stored_name(task_name)
+
+    def route(self, flow_name: str, task_name: str) -> Route | None:
+        """Return what the configuration says of a task, or ``None`` if it is not stored."""
+        return self._router.route(flow_name, task_name)
+
+    def close(self) -> None:
+        """Disconnect all storages of this process. What is used afterwards is connected again."""
+        self._registry.close()
+
+    # Results and errors. ``task_name`` is the Celery task's name, or its storage_task_name, everywhere.
+
+    def store(self, flow_name: str, task_name: str, task_id: str, result: object) -> str | None:
+        """Store a result in the storage that the configuration gives this task.
+
+        Returns:
+            The record's id; for a plain ``DataStorage`` whatever its ``store`` returned, as a string.
+
+        Raises:
+            UnknownStorageError: the task has no storage.
+            SerializationError, ResultSchemaError: the result is refused; an older one is still there.
+            ConflictError: another result is stored already, under ``on_conflict: error``.
+            StorageError: it could not be stored.
+        """
+        route, key = self._locate(flow_name, task_name, task_id)
+        return self.operations.store_result(route, key, result, {"state": "SUCCESS"})
+
+    def retrieve(self, flow_name: str, task_name: str, task_id: str, default: Any = _RAISE) -> Any:
+        """Return a result: an object of the caller's own.
+
+        Args:
+            default: returned instead of raising NotFoundError. Every other error is raised all the same.
+
+        Raises:
+            NotFoundError: no result is stored under this key.
+            CorruptError: it can't be read.
+            UnreachableError: the storage can't be asked.
+            UnknownStorageError: the task has no storage.
+        """
+        route, key = self._locate(flow_name, task_name, task_id)
+        try:
+            return self.operations.retrieve(route, key)
+        except NotFoundError:
+            if default is _RAISE:
+                raise
+            return default
+
+    def store_error(
+        self,
+        node_args: Any,
+        flow_name: str,
+        task_name: str,
+        task_id: str,
+        exc_info: BaseException | tuple[type[BaseException], BaseException, TracebackType | None],
+    ) -> str | None:
+        """Store the error that ended a task.
+
+        Args:
+            node_args: the task's arguments, kept as text; anything.
+            exc_info: what ``sys.exc_info()`` gave, or the exception.
+
+        Raises:
+            UnknownStorageError, StorageError: as ``store``.
+        """
+        route, key = self._locate(flow_name, task_name, task_id)
+        exc = exc_info if isinstance(exc_info, BaseException) else exc_info[1]
+        summary = f"{type(exc).__name__}: {exc}"[:200]
+        return self.operations.store_error(route, key, exc, {"node_args": node_args, "error": summary})
+
+    def retrieve_error(
+        self, flow_name: str, task_name: str, task_id: str, *, attempt: int | None = None, default: Any = _RAISE
+    ) -> RemoteTaskError | Any:
+        """Return an error of a task: an exception that shows the whole chain when raised, with the data in ``failure``.
+
+        Args:
+            attempt: the number of an attempt that failed and was retried; ``None`` for the error that ended the task.
+            default: returned instead of raising NotFoundError.
+
+        Raises:
+            NotFoundError, CorruptError, UnreachableError, UnknownStorageError: as ``retrieve``.
+        """
+        route, key = self._locate(flow_name, task_name, task_id)
+        try:
+            return self.operations.retrieve_error(route, key, "" if attempt is None else str(attempt))
+        except NotFoundError:
+            if default is _RAISE:
+                raise
+            return default
+
+    def errors(self, flow_name: str, task_name: str, task_id: str) -> list[RemoteTaskError]:
+        """Return all errors of a task: those of retried attempts in their order, then the one that ended it, if any."""
+        route, key = self._locate(flow_name, task_name, task_id)
+        query = Query((ERROR,), key.flow_name, key.task_name, key.task_id)
+        found = list(self.operations.records(route.storage).records(query))
+        found.sort(key=lambda record: (not record.ref.name, record.headers.get("attempt", 0)))
+        return [remote_error(record) for record in found]
+
+    def delete(self, flow_name: str, task_name: str, task_id: str) -> bool:
+        """Delete everything stored under a key: result and errors; tell whether there was anything."""
+        route, key = self._locate(flow_name, task_name, task_id)
+        return self.operations.delete(route, key)
+
+    # Flow runs
+
+    def runs(self, flow_name: str, limit: int | None = 100) -> list[FlowRun]:
+        """Return the runs of a flow that were started with ``start``, the latest first.
+
+        Raises:
+            UnknownStorageError: the flow has no storage.
+        """
+        return self.flow_runs.list(flow_name, limit)
+
+    def run(self, run_id: str) -> FlowRun:
+        """Return a flow run by its id.
+
+        A canvas that was sent without ``start`` is found too: by the id of its group, or of its first task.
+
+        Raises:
+            NotFoundError: nothing is stored of it.
+        """
+        return self.flow_runs.find(run_id)
+
+    def run_records(self, run_id: str, kinds: tuple[str, ...] | None = None) -> Iterator[tuple[str, Record]]:
+        """Iterate over the records of a run in all storages in use, without payloads, each with its storage's name."""
+        return self.flow_runs.run_records(run_id, kinds)
+
+    def _locate(self, flow_name: str, task_name: str, task_id: str) -> tuple[Route, Key]:
+        route = self._router.required(flow_name, task_name)
+        return route, Key(flow_name, route.task_name, task_id)

@@ -1,0 +1,31 @@
+"""The adapters that come with flowstore.
+
+Each class is loaded on first use, and its driver when it connects: nobody pays for a database that isn't configured.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowstore.storages.file import FileStorage
+    from flowstore.storages.memory import MemoryStorage
+    from flowstore.storages.sql import SqlStorage
+
+__all__ = ["FileStorage", "MemoryStorage", "SqlStorage"]
+
+_HOMES = {"FileStorage": "file", "MemoryStorage": "memory", "SqlStorage": "sql"}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,49 @@
+"""What adapters share: headers as JSON text, conflicts, cursors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from flowstore.errors import ConflictError, CorruptError, SerializationError, StorageError
+from flowstore.record import Record, Ref
+
+
+def dump_headers(record: Record) -> bytes:
+    """Encode the headers of a record.
+
+    Raises:
+        SerializationError: a header has no JSON form; integers must fit into 64 bits.
+    """
+    try:
+        return orjson.dumps(dict(record.headers))
+    except (TypeError, ValueError) as exc:
+        raise SerializationError(f"the headers of {record.ref} are not JSON: {exc}", "$.headers") from exc
+
+
+def load_headers(text: str | bytes, where: object) -> dict[str, Any]:
+    """Decode headers into a new dictionary.
+
+    Raises:
+        CorruptError: the text is not a JSON object; names ``where`` it came from.
+    """
+    try:
+        headers = orjson.loads(text)
+    except ValueError as exc:
+        raise CorruptError(f"the stored headers of {where} are not JSON: {exc}") from exc
+    if type(headers) is not dict:
+        raise CorruptError(f"the stored headers of {where} are a JSON {type(headers).__name__}, not an object")
+    return headers
+
+
+def conflict(ref: Ref, current: Record | None, expected: int) -> ConflictError:
+    """Build the error of a condition that does not hold."""
+    now = f"at revision {current.revision}" if current else "not stored"
+    wanted = f"revision {expected}" if expected else "no record"
+    return ConflictError(f"{ref} is {now}; expected was {wanted}", current)
+
+
+def bad_cursor(cursor: str) -> StorageError:
+    """Build the error of a cursor that no page of the storage gave."""
+    return StorageError(f"{cursor!r} is not a cursor of this storage")

@@ -1,0 +1,109 @@
+"""Records in the memory of the process."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+
+from flowstore.record import Page, Query, Record, Ref
+from flowstore.storage import RecordStorage
+from flowstore.storages._locks import ForkSafeLock
+from flowstore.storages._records import bad_cursor, conflict, dump_headers, load_headers
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    number: int
+    ref: Ref
+    headers: bytes
+    payload: bytes
+    revision: int
+
+    def record(self, payload: bool = True) -> Record:
+        headers = load_headers(self.headers, self.ref)
+        return Record(self.ref, self.payload if payload else b"", headers, self.revision)
+
+
+class MemoryStorage(RecordStorage):
+    """Keep records in the memory of this process, for development and tests.
+
+    They are lost when the process ends, and each process has its own: what one worker process stores, neither another
+    one nor the client that started the flow can see. A forked child starts with a copy of what its parent had.
+    ``disconnect`` loses nothing. What is retrieved is a copy, and values are encoded as for a database, so that what
+    can't be stored there can't be stored here.
+    """
+
+    def __init__(self) -> None:
+        self._lock = ForkSafeLock()
+        self._entries: dict[bytes, _Entry] = {}
+        self._last = 0
+        self._connected = False
+
+    def connect(self) -> None:
+        self._connected = True
+
+    def disconnect(self) -> None:
+        self._connected = False
+
+    def is_connected(self) -> bool:
+        return self._connected
+
+    def _get(self, ref: Ref, payload: bool) -> Record | None:
+        entry = self._entries.get(ref.address)
+        return entry and entry.record(payload)
+
+    def _put(self, record: Record, if_revision: int | None) -> int:
+        headers, payload, address = dump_headers(record), bytes(record.payload), record.ref.address
+        with self._lock:
+            old = self._entries.get(address)
+            if if_revision is not None and if_revision != (old.revision if old else 0):
+                raise conflict(record.ref, old and old.record(), if_revision)
+            if old is None:
+                # Replacing keeps the place in the dictionary: it stays sorted by number.
+                self._last += 1
+                entry = _Entry(self._last, record.ref, headers, payload, 1)
+            else:
+                entry = _Entry(old.number, record.ref, headers, payload, old.revision + 1)
+            self._entries[address] = entry
+        return entry.revision
+
+    def _delete(self, ref: Ref, if_revision: int | None) -> bool:
+        with self._lock:
+            old = self._entries.get(ref.address)
+            if old is None:
+                return False
+            if if_revision is not None and if_revision != old.revision:
+                raise conflict(ref, old.record(), if_revision)
+            del self._entries[ref.address]
+        return True
+
+    def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
+        with self._lock:
+            entries = list(self._entries.values())
+        if cursor is not None:
+            number = _number(cursor)
+            if query.descending:
+                entries = entries[: bisect_left(entries, number, key=_by_number)]
+            else:
+                entries = entries[bisect_right(entries, number, key=_by_number) :]
+        found: list[Record] = []
+        last = 0
+        for entry in reversed(entries) if query.descending else entries:
+            record = entry.record(payload)
+            if query.matches(record):
+                if len(found) == limit:
+                    return Page(found, str(last))
+                found.append(record)
+                last = entry.number
+        return Page(found)
+
+
+def _by_number(entry: _Entry) -> int:
+    return entry.number
+
+
+def _number(cursor: str) -> int:
+    try:
+        return int(cursor)
+    except ValueError:
+        raise bad_cursor(cursor) from None
