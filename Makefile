@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 
-BIN := $(VENV)/bin
+BIN := $(abspath $(VENV)/bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The package as an installer lays it out, with storages/ at its installed place, for tools that read source files.
 TREE := .build/tree
@@ -37,13 +37,13 @@ lint: $(VENV)/ready-dev ## Check style and formatting
 
 types: $(VENV)/ready-dev tree ## Check types
 	@echo "mypy: types"
-	@root=$$PWD; cd $(TREE) && $$root/$(BIN)/mypy --config-file $$root/pyproject.toml --cache-dir $$root/.mypy_cache \
+	@root=$$PWD; cd $(TREE) && $(BIN)/mypy --config-file $$root/pyproject.toml --cache-dir $$root/.mypy_cache \
 	    --no-error-summary $(TYPED) >../mypy.log 2>&1; status=$$?; \
 	    sed 's,^flowstore/storages/,storages/,' ../mypy.log; exit $$status
 
 imports: $(VENV)/ready-dev tree ## Check the direction of imports
 	@echo "import-linter: dependency direction"
-	@root=$$PWD; cd $(TREE) && $$root/$(BIN)/lint-imports --config $$root/pyproject.toml --no-cache >../imports.log 2>&1 \
+	@root=$$PWD; cd $(TREE) && $(BIN)/lint-imports --config $$root/pyproject.toml --no-cache >../imports.log 2>&1 \
 	    || { cat ../imports.log; exit 1; }
 
 docs: $(VENV)/ready-dev ## Build the documentation into docs/_build/html
@@ -51,7 +51,7 @@ docs: $(VENV)/ready-dev ## Build the documentation into docs/_build/html
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/ready ## Measure speed and print it
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+	@$(BIN)/python -m benchmarks.worker_throughput $(ARGS)
 
 clean: ## Remove everything that the other targets made
 	@rm -rf $(VENV) .build build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

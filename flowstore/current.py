@@ -1,7 +1,7 @@
 """The task that is running: its flow, run and key, its storage, and what its parents left.
 
-The parents of a task are the tasks that Celery gave it the results of: the task before it in a chain, all tasks of the
-header for a chord's body. In eager mode Celery does not tell them; there every task of the run that has finished counts.
+The parents of a task are the tasks that Celery gave it the results of: the task before it in a chain, all tasks of
+the header for a chord's body. In eager mode Celery does not tell them; there every finished task of the run counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowstore.errors import NotFoundError, OutsideTaskError
 from flowstore.failure import RemoteTaskError
-from flowstore.flow import SUCCESS, TaskRun, tasks_of
+from flowstore.flow import SUCCESS, tasks_of
 from flowstore.record import ERROR, RESULT, RUN, Key
 from flowstore.storage import DataStorage
 
@@ -57,7 +57,7 @@ class TaskContext:
 
     Attributes:
         store: the FlowStore that the app is attached to.
-        flow_name, run_id: the flow and its run. A task started outside of a flow is a flow of its own, with its own name.
+        flow_name, run_id: the flow and its run. A task sent outside of a flow is a flow of its own, named after itself.
         task_name: the Celery task's name.
         task_id: its id.
         attempt: the number of this execution, counted from 1.
@@ -143,7 +143,8 @@ class TaskContext:
             NotFoundError: no such parent has a stored error.
         """
         errors = self.parent_task_exceptions(task_name)
-        return _pick(errors, index, f"no parent {task_name!r} of {self.key} has an error")
+        error: RemoteTaskError = _pick(errors, index, f"no parent {task_name!r} of {self.key} has an error")
+        return error
 
     def parent_flow_result(self, flow_name: str, task_name: str, index: int = -1) -> Any:
         """Return the result of a task in a flow that this run started.

@@ -8,6 +8,8 @@ from typing import Protocol
 
 
 class Renewable(Protocol):
+    """Something that a fork must not leave as it is."""
+
     def renew_after_fork(self) -> None:
         """Replace locks and let go of connections, without closing them: they are the parent's."""
 

@@ -22,6 +22,7 @@ from flowstore.storage import DataStorage
 
 if TYPE_CHECKING:
     from flowstore.config.document import Document
+    from flowstore.config.nodes import Path
 
 ENTRY_POINTS: Final = "flowstore.storages"
 """The entry point group by which a package publishes adapters that need no ``import``."""
@@ -60,7 +61,7 @@ def load(
     from flowstore.config.reading import read_document
 
     document = read_document(source, environ=environ, overrides=overrides)
-    storages = {name: _checked(document, entry) for name, entry in document.configuration.storages.items()}
+    storages = {entry.name: _checked(document, path, entry) for path, entry in document.storages}
     mistakes = document.mistakes()
     if mistakes:
         raise ConfigurationError(_report(mistakes, document.name), mistakes)
@@ -86,11 +87,10 @@ def _report(mistakes: list[Mistake], name: str) -> str:
     return "\n".join([head, *map(str, mistakes)])
 
 
-def _checked(document: Document, entry: StorageEntry) -> StorageEntry:
+def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntry:
     from flowstore.config.arguments import check_arguments
     from flowstore.config.nodes import is_sound
 
-    path = document.storage_paths[entry.name]
     for key in ("name", "classname", "import"):
         node = document.node((*path, key))
         if node is not None and not is_sound(node):

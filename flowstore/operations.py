@@ -109,14 +109,10 @@ class Operations:
         generation = cache.generation if cache is not None else 0
 
         def read(storage: DataStorage) -> Any:
-            if isinstance(storage, RecordStorage):
-                kept = storage.get(key)
-                value = pipeline.decode(kept)
-            else:
-                value = _foreign_result(storage, key)
-                kept = (value,)
+            record = storage.get(key) if isinstance(storage, RecordStorage) else None
+            value = _foreign_result(storage, key) if record is None else pipeline.decode(record)
             if cache is not None:
-                _keep(cache, ref, kept, generation)
+                _keep(cache, ref, (value,) if record is None else record, generation)
             return value
 
         return self._call(route.storage, read)
@@ -216,7 +212,8 @@ def as_records(storage: DataStorage) -> RecordStorage:
     """
     if not isinstance(storage, RecordStorage):
         raise UnsupportedError(
-            f"{type(storage).__name__} only stores and retrieves results; errors, listings and runs need a RecordStorage"
+            f"{type(storage).__name__} only stores and retrieves results; "
+            "errors that can be read back, listings and runs need a RecordStorage"
         )
     return storage
 

@@ -29,7 +29,9 @@ def _checked(part: object, what: str) -> None:
     try:
         part.encode()
     except UnicodeEncodeError as exc:
-        raise InvalidKeyError(f"{what} {part!r} holds a lone surrogate at {exc.start}, which no database can keep") from exc
+        raise InvalidKeyError(
+            f"{what} {part!r} holds a lone surrogate at {exc.start}, which no database can keep"
+        ) from exc
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -32,6 +32,8 @@ class Registry:
     Safe to use from any number of threads, and across forks: a child starts with nothing connected.
     """
 
+    _ready: dict[str, DataStorage]
+
     def __init__(self, configuration: Configuration) -> None:
         self._entries = configuration.storages
         self._start_over()
@@ -60,7 +62,8 @@ class Registry:
         if self._pid != os.getpid():
             self.renew_after_fork()
         with self._lock:
-            ready, self._ready = self._ready, {}
+            ready = self._ready
+            self._ready = {}
         for name, storage in ready.items():
             try:
                 if storage.is_connected():
@@ -77,7 +80,7 @@ class Registry:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._instances: dict[str, DataStorage] = {}
-        self._ready: dict[str, DataStorage] = {}
+        self._ready = {}
         self._connecting: dict[str, Future[DataStorage]] = {}
 
     def _connected(self, name: str) -> DataStorage:

@@ -9,6 +9,8 @@ from typing import Any
 from flowstore.config import Configuration, StorageEntry, TaskEntry
 from flowstore.errors import UnknownStorageError
 
+_INTERNAL = frozenset({"celery.chord_unlock", "celery.backend_cleanup"})
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -40,14 +42,14 @@ class Router:
     def route(self, flow_name: str, task_name: str) -> Route | None:
         """Return the route of a task, or ``None`` if it is not stored.
 
-        A task's own storage comes first, then its flow's, then the default one. Celery's own tasks, such as
-        ``celery.chord_unlock``, are stored only where the configuration names them.
+        A task's own storage comes first, then its flow's, then the default one. The tasks by which Celery itself waits
+        and cleans up are stored only where the configuration names them.
 
         Args:
             task_name: the Celery task's name, or its ``storage_task_name``.
         """
         entry = self._entry(task_name)
-        if entry is None and task_name.startswith("celery."):
+        if entry is None and task_name in _INTERNAL:
             return None
         storage = self._storage(flow_name, entry)
         if storage is None:

@@ -92,7 +92,9 @@ class Runs:
         """Return what the run's start noted down, if it was started with ``FlowStore.start``."""
         ref = _run_ref(flow_name, run_id)
         try:
-            data = pipeline.decode(self._operations.records(self._flow_entry(flow_name)).get(ref.key, ref.kind, ref.name))
+            data = pipeline.decode(
+                self._operations.records(self._flow_entry(flow_name)).get(ref.key, ref.kind, ref.name)
+            )
         except NotFoundError:
             return None
         return None if data is None else Plan.from_dict(data)

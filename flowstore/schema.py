@@ -11,7 +11,7 @@ from flowstore.record import Key
 _validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
 
 
-def check_result(schema: Mapping[str, Any] | None, result: object, key: Key) -> None:
+def check_result(schema: Mapping[str, Any] | None, result: Any, key: Key) -> None:
     """Let a result pass if it satisfies the schema, or if there is none.
 
     Raises:

@@ -151,7 +151,7 @@ class RecordStorage(DataStorage):
         """Store a record and return it with its new revision; the one given is not changed.
 
         Args:
-            if_revision: ``None`` replaces whatever is there; 0 only stores where nothing is; n only replaces revision n.
+            if_revision: ``None`` replaces what is there; 0 stores only where nothing is; n replaces only revision n.
 
         Raises:
             ConflictError: the condition does not hold; ``current`` is the record that is there. A record that carries
@@ -232,7 +232,7 @@ class RecordStorage(DataStorage):
 
 
 def failure_record(ref: Ref, exc: BaseException, facts: dict[str, Any]) -> Record:
-    """Build the record of an error. ``facts["node_args"]``, the task's arguments, may be anything: it is kept as text."""
+    """Build the record of an error; ``facts["node_args"]``, the task's arguments, may be anything: kept as text."""
     node_args = facts.pop("node_args", None)
     value = Failure.of(exc, node_args).to_dict()
     return pipeline.encode(ref, value, {"state": "FAILURE", **facts})

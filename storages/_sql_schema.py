@@ -6,6 +6,7 @@ from functools import cache, lru_cache
 from typing import Final
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     Float,
@@ -115,7 +116,7 @@ class Statements:
 
 @cache
 def _get_many(count: int) -> str:
-    addresses = [bindparam(f"address_{number}") for number in range(count)]
+    addresses: list[BindParameter[bytes]] = [bindparam(f"address_{number}") for number in range(count)]
     return _text(select(_c.address, *_HEAD, _PAYLOAD).where(_c.address.in_(addresses)))
 
 
@@ -129,7 +130,7 @@ def _scan(kinds: int, fields: tuple[str, ...], descending: bool, cursor: bool, p
     for field in fields:
         page = page.where(_c[field] == bindparam(f"the_{field}"))
     if cursor:
-        at = bindparam("cursor")
+        at: BindParameter[int] = bindparam("cursor")
         page = page.where(_c.id < at if descending else _c.id > at)
     # Where the page has to be sorted, only ids are: the rows, which may be long, are read for those of the page.
     columns = (_c.id, *_HEAD, _PAYLOAD) if payload else (_c.id, *_HEAD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -192,8 +193,17 @@ def _look(path: str) -> bool:
     if not os.path.isdir(folder):
         raise UnreachableError(f"can't open {path}: the folder {folder} does not exist")
     for last in (False, False, True):
-        if not os.path.exists(path) or not os.path.getsize(path):
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
             return False
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreachableError(f"can't open {path}: it is not a file")
+        if not status.st_size:
+            return False
+        # SQLite itself would take a file that has no room for its smallest page for an empty one, and write over it.
+        if status.st_size < 512:
+            raise CorruptError(f"{path} is damaged, or is no SQLite database (it has {status.st_size} bytes)")
         in_wal, in_change = os.path.exists(f"{path}-wal"), os.path.exists(f"{path}-journal")
         try:
             is_ours = _peek(path)

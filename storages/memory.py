@@ -50,14 +50,14 @@ class MemoryStorage(RecordStorage):
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
         entry = self._entries.get(ref.address)
-        return entry and entry.record(payload)
+        return entry.record(payload) if entry else None
 
     def _put(self, record: Record, if_revision: int | None) -> int:
         headers, payload, address = dump_headers(record), bytes(record.payload), record.ref.address
         with self._lock:
             old = self._entries.get(address)
             if if_revision is not None and if_revision != (old.revision if old else 0):
-                raise conflict(record.ref, old and old.record(), if_revision)
+                raise conflict(record.ref, old.record() if old else None, if_revision)
             if old is None:
                 # Replacing keeps the place in the dictionary: it stays sorted by number.
                 self._last += 1

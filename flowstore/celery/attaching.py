@@ -36,7 +36,8 @@ def attach(store: FlowStore, app: Celery) -> None:
 
 def attached_store(app: Celery) -> FlowStore | None:
     """Return the FlowStore that is attached to an app, or ``None``."""
-    return app.__dict__.get(_ATTRIBUTE)
+    store: FlowStore | None = app.__dict__.get(_ATTRIBUTE)
+    return store
 
 
 def _follow_tasks(store: FlowStore, app: Celery) -> None:

@@ -20,8 +20,8 @@ from celery.signals import before_task_publish
 HEADER: Final = "flowstore"
 """The message header: a mapping with these names, all optional.
 
-``flow`` and ``run``; ``sent``, when the message was published; ``parent``, the task that sent it, as Celery name and id;
-``joins``, for the first tasks of a chord's body, the id of the group that is the chord's header.
+``flow`` and ``run``; ``sent``, when the message was published; ``parent``, the task that sent it, as Celery name and
+id; ``joins``, for the first tasks of a chord's body, the id of the group that is the chord's header.
 """
 
 _UNLOCK: Final = "celery.chord_unlock"  # by which most result backends wait for a chord's header, then send its body

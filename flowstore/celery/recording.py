@@ -97,7 +97,9 @@ def record_body_failure(store: FlowStore, callback: Any, exc: BaseException | No
     _record_error(context, exc, FAILURE, "")
 
 
-def _context(store: FlowStore, name: str, request: Any, started_at: float | None, outer: TaskContext | None) -> TaskContext:
+def _context(
+    store: FlowStore, name: str, request: Any, started_at: float | None, outer: TaskContext | None
+) -> TaskContext:
     header = header_of(request)
     flow_name, run_id = _flow(request, name, header, outer)
     parent = header.get("parent")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import Celery
-from celery.canvas import Signature, _chain, _chord, group
+from celery.canvas import Signature, _chain, _chord, chunks, group
 from celery.result import GroupResult, ResultBase
 
 from flowstore.celery import propagation
@@ -33,29 +33,33 @@ def start(store: FlowStore, app: Celery | None, flow_name: str, canvas: Any, opt
         raise
     finally:
         propagation.starting.reset(token)
-    store.flow_runs.note_plan(run, Plan(_final(store, signature, result), tuple(dict.fromkeys(_ids(result)))))
+    names = (store.stored_name(name) for name in _last_names(signature))
+    store.flow_runs.note_plan(run, Plan(_result(names, result), tuple(dict.fromkeys(_ids(result)))))
     return run
 
 
-def _final(store: FlowStore, signature: Any, result: Any) -> Any:
-    """Pair the tasks that a canvas ends with, known by the signature, with their ids, known by the result."""
+def _result(names: Iterator[str], result: Any) -> Any:
+    """Pair the names of the tasks that a canvas ends with, known by its signature, with their ids, known by its result.
+
+    Their nesting is the result's: Celery unrolls nested groups.
+    """
     if isinstance(result, GroupResult):
-        parts = list(_last(signature).tasks)
-        return {"group": [_final(store, part, one) for part, one in zip(parts, result.results, strict=True)]}
-    return [store.stored_name(_last(signature).task), result.id]
+        return {"group": [_result(names, one) for one in result.results]}
+    return [next(names), result.id]
 
 
-def _last(signature: Any) -> Any:
-    while True:
-        if isinstance(signature, _chain):
-            signature = signature.tasks[-1]
-        elif isinstance(signature, _chord):
-            signature = signature.body
-        elif isinstance(signature, group) and len(signature.tasks) == 1:
-            # Celery runs a group of one in a chain as that task alone.
-            return signature
-        else:
-            return signature
+def _last_names(signature: Any) -> Iterator[str]:
+    if isinstance(signature, chunks):
+        signature = signature.group()
+    if isinstance(signature, _chain):
+        yield from _last_names(signature.tasks[-1])
+    elif isinstance(signature, _chord):
+        yield from _last_names(signature.body)
+    elif isinstance(signature, group):
+        for task in signature.tasks:
+            yield from _last_names(task)
+    else:
+        yield signature.task
 
 
 def _ids(result: ResultBase | None) -> Iterator[str]:

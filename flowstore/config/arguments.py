@@ -12,7 +12,7 @@ from pydantic import ConfigDict, SecretStr, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from flowstore.config.document import Document
-from flowstore.config.mistakes import did_you_mean
+from flowstore.config.mistakes import closest, did_you_mean
 from flowstore.config.nodes import Fields, Node, Path, Scalar, children, is_sound, to_data
 from flowstore.config.secrets import file_of, is_secret_name, read_secret
 from flowstore.config.shape import plain_words
@@ -99,21 +99,32 @@ def check_arguments(document: Document, adapter: type, path: Path) -> dict[str, 
     known, open_ended = parameters(adapter)
     node = document.node(path)
     given = node if isinstance(node, Fields) else Fields(document.place(path[:-1]), {})
+    if not open_ended:
+        _correct(document, adapter, path, given, known)
     arguments: dict[str, Any] = {}
     for name, child in children(given):
         if name in known:
             arguments[name] = _Argument(document, (*path, name), known[name].annotation).value(child)
         elif open_ended:
             arguments[name] = _Argument(document, (*path, name), UNKNOWN).value(child)
-        else:
-            message = f"{adapter.__name__} has no argument {name!r}"
-            document.report((*path, name), message, did_you_mean(str(name), known), of_key=True)
     missing = [name for name, each in known.items() if each.default is UNKNOWN and name not in arguments]
     if missing:
         listed = ", ".join(map(repr, missing))
         message = f"{adapter.__name__} needs the argument{'s' if len(missing) > 1 else ''} {listed}"
         document.report(path, message, of_key=True)
     return arguments
+
+
+def _correct(
+    document: Document, adapter: type, path: Path, given: Fields, known: Mapping[str, inspect.Parameter]
+) -> None:
+    """Report the arguments that the constructor doesn't have; go on with those that were meant."""
+    for name in [name for name in given.entries if name not in known]:
+        message = f"{adapter.__name__} has no argument {name!r}"
+        document.report((*path, name), message, did_you_mean(str(name), known), of_key=True)
+        meant = closest(str(name), set(known) - set(given.entries))
+        if meant is not None:
+            given.rename(name, meant)
 
 
 class _Argument:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from flowstore.config.document import Document
-from flowstore.config.mistakes import Mistake, did_you_mean
+from flowstore.config.mistakes import Mistake, closest, did_you_mean
 from flowstore.config.model import CacheEntry, Configuration, FlowEntry, StorageEntry, TaskEntry
-from flowstore.config.nodes import Items, Path, children, dotted, to_data
+from flowstore.config.nodes import Fields, Items, Path, children, dotted, to_data
 from flowstore.config.overrides import named
 from flowstore.config.schemas import UnusableSchemaError, read_schema
 from flowstore.config.secrets import plain_secrets
@@ -24,6 +25,7 @@ from flowstore.config.shape import (
     TaskShape,
     TopShape,
     explain,
+    known_keys,
 )
 
 AnyShape = TypeVar("AnyShape", bound=Shape)
@@ -69,37 +71,68 @@ class _Check:
         return [(section, index) for index, _ in children(node)] if isinstance(node, Items) else []
 
     def _shaped(self, shape: type[AnyShape], path: Path) -> AnyShape | None:
+        """Return what is at a path in that shape, without the keys whose values are wrong, which are reported.
+
+        A misspelt key counts as the one that was meant, and an entry without a name has its path for one, so that
+        one mistake neither hides another nor causes one.
+        """
         node = self._document.node(path)
         assert node is not None
-        try:
-            return shape.model_validate(to_data(node))
-        except ValidationError as exc:
-            for error in exc.errors():
-                message, hint = explain(error, shape)
-                of_key = error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
-                missing = error["type"] == "missing"
-                self._document.report(path if missing else (*path, *error["loc"]), message, hint, of_key=of_key)
-        return None
+        data = to_data(node)
+        reported: set[Any] = set()
+        while True:
+            try:
+                return shape.model_validate(data)
+            except ValidationError as exc:
+                errors = exc.errors()
+            wrong = {error["loc"][0]: error["type"] for error in errors if error["loc"]}
+            meant = {
+                key: closest(str(key), set(known_keys(shape)) - set(data))
+                for key, kind in wrong.items()
+                if kind == "extra_forbidden"
+            }
+            reported |= {each for each in meant.values() if each is not None}
+            for error in errors:
+                if error["type"] != "missing" or error["loc"][0] not in reported:
+                    self._report(shape, path, error)
+            if not isinstance(node, Fields):
+                return None
+            reported |= set(wrong)
+            for key in wrong:
+                value = data.pop(key, None)
+                right = meant.get(key)
+                if right is not None:
+                    node.rename(str(key), right)
+                    data[right] = value
+            if "name" in wrong and "name" not in data:
+                data["name"] = dotted(path)
+            elif "missing" in wrong.values() and not any(meant.values()):
+                return None
+
+    def _report(self, shape: type[Shape], path: Path, error: ErrorDetails) -> None:
+        message, hint = explain(error, shape)
+        if error["type"] == "missing":
+            self._document.report(path, message, hint)
+        else:
+            of_key = error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
+            self._document.report((*path, *error["loc"]), message, hint, of_key=of_key)
 
     def _storage(self, path: Path) -> None:
         shape = self._shaped(StorageShape, path)
-        cache = self._cache((*path, "cache"))
         if shape is None:
             return
-        self._document.storage_paths.setdefault(shape.name, path)
-        self._storages.setdefault(
-            shape.name,
-            StorageEntry(
-                name=shape.name,
-                classname=shape.classname or shape.name,
-                module=shape.module,
-                configuration=shape.configuration or {},
-                on_store_error=shape.on_store_error,
-                on_conflict=shape.on_conflict,
-                cache=cache,
-                place=self._document.place(path),
-            ),
+        entry = StorageEntry(
+            name=shape.name,
+            classname=shape.classname or shape.name,
+            module=shape.module,
+            configuration=shape.configuration or {},
+            on_store_error=shape.on_store_error,
+            on_conflict=shape.on_conflict,
+            cache=self._cache((*path, "cache")),
+            place=self._document.place(path),
         )
+        self._document.storages.append((path, entry))
+        self._storages.setdefault(entry.name, entry)
 
     def _cache(self, path: Path) -> CacheEntry | None:
         node = self._document.node(path)

@@ -9,9 +9,9 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from flowstore.config.mistakes import Mistake, Place
-from flowstore.config.model import Configuration
+from flowstore.config.model import Configuration, StorageEntry
 from flowstore.config.nodes import Fields, Node, Path, Scalar, dotted, locate
-from flowstore.config.secrets import MASK, mask_text
+from flowstore.config.secrets import Span, mask, spans_in_text
 from flowstore.config.source import Source
 
 # A short secret is masked as a word of its own only: inside other words it would make messages unreadable.
@@ -27,7 +27,7 @@ class Document:
         base: the folder that relative paths start from.
         sources: the files, by name.
         secrets: texts that no message may show.
-        storage_paths: where each storage of ``configuration`` is in the tree, by name.
+        storages: the declared storages, each with its path in the tree; those that share a name as well.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Document:
     tree: Fields
     sources: dict[str, Source] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
-    storage_paths: dict[str, Path] = field(default_factory=dict)
+    storages: list[tuple[Path, StorageEntry]] = field(default_factory=list)
     configuration: Configuration = field(default_factory=Configuration)
     _found: list[Mistake] = field(default_factory=list)
 
@@ -79,20 +79,27 @@ class Document:
         """Return a mistake with the line it is about, and with every secret masked."""
         place = mistake.place
         source = self.sources.get(place.file or "")
-        line = source.line(place.line, place.column) if source and place.line else None
+        line = source.line(place.line) if source and place.line else None
+        text, caret = None, None
+        if line is not None:
+            text, caret = mask(line.text, [*line.secrets, *self._secrets_in(line.text)], place.column)
         return dataclasses.replace(
             mistake,
             message=self._masked(mistake.message),
             hint=self._masked(mistake.hint) if mistake.hint else None,
-            source_line=self._masked(line[0]) if line else None,
-            caret=line[1] if line else None,
+            source_line=text,
+            caret=caret,
         )
 
     def _masked(self, text: str) -> str:
-        masked = mask_text(text)
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            if len(secret) >= _SECRET_ANYWHERE:
-                masked = masked.replace(secret, MASK)
-            elif len(secret) >= _SECRET_WORD:
-                masked = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, masked)
-        return masked
+        return mask(text, self._secrets_in(text))[0]
+
+    def _secrets_in(self, text: str) -> list[Span]:
+        spans = list(spans_in_text(text))
+        for secret in self.secrets:
+            pattern = re.escape(secret)
+            if len(secret) < _SECRET_ANYWHERE:
+                pattern = rf"(?<!\w){pattern}(?!\w)"
+            if len(secret) >= _SECRET_WORD:
+                spans += (found.span() for found in re.finditer(pattern, text))
+        return spans

@@ -66,13 +66,19 @@ class Mistake:
         return [shown, "".join("\t" if character == "\t" else " " for character in before) + "^"]
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the name that ``word`` was probably meant to be, or ``None``."""
+    by_lower = {name.lower(): name for name in sorted(known)}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return by_lower[close[0]] if close else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return a sentence that offers what ``word`` was probably meant to be, else all there is, else ``None``."""
     names = sorted(known)
-    by_lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    if close:
-        return f"Did you mean {by_lower[close[0]]!r}?"
+    meant = closest(word, names)
+    if meant is not None:
+        return f"Did you mean {meant!r}?"
     if names and len(names) <= _LONGEST_LIST:
         return f"Known: {', '.join(names)}."
     return None

@@ -14,6 +14,8 @@ Path = tuple[Any, ...]
 DEEPEST: Final = 100
 """Levels of nesting that are read; a configuration has about six."""
 
+_LONGEST_PATH: Final = 12
+
 
 class TooDeepError(Exception):
     """A tree is nested deeper than ``DEEPEST``, or contains itself."""
@@ -77,6 +79,10 @@ class Fields:
     def get(self, key: str) -> Node | None:
         entry = self.entries.get(key)
         return entry.node if entry else None
+
+    def rename(self, key: str, meant: str) -> None:
+        """Go on as if a misspelt key had been spelt as it was meant, so that its value is checked too."""
+        self.entries[meant] = self.entries.pop(key)
 
 
 Node = Scalar | Items | Fields
@@ -148,4 +154,4 @@ def locate(root: Node, path: Path) -> tuple[Place, Node, Path]:
 
 def dotted(path: Path) -> str:
     """Return a path as people write it."""
-    return ".".join(map(str, path))
+    return ".".join(map(str, path if len(path) <= _LONGEST_PATH else (*path[:_LONGEST_PATH], "…")))

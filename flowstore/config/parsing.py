@@ -26,7 +26,7 @@ _MERGE: Final = _TAG + "merge"
 _PLAIN_TAGS: Final = frozenset(_TAG + name for name in ("null", "bool", "int", "float", "timestamp"))
 _TYPED_TAGS: Final = _PLAIN_TAGS | {_TAG + "binary"}
 _TEXT_TAGS: Final = frozenset(_TAG + name for name in ("str", "merge", "value"))
-_UNQUOTED: Final = re.compile(rf":\s+\{{({VARIABLE_NAME.pattern})\}}")
+_UNQUOTED: Final = re.compile(rf"(?::\s|[,\[{{])\s*[^\s'\"]*?(\$?\{{{VARIABLE_NAME.pattern}[^}}]*\}})")
 
 
 class _TooManyValuesError(Exception):
@@ -67,7 +67,7 @@ def parse(text: str, file: str) -> Parsed:
     except yaml.reader.ReaderError as exc:
         before = text[: exc.position]
         place = Place(file, before.count("\n") + 1, exc.position - before.rfind("\n"))
-        message = f"a character that YAML does not allow: U+{ord(str(exc.character)):04X}"
+        message = f"a character that YAML does not allow: U+{ord(text[exc.position]):04X}"
         parsed.mistakes.append(Mistake(place, "", message))
         return parsed
     except RecursionError:
@@ -95,7 +95,8 @@ def parse(text: str, file: str) -> Parsed:
 
 
 def _syntax_mistake(exc: yaml.MarkedYAMLError, source: Source) -> Mistake:
-    mark = exc.problem_mark or exc.context_mark
+    at_end = exc.problem is not None and exc.problem.endswith("end of stream")
+    mark = (exc.context_mark if at_end else None) or exc.problem_mark
     place = Place(source.file, mark.line + 1, mark.column + 1) if mark else Place(source.file)
     if place.line and source.holds_secret(place.line):
         # PyYAML would name an alias, say, that is really the beginning of an unquoted password.
@@ -105,7 +106,7 @@ def _syntax_mistake(exc: yaml.MarkedYAMLError, source: Source) -> Mistake:
     for line in source.text.splitlines()[max(0, (place.line or 1) - 2) : place.line]:
         found = _UNQUOTED.search(line)
         if found:
-            hint = f"Quote the value: an unquoted {{{found[1]}}} is a mapping in YAML."
+            hint = f"Quote the value that holds {found[1]}: unquoted braces are a mapping in YAML."
     return Mistake(place, "", f"not valid YAML: {message}", hint)
 
 

@@ -12,6 +12,9 @@ from flowstore.config.nodes import Fields, Node, Path, Scalar, children, scalars
 
 MASK: Final = "***"
 
+Span = tuple[int, int]
+"""Beginning and end of a part of a line, from 0."""
+
 _NAMES = r"pass(?:word|wd|phrase)|pwd|secret|token|credential|(?:private|access|api|secret|encryption)[_-]?key"
 _SECRET_NAME: Final = re.compile(rf"{_NAMES}|(?:^|[_-])(?:key|pass)$", re.IGNORECASE)
 _IN_TEXT: Final = (
@@ -28,42 +31,40 @@ def is_secret_name(name: object) -> bool:
     return isinstance(name, str) and _SECRET_NAME.search(name) is not None
 
 
-def spans_in_text(text: str) -> Iterator[tuple[int, int]]:
+def spans_in_text(text: str) -> Iterator[Span]:
     """Yield where a text holds the password of a URL or of a ``name=value`` list."""
     for pattern in _IN_TEXT:
         for found in pattern.finditer(text):
             yield found.span("secret")
 
 
-def spans_of_keys(text: str, start: int = 0) -> Iterator[tuple[int, int]]:
+def spans_of_keys(text: str, start: int = 0) -> Iterator[Span]:
     """Yield where a line of YAML that can't be parsed probably holds a secret."""
     for found in _KEY_VALUE.finditer(text, start):
         yield found.span("secret")
 
 
-def mask_text(text: str, spans: Iterator[tuple[int, int]] | None = None) -> str:
-    """Return the text with the secrets inside masked."""
-    masked, _ = mask_line(text, list(spans_in_text(text) if spans is None else spans), None)
-    return masked
-
-
-def mask_line(line: str, spans: list[tuple[int, int]], column: int | None) -> tuple[str, int | None]:
+def mask(line: str, spans: list[Span], column: int | None = None) -> tuple[str, int | None]:
     """Mask spans of a line; also return where the given column (from 1) is now."""
     parts: list[str] = []
     end = 0
     moved = column
-    for start, stop in sorted(spans):
-        if stop <= end:
-            continue
-        parts.append(line[end:start])
-        if start >= end:
-            before = sum(map(len, parts))
-            if column is not None and moved is not None and column - 1 >= start:
-                moved = before + 1 if column - 1 < stop else column - stop + before + len(MASK)
-            parts.append(MASK)
+    for start, stop in _merged(spans):
+        parts += [line[end:start], MASK]
         end = stop
-    parts.append(line[end:])
-    return "".join(parts), moved
+        if column is not None and column > start:
+            after = sum(map(len, parts))
+            moved = after + column - stop if column > stop else after - len(MASK) + 1
+    return "".join([*parts, line[end:]]), moved
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for start, stop in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            start, stop = merged[-1][0], max(stop, merged.pop()[1])
+        merged.append((start, stop))
+    return merged
 
 
 def file_of(node: Node) -> Node | None:

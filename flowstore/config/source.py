@@ -1,4 +1,4 @@
-"""The lines of a configuration file, shown without their secrets."""
+"""The lines of a configuration file, and which parts of them are secret."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowstore.config.secrets import is_secret_name, mask_line, spans_in_text, spans_of_keys
+from flowstore.config.secrets import Span, is_secret_name, spans_of_keys
 
 _LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _COMMENT: Final = re.compile(r"(?:^|\s)#")
@@ -15,6 +15,14 @@ _KEY: Final = re.compile(r"(?P<indent>\s*(?:-\s+)*)['\"]?(?P<key>[\w.-]+)['\"]?\
 
 Mark = tuple[int, int]
 """Line and column, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a file, and where it holds values of secrets."""
+
+    text: str
+    secrets: list[Span]
 
 
 @dataclass(slots=True)
@@ -29,21 +37,20 @@ class Source:
     parsed: bool = False
     secrets: list[tuple[Mark, Mark]] = field(default_factory=list)
 
-    def line(self, number: int, column: int | None) -> tuple[str, int | None] | None:
-        """Return a line (from 1) with its secrets masked, and the column after masking; ``None`` past the end."""
+    def line(self, number: int) -> Line | None:
+        """Return a line (from 1); ``None`` past the end."""
         lines = _LINE_BREAK.split(self.text)
         if not 0 < number <= len(lines):
             return None
         text = lines[number - 1]
-        spans = self._marked(number - 1, text) if self.parsed else _guessed(lines, number - 1)
-        return mask_line(text, [*spans_in_text(text), *spans], column)
+        return Line(text, self._marked(number - 1, text) if self.parsed else _guessed(lines, number - 1))
 
     def holds_secret(self, number: int) -> bool:
         """Tell whether a line (from 1) of a file that can't be parsed may hold a secret."""
-        lines = _LINE_BREAK.split(self.text)
-        return 0 < number <= len(lines) and bool(_guessed(lines, number - 1))
+        line = self.line(number)
+        return line is not None and bool(line.secrets)
 
-    def _marked(self, row: int, text: str) -> list[tuple[int, int]]:
+    def _marked(self, row: int, text: str) -> list[Span]:
         spans = [
             (start[1] if start[0] == row else 0, stop[1] if stop[0] == row else len(text))
             for start, stop in self.secrets
@@ -54,7 +61,7 @@ class Source:
         return [(start, stop) for start, stop in spans if start < stop]
 
 
-def _guessed(lines: list[str], row: int) -> list[tuple[int, int]]:
+def _guessed(lines: list[str], row: int) -> list[Span]:
     """Find what follows a secret's key, and whether the line goes on with the value of one above it."""
     text = lines[row]
     spans = list(spans_of_keys(text))

@@ -1,0 +1,1 @@
+"""A flow over real files with a real Celery worker, without any server; ``flowstore demo`` runs it."""

@@ -1,0 +1,105 @@
+"""Which files the demo surveys."""
+
+from __future__ import annotations
+
+import ast
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+_PACKAGES = ("asyncio", "collections", "concurrent", "email", "http", "importlib", "json", "logging", "xml", "unittest")
+_KNOWN_BAD = ("test/**/badsyntax_3131.py", "test/**/badsyntax_pep3120.py", "test/**/bad_coding.py")
+_SKIPPED = frozenset({"__pycache__", "site-packages", "node_modules", "venv"})
+
+BROKEN = '''"""A module that somebody was not done with."""
+
+
+def price(amount, rate:
+    return amount * rate
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, and the name of the module in it."""
+
+    module: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is surveyed: the files that can be parsed, and those that can't."""
+
+    title: str
+    sound: list[Source]
+    broken: list[Source]
+
+
+def choose(folder: Path | None, limit: int, broken_file: Path) -> Selection:
+    """Choose files, and sort out those that are not valid Python.
+
+    A chord's body never runs if one task of the header fails: what is bound to fail has to be kept out of it.
+
+    Args:
+        folder: where to look for modules; ``None`` for the standard library.
+        limit: how many sound files at most.
+        broken_file: written, and one of the broken files.
+
+    Raises:
+        ValueError: there is no sound file.
+    """
+    broken_file.write_text(BROKEN, encoding="utf-8")
+    sound: list[Source] = []
+    broken = [Source("unfinished", str(broken_file))]
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    root = folder or stdlib
+    for path in islice(_below(root) if folder else _of_stdlib(stdlib), limit):
+        source = Source(_module(path, root), str(path))
+        (sound if is_python(path) else broken).append(source)
+    if not sound:
+        raise ValueError(f"there are no Python files to survey in {root}")
+    if folder is None:
+        found = [path for pattern in _KNOWN_BAD for path in stdlib.glob(pattern) if not is_python(path)]
+        broken += [Source(_module(path, stdlib), str(path)) for path in found]
+        return Selection(f"the standard library of this Python ({stdlib})", sound, broken)
+    return Selection(str(folder), sound, broken)
+
+
+def parse(path: Path) -> ast.Module:
+    """Parse a file.
+
+    Raises:
+        SyntaxError, ValueError: it is not valid Python.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        return ast.parse(path.read_bytes(), str(path))
+
+
+def is_python(path: Path) -> bool:
+    """Tell whether a file can be parsed."""
+    try:
+        parse(path)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _of_stdlib(stdlib: Path) -> Iterator[Path]:
+    yield from sorted(stdlib.glob("*.py"))
+    for package in _PACKAGES:
+        yield from _below(stdlib / package)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*.py")):
+        if _SKIPPED.isdisjoint(path.relative_to(folder).parts) and path.is_file():
+            yield path
+
+
+def _module(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)

@@ -1,0 +1,29 @@
+"""What the worker's process loads: ``celery -A flowstore.demo.worker worker``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from celery.signals import worker_ready
+
+from flowstore.demo.app import create_app
+from flowstore.demo.process import FOLDER_VARIABLE, READY
+
+_folder = Path(os.environ[FOLDER_VARIABLE])
+app, _ = create_app(_folder)
+
+
+@worker_ready.connect(weak=False)
+def _announce(**_: Any) -> None:
+    threading.Thread(target=_end_with_parent, args=(os.getpid(),), daemon=True).start()
+    (_folder / READY).touch()
+
+
+def _end_with_parent(pid: int) -> None:
+    """Wait for the end of the standard input, which the demo holds open as long as it lives."""
+    os.read(0, 1)
+    os.kill(pid, signal.SIGTERM)

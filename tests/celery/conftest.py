@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.celery.flowapp import default_settings
+from tests.celery.sites import Site, free_port, until
+
+MakeSite = Callable[..., Site]
+
+
+@contextmanager
+def _sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSite]:
+    made: list[Site] = []
+
+    def make(celery: dict[str, Any] | None = None, configuration: dict[str, Any] | None = None, **urls: str) -> Site:
+        folder = tmp_path_factory.mktemp("site")
+        settings = default_settings(folder, **(configuration or {}))
+        site = Site(folder, {**settings, **urls, "celery": celery or {}})
+        made.append(site)
+        return site
+
+    try:
+        yield make
+    finally:
+        for site in made:
+            site.close()
+
+
+@pytest.fixture(scope="module")
+def make_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSite]:
+    with _sites(tmp_path_factory) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site without any server, with one prefork worker that all tests share."""
+    with _sites(tmp_path_factory) as make:
+        site = make()
+        site.start_worker("prefork", 2, "--queues", "celery,other")
+        yield site
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis server of the tests' own."""
+    pytest.importorskip("redis", reason="the package redis is not installed: pip install 'flowstore[redis]'")
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("there is no redis-server on the PATH")
+    port, folder = free_port(), tmp_path_factory.mktemp("redis")
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as server:
+        until(lambda: "Ready to accept connections" in (folder / "log").read_text(), "a redis-server that is ready")
+        yield f"redis://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture(scope="session")
+def redis_site(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Site]:
+    with _sites(tmp_path_factory) as make:
+        site = make(broker=f"{redis_url}/0", backend=f"{redis_url}/1")
+        site.start_worker("prefork", 2, "--queues", "celery,other")
+        yield site
+
+
+@pytest.fixture(scope="session", params=["folder", "redis"])
+def any_site(request: pytest.FixtureRequest) -> Site:
+    """The shared site without a server, then one with Redis as broker and result backend."""
+    site: Site = request.getfixturevalue({"folder": "site", "redis": "redis_site"}[request.param])
+    return site
