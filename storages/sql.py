@@ -224,9 +224,12 @@ def _columns(record: Record) -> tuple[str | None, bytes | None]:
 
 def _record(row: Sequence[Any], ref: Ref | None) -> Record:
     kind, flow_name, task_name, task_id, name, revision, headers, *payload = row
-    if ref is None or (
-        (ref.kind, ref.key.flow_name, ref.key.task_name, ref.key.task_id, ref.name)
-        != (kind, flow_name, task_name, task_id, name)
+    if ref is None or (kind, flow_name, task_name, task_id, name) != (
+        ref.kind,
+        ref.key.flow_name,
+        ref.key.task_name,
+        ref.key.task_id,
+        ref.name,
     ):
         # A row under somebody else's address keeps its own reference, which the caller's check refuses.
         ref = Ref(kind, Key(flow_name, task_name, task_id), name)

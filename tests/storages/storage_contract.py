@@ -54,7 +54,7 @@ HOSTILE = [
     unicodedata.normalize("NFD", "é"),
     "ß",
     "SS",
-    "ı",
+    "\u0131",  # an i without its dot
     "i",
     "\u212a",  # the Kelvin sign, which case folding makes a k
     "K",
@@ -384,14 +384,10 @@ class StorageContract:
                 assert len(storage.scan(Query(run_id=other)).records) == (other == run_id)
 
     @pytest.mark.parametrize("cursor", ["", "x", "-", "1-", "é"])
-    def test_refuses_or_ignores_a_foreign_cursor(self, storage: RecordStorage, cursor: str) -> None:
+    def test_refuses_a_foreign_cursor(self, storage: RecordStorage, cursor: str) -> None:
         self._fill(storage)
-        try:
-            page = storage.scan(Query(), cursor=cursor)
-        except StorageError as exc:
-            assert "cursor" in str(exc)
-        else:
-            assert all(isinstance(one, Record) for one in page.records)
+        with pytest.raises(StorageError, match="not a cursor"):
+            storage.scan(Query(), cursor=cursor)
 
     # Connections
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import chain
 from typing import Any, TypeVar
 
 import pytest
@@ -59,6 +60,9 @@ def in_threads(storage: RecordStorage, work: Callable[[RecordStorage, Any, int],
         return [f.result() for f in [pool.submit(work, storage, barrier, worker) for worker in range(THREADS)]]
 
 
+_barrier: Any = None
+
+
 def _start(barrier: Any) -> None:
     global _barrier
     _barrier = barrier
@@ -90,7 +94,7 @@ def check_winners(won: list[list[bool]]) -> None:
 
 def check_revisions(revisions: list[list[int]], storage: RecordStorage) -> None:
     assert all(mine == sorted(mine) for mine in revisions)
-    assert sorted(sum(revisions, [])) == list(range(1, len(revisions) * ROUNDS + 1))
+    assert sorted(chain.from_iterable(revisions)) == list(range(1, len(revisions) * ROUNDS + 1))
     assert storage.get(KEY).revision == len(revisions) * ROUNDS
 
 

@@ -267,9 +267,11 @@ def test_a_child_leaves_inherited_connections_alone(storage: SqlStorage, path: P
 
         wait_for(in_child(work))
         # The child's goodbye has neither taken the lock away nor removed the files of the connections here.
+        impatient = sql(path, timeout=0)
+        impatient.connect()
         with pytest.raises(UnreachableError, match="locked"):
-            with opened(("SqlStorage", {"connection_string": f"sqlite:///{path}", "timeout": 0})) as impatient:
-                impatient.store("f", "t", "1", 2)
+            impatient.store("f", "t", "1", 2)
+        impatient.disconnect()
         other.execute("ROLLBACK")
     storage.store("f", "t", "1", 3)
     assert storage.retrieve("f", "t", "1") == 3
@@ -380,9 +382,11 @@ def test_finds_damage_that_connect_does_not_see(path: Path) -> None:
     ours(path)
     content = path.read_bytes()
     path.write_bytes(content[:40_000] + b"\xa5" * (len(content) - 40_000))
-    with opened(("SqlStorage", {"connection_string": f"sqlite:///{path}"})) as storage:
-        with pytest.raises(CorruptError, match="damaged"):
-            list(storage.records(Query()))
+    storage = sql(path)
+    storage.connect()
+    with pytest.raises(CorruptError, match="damaged"):
+        list(storage.records(Query()))
+    storage.disconnect()
 
 
 def test_names_a_folder_that_does_not_exist(tmp_path: Path) -> None:

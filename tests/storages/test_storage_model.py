@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from storage_kit import Recipe, make
 
 from flowstore.errors import ConflictError, NotFoundError
@@ -144,8 +144,11 @@ def _without_payload(record: Record) -> Record:
 
 @pytest.mark.parametrize("adapter", ["MemoryStorage", "FileStorage", "SqlStorage"])
 def test_behaves_like_a_dictionary(adapter: str) -> None:
-    machine = type(adapter, (History,), {"adapter": adapter})
-    quick = settings(max_examples=30, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
-    test = machine.TestCase
-    test.settings = quick
-    test("runTest").debug()
+    class OfAdapter(History):
+        pass
+
+    OfAdapter.adapter = adapter
+    run_state_machine_as_test(
+        OfAdapter,
+        settings=settings(max_examples=30, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]),
+    )
