@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import orjson
 
 from flowstore.errors import ConflictError, CorruptError, SerializationError, StorageError
 from flowstore.record import Record, Ref
+
+_NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
 def dump_headers(record: Record) -> bytes:
@@ -42,6 +45,17 @@ def conflict(ref: Ref, current: Record | None, expected: int) -> ConflictError:
     now = f"at revision {current.revision}" if current else "not stored"
     wanted = f"revision {expected}" if expected else "no record"
     return ConflictError(f"{ref} is {now}; expected was {wanted}", current)
+
+
+def cursor_number(cursor: str) -> int:
+    """Read a cursor that is a number.
+
+    Raises:
+        StorageError: no page of a storage gave that cursor.
+    """
+    if not _NUMBER.fullmatch(cursor):
+        raise bad_cursor(cursor)
+    return int(cursor)
 
 
 def bad_cursor(cursor: str) -> StorageError:

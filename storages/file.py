@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import heapq
 import os
+import re
 import time
 from collections.abc import Iterator
+from typing import Final
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import Page, Query, Record, Ref
@@ -13,6 +15,8 @@ from flowstore.storage import RecordStorage
 from flowstore.storages._folder import Folder, Place
 from flowstore.storages._record_file import Stored, first_line, read_record
 from flowstore.storages._records import bad_cursor, conflict
+
+_CURSOR: Final = re.compile("([0-9]{1,20})-([0-9a-f]{64})")
 
 
 class FileStorage(RecordStorage):
@@ -144,7 +148,7 @@ class FileStorage(RecordStorage):
 def _position(cursor: str | None) -> tuple[int, str] | None:
     if cursor is None:
         return None
-    created, found, address = cursor.partition("-")
-    if not (found and created.isdecimal()):
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
         raise bad_cursor(cursor)
-    return int(created), address
+    return int(found[1]), found[2]

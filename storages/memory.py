@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages._locks import ForkSafeLock
-from flowstore.storages._records import bad_cursor, conflict, dump_headers, load_headers
+from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class MemoryStorage(RecordStorage):
         with self._lock:
             entries = list(self._entries.values())
         if cursor is not None:
-            number = _number(cursor)
+            number = cursor_number(cursor)
             if query.descending:
                 entries = entries[: bisect_left(entries, number, key=_by_number)]
             else:
@@ -100,10 +100,3 @@ class MemoryStorage(RecordStorage):
 
 def _by_number(entry: _Entry) -> int:
     return entry.number
-
-
-def _number(cursor: str) -> int:
-    try:
-        return int(cursor)
-    except ValueError:
-        raise bad_cursor(cursor) from None

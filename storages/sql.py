@@ -10,7 +10,7 @@ from flowstore.errors import ConfigurationError, CorruptError, StorageError
 from flowstore.record import Key, Page, Query, Record, Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages._locks import ForkSafeLock
-from flowstore.storages._records import bad_cursor, conflict, dump_headers, load_headers
+from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers
 
 if TYPE_CHECKING:
     from flowstore.storages._sqlite import Database
@@ -169,7 +169,7 @@ class SqlStorage(RecordStorage):
             if (value := getattr(query, name)) is not None
         }
         sql = database.sql.scan(len(kinds or ()), tuple(fields), query.descending, cursor is not None, payload)
-        after = () if cursor is None else (_row_id(cursor),)
+        after = () if cursor is None else (cursor_number(cursor),)
         # One row more than asked for tells whether there is a next page.
         rows = database.execute(sql, (*(kinds or ()), *fields.values(), *after, limit + 1))
         following = str(rows[limit - 1][0]) if len(rows) > limit else None
@@ -236,10 +236,3 @@ def _record(row: Sequence[Any], ref: Ref | None) -> Record:
     if payload and payload[0] is None:
         raise CorruptError(f"the row of {ref} has neither a value nor a payload")
     return Record(ref, payload[0] if payload else b"", load_headers(headers, ref), revision)
-
-
-def _row_id(cursor: str) -> int:
-    try:
-        return int(cursor)
-    except ValueError:
-        raise bad_cursor(cursor) from None

@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
 import pytest
-from storage_kit import Recipe, in_child, make, opened, record, wait_for
+from storage_kit import Recipe, in_child, opened, record, wait_for
 
 from flowstore import pipeline
 from flowstore.errors import ConflictError
@@ -54,6 +55,25 @@ def put_always(storage: RecordStorage, barrier: Any, worker: int) -> list[int]:
     return [storage.put(record(KEY, [worker, number])).revision for number in range(ROUNDS)]
 
 
+def create_and_store(recipe: Recipe, barrier: Any, worker: int) -> list[int]:
+    done = []
+    for number in range(ROUNDS):
+        barrier.wait(60)
+        with opened(_variant(recipe, number)) as storage:
+            storage.store("flow", "task", str(worker), number)
+            done.append(storage.retrieve("flow", "task", str(worker)))
+    return done
+
+
+def _variant(recipe: Recipe, number: int) -> Recipe:
+    """Return a recipe for another place."""
+    name, configuration = recipe
+    return name, {
+        field: value.replace("records", f"records{number}") if isinstance(value, str) else value
+        for field, value in configuration.items()
+    }
+
+
 def in_threads(storage: RecordStorage, work: Callable[[RecordStorage, Any, int], list[T]]) -> list[list[T]]:
     barrier = threading.Barrier(THREADS)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -68,18 +88,18 @@ def _start(barrier: Any) -> None:
     _barrier = barrier
 
 
-def _work(recipe: Recipe, work: Callable[[RecordStorage, Any, int], list[T]], worker: int) -> list[T]:
-    # All connect at once, too: the first one creates the database.
-    storage = make(recipe)
-    _barrier.wait(60)
-    storage.connect()
-    try:
-        return work(storage, _barrier, worker)
-    finally:
-        storage.disconnect()
+def _work(recipe: Recipe, work: Callable[[Recipe, Any, int], list[T]], worker: int) -> list[T]:
+    return work(recipe, _barrier, worker)
 
 
-def in_processes(recipe: Recipe, work: Callable[[RecordStorage, Any, int], list[T]]) -> list[list[T]]:
+def _with_storage(
+    work: Callable[[RecordStorage, Any, int], list[T]], recipe: Recipe, barrier: Any, worker: int
+) -> list[T]:
+    with opened(recipe) as storage:
+        return work(storage, barrier, worker)
+
+
+def in_processes(recipe: Recipe, work: Callable[[Recipe, Any, int], list[T]]) -> list[list[T]]:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(PROCESSES)
     with ProcessPoolExecutor(PROCESSES, context, _start, (barrier,)) as pool:
@@ -156,16 +176,23 @@ class ProcessRaces(ThreadRaces):
         assert [pipeline.decode(one) for one in storage.records(Query(task_name="child"))] == list(range(20))
 
     def test_one_process_stores_if_there_is_none(self, recipe: Recipe) -> None:
-        check_winners(in_processes(recipe, put_if_absent))
+        check_winners(in_processes(recipe, partial(_with_storage, put_if_absent)))
 
     def test_one_process_replaces_a_revision(self, recipe: Recipe, storage: RecordStorage) -> None:
         storage.put(record(KEY, "start"))
-        check_winners(in_processes(recipe, compare_and_set))
+        check_winners(in_processes(recipe, partial(_with_storage, compare_and_set)))
 
     def test_processes_get_revisions_of_their_own(self, recipe: Recipe) -> None:
-        revisions = in_processes(recipe, put_always)
+        revisions = in_processes(recipe, partial(_with_storage, put_always))
         with opened(recipe) as storage:
             check_revisions(revisions, storage)
+
+    def test_processes_create_it_together(self, recipe: Recipe) -> None:
+        numbers = in_processes(recipe, create_and_store)
+        assert numbers == [list(range(ROUNDS))] * PROCESSES
+        for number in range(ROUNDS):
+            with opened(_variant(recipe, number)) as storage:
+                assert len(list(storage.records(Query()))) == PROCESSES
 
     def test_a_child_uses_the_storage_without_connecting_again(self, storage: RecordStorage) -> None:
         storage.store("flow", "task", "1", "parent")
