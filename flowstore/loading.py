@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flowstore.config.mistakes import Mistake, did_you_mean
 from flowstore.config.model import OWN_MODULE, Configuration, StorageEntry
 from flowstore.errors import ConfigurationError
-from flowstore.storage import DataStorage
+from flowstore.storage import DataStorage, RecordStorage
 
 if TYPE_CHECKING:
     from flowstore.config.document import Document
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS: Final = "flowstore.storages"
 """The entry point group by which a package publishes adapters that need no ``import``."""
+
+
+_PREDECESSORS: Final = frozenset({"selinon.storage", "selinon.storages"})
+"""Modules that YAML written for Selinon names, whose adapters have the same names here. Where Selinon is installed, its
+own are meant."""
 
 
 class _RefusedError(Exception):
@@ -101,6 +106,9 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
         key = exc.key if document.node((*path, exc.key)) is not None else "name"
         document.report((*path, key), exc.message, exc.hint)
         return entry
+    if entry.on_conflict != "replace" and not issubclass(adapter, RecordStorage):
+        message = f"{entry.classname!r} can only replace what is stored: it is no RecordStorage"
+        document.report((*path, "on_conflict"), message, "Leave it out, or write replace.")
     arguments = check_arguments(document, adapter, (*path, "configuration"))
     return dataclasses.replace(entry, configuration=arguments)
 
@@ -111,7 +119,8 @@ def _find(entry: StorageEntry) -> type[DataStorage]:
         raise _RefusedError("classname", f"{name!r} is no class name", "The module belongs to the key 'import'.")
     if not all(part.isidentifier() for part in entry.module.split(".")):
         raise _RefusedError("import", f"{entry.module!r} is no module name", "Write it as in an import statement.")
-    found = _own(name) if entry.module == OWN_MODULE else _foreign(entry.module, name)
+    ours = entry.module == OWN_MODULE or (entry.module in _PREDECESSORS and not _is_installed("selinon"))
+    found = _own(name) if ours else _foreign(entry.module, name)
     return _usable(found, name)
 
 

@@ -80,6 +80,9 @@ class _Check:
         assert node is not None
         data = to_data(node)
         reported: set[Any] = set()
+        for key in [key for key, _ in children(node) if isinstance(node, Fields) and not isinstance(key, str)]:
+            self._document.report((*path, key), "a key must be a string", "Quote it.", of_key=True)
+            del data[key]
         while True:
             try:
                 return shape.model_validate(data)
@@ -104,7 +107,7 @@ class _Check:
                 if right is not None:
                     node.rename(str(key), right)
                     data[right] = value
-            if "name" in wrong and "name" not in data:
+            if "name" in shape.model_fields and "name" in wrong and "name" not in data:
                 data["name"] = dotted(path)
             elif "missing" in wrong.values() and not any(meant.values()):
                 return None

@@ -212,6 +212,8 @@ def test_what_is_no_configuration_at_all(tmp_path: Path, text: str, message: str
         ("version: 2", "1:10: version: unknown version 2. This release reads version 1."),
         ("version: true", "1:10: version: must be a number, not a boolean."),
         ("versoin: 1", "1:1: versoin: unknown key. Did you mean 'version'?"),
+        ("name: x", "1:1: name: unknown key. Known: flows, global, storages, tasks, version."),
+        ("1: x", "1:1: 1: a key must be a string. Quote it."),
         ("storages: {a: 1}", "1:11: storages: must be a list. Begin each entry with '- '."),
         ("storages: [a]", "1:12: storages.0: must be a mapping"),
         ("storages: [{classname: A}]", "1:12: storages.0: the key 'name' is missing"),

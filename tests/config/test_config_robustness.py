@@ -56,6 +56,14 @@ def damaged(text: str, damage: list[tuple[float, str | None]]) -> str:
     return text
 
 
+def refusal(file: Path) -> ConfigurationError | None:
+    try:
+        load(file, environ={"PORT": "1", "DATA": "/d"})
+    except ConfigurationError as exc:
+        return exc
+    return None
+
+
 places = st.floats(min_value=0, max_value=1)
 damages = st.lists(st.tuples(places, st.one_of(st.none(), st.sampled_from(SNIPPETS))), min_size=1, max_size=3)
 
@@ -67,13 +75,12 @@ def test_damage_is_reported_inside_the_file_without_secrets(before: Any, after: 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "f.yaml")
         file.write_text(text, encoding="utf-8", newline="")
-        try:
-            load(file, environ={"PORT": "1", "DATA": "/d"})
-        except ConfigurationError as exc:
-            assert exc.mistakes
-            assert PLANTED not in f"{exc} {exc.mistakes!r}"
-            for mistake in exc.mistakes:
-                assert mistake.place.line is None or mistake.place.line <= len(text.splitlines()) + 1
+        error = refusal(file)
+    if error is not None:
+        assert error.mistakes
+        assert PLANTED not in f"{error} {error.mistakes!r}"
+        for mistake in error.mistakes:
+            assert mistake.place.line is None or mistake.place.line <= len(text.splitlines()) + 1
 
 
 keys = st.sampled_from(
@@ -90,7 +97,7 @@ values = st.recursive(
 def test_any_mapping_gets_an_answer(source: Any) -> None:
     configuration, mistakes = read(source, environ={})
     assert all(str(each) for each in mistakes)
-    assert set(configuration.storages) >= set() and isinstance(mistakes, list)
+    assert all(entry.name == name for name, entry in configuration.storages.items())
 
 
 @given(st.text(max_size=80))

@@ -172,7 +172,7 @@ def test_the_built_in_adapters_need_no_import() -> None:
     assert configuration.storages["S"].configuration == {"connection_string": "sqlite://", "echo": False}
 
 
-def test_selinons_storage_needs_another_module_only() -> None:
+def test_selinons_documented_entry_loads_as_it_is() -> None:
     arguments = {"connection_string": "sqlite://", "encoding": "utf-8", "echo": False}
     selinon = {
         "name": "MySqlStorage",
@@ -180,10 +180,16 @@ def test_selinons_storage_needs_another_module_only() -> None:
         "import": "selinon.storage",
         "configuration": arguments,
     }
-    configuration = load(
-        {"storages": [selinon]}, environ={}, overrides={"storages.MySqlStorage.import": "flowstore.storages"}
-    )
+    configuration = load({"storages": [selinon]}, environ={})
     assert configuration.storages["MySqlStorage"].configuration == arguments
+    assert adapter_class(configuration.storages["MySqlStorage"]).__module__.startswith("flowstore.storages")
+
+
+def test_only_a_record_storage_can_keep_or_refuse(modules: Path) -> None:
+    plain = {"name": "P", "classname": "Nothing", "import": "adapters_of_test", "on_conflict": "keep"}
+    with pytest.raises(ConfigurationError, match="'Nothing' can only replace what is stored") as caught:
+        load({"storages": [plain, {"name": "MemoryStorage", "on_conflict": "keep"}]}, environ={})
+    assert [mistake.path for mistake in caught.value.mistakes] == ["storages.0.on_conflict"]
 
 
 def test_the_message_has_every_mistake(tmp_path: Path) -> None:
@@ -262,7 +268,7 @@ def test_what_is_no_adapter_is_refused(modules: Path, classname: str, module: st
     [
         ("SQLStorage", "flowstore.storages", "Did you mean 'SqlStorage'?"),
         ("Zzz", "flowstore.storages", "FileStorage, MemoryStorage, SqlStorage"),
-        ("SqlStorage", "selinon.storage", "The built-in adapters are in 'flowstore.storages'; your own module must"),
+        ("SqlStorage", "elsewhere.storage", "The built-in adapters are in 'flowstore.storages'; your own module must"),
         ("Typd", "adapters_of_test", "Did you mean 'Typed'?"),
         ("Driven", "adapters_of_test", "Run: pip install 'flowstore[redis]'"),
         ("DrivenByOthers", "adapters_of_test", "Install it."),
