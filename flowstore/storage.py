@@ -186,6 +186,8 @@ class RecordStorage(DataStorage):
 
     def scan(self, query: Query, *, limit: int = 100, cursor: str | None = None, payload: bool = True) -> Page:
         """Return one page of the records that a query selects; pass ``page.cursor`` on to get the next one."""
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
         try:
             return self._scan(query, cursor, limit, payload)
         except Exception as exc:

@@ -127,19 +127,17 @@ class Folder:
                     if entry.stat(follow_symlinks=False).st_mtime < before:
                         os.unlink(entry.path)
 
-    @contextmanager
-    def lock(self, place: Place, create: bool) -> Iterator[int | None]:
-        """Exclude other writers of the shard, in this and other processes; yield the shard's folder, opened.
+    def holds(self, place: Place) -> bool:
+        """Tell whether there is a file in that place, whatever it is."""
+        return os.path.lexists(self.path(place))
 
-        Yields ``None`` where the folder does not exist and was not to be created.
-        """
+    @contextmanager
+    def lock(self, place: Place) -> Iterator[int]:
+        """Exclude other writers of the shard, in this and other processes; yield the shard's folder, opened."""
         path = f"{self._root}/records/{place.kind}/{place.shard}"
         try:
             shard = os.open(path, _FOLDER)
         except FileNotFoundError:
-            if not create:
-                yield None
-                return
             self._make("records", place.kind, place.shard)
             shard = os.open(path, _FOLDER)
         try:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -18,12 +17,11 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError, UnsupportedError
 from flowstore.storages._sql_schema import APPLICATION_ID, SCHEMA_VERSION, Statements, meta, metadata
+from flowstore.storages._sqlite_look import TABLES, VERSION, check_version, holds_ours, look
 
 _OLDEST = (3, 35, 0)
-_TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
 
-_VERSION = f"SELECT value FROM {meta.name} WHERE name = 'schema'"
-
+# Of parent processes: closing a connection that was inherited over a fork can damage the parent's.
 _abandoned: list[Database] = []
 
 
@@ -33,7 +31,7 @@ def open_database(path: str | None, *, echo: bool, synchronous: str, timeout: fl
         raise UnsupportedError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _OLDEST))} is needed")
     kind = MemoryDatabase if path is None else Database
     try:
-        is_ours = path is not None and _look(path)
+        is_ours = path is not None and look(path)
         database = kind(path, echo=echo, synchronous=synchronous, timeout=timeout)
         try:
             database.prepare(is_ours)
@@ -46,6 +44,15 @@ def open_database(path: str | None, *, echo: bool, synchronous: str, timeout: fl
             raise
         raise error from exc
     return database
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that another thread may close: between two statements, not in the middle of one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Reentrant, because a signal's handler may use the storage too.
+        self.turn = threading.RLock()
 
 
 class Database:
@@ -66,7 +73,7 @@ class Database:
         self._mode = "rwc"
         self._local = threading.local()
         self._guard = threading.Lock()
-        self._opened: list[sqlite3.Connection] = []
+        self._taken: set[_Connection] = set()
         self._closed = False
         self._engine = create_engine(
             URL.create("sqlite", database=path),
@@ -77,23 +84,19 @@ class Database:
             **self._pool,
         )
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> _Connection:
         connection = self._connect()
-        with self._guard:
-            if self._closed:
-                connection.close()
-                raise UnreachableError("the storage was disconnected meanwhile")
-            self._opened.append(connection)
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         return connection
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> _Connection:
         return sqlite3.connect(
             f"file:{quote(self._path or '')}?mode={self._mode}",
             uri=True,
             timeout=self._timeout,
             isolation_level=None,
             check_same_thread=False,
+            factory=_Connection,
         )
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -101,15 +104,21 @@ class Database:
         if self._echo:
             self._engine.logger.info(sql)
         try:
-            connection: sqlite3.Connection = self._local.connection
+            connection: _Connection = self._local.connection
         except AttributeError:
             connection = self._take()
-        # All rows: the statement is not finished, and a change not committed, before the last one is read.
-        return connection.execute(sql, parameters).fetchall()
+        with connection.turn:
+            # All rows: the statement is not finished, and a change not committed, before the last one is read.
+            return connection.execute(sql, parameters).fetchall()
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self) -> _Connection:
         checked_out = self._engine.raw_connection()
         connection: Any = checked_out.driver_connection
+        with self._guard:
+            if self._closed:
+                connection.close()
+                raise UnreachableError("the storage was disconnected meanwhile")
+            self._taken.add(connection)
         # The first of the two goes back to the pool when the thread's end drops it.
         self._local.checked_out, self._local.connection = checked_out, connection
         return connection  # type: ignore[no-any-return]
@@ -119,7 +128,7 @@ class Database:
         with self._engine.begin() as connection:
             if not is_ours:
                 self._create(connection)
-            _check_version(connection.exec_driver_sql(_VERSION).scalar(), self._path)
+            check_version(connection.exec_driver_sql(VERSION).scalar(), self._path)
         self._to_wal()
         # From now on a missing file is an error, not a reason to create an empty one.
         self._mode = "rw"
@@ -127,7 +136,7 @@ class Database:
     def _create(self, connection: Connection) -> None:
         # In the rollback journal's mode, so that the tables are in the file itself, where a look finds them.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        if _is_ours(connection.exec_driver_sql(_TABLES).scalars(), self._path):
+        if holds_ours(connection.exec_driver_sql(TABLES).scalars(), self._path):
             return  # another process was faster
         metadata.create_all(connection, checkfirst=False)
         connection.execute(meta.insert().values(name="schema", value=str(SCHEMA_VERSION)))
@@ -147,15 +156,17 @@ class Database:
             raise UnsupportedError(f"{self._path} can't be switched to WAL mode; it stays in the mode {mode!r}")
 
     def close(self) -> None:
-        """Close the connections of all threads, or leave them alone if they are a parent process's."""
+        """Close the connections of all threads, each when its statement is done; leave a parent process's alone."""
         if self.pid != os.getpid():
             self.abandon()
             return
         with self._guard:
             self._closed = True
+        for connection in self._taken:
+            with connection.turn:
+                connection.close()
+        # What no thread has taken is in the pool.
         self._engine.dispose()
-        for connection in self._opened:
-            connection.close()
 
     def abandon(self) -> None:
         """Keep the connections of a parent process from being closed here, which could damage the parent's."""
@@ -166,89 +177,17 @@ class MemoryDatabase(Database):
     """A database in memory: one connection, which the threads of the process use in turns."""
 
     _pool: ClassVar[dict[str, Any]] = {"poolclass": StaticPool}
-    _shared: sqlite3.Connection
 
-    def __init__(self, path: str | None, *, echo: bool, synchronous: str, timeout: float) -> None:
-        super().__init__(path, echo=echo, synchronous=synchronous, timeout=timeout)
-        self._turn = threading.Lock()
-
-    def _connect(self) -> sqlite3.Connection:
-        self._shared = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    def _connect(self) -> _Connection:
+        self._shared = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=_Connection)
+        self._taken.add(self._shared)
         return self._shared
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self) -> _Connection:
         return self._shared
-
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._turn:
-            return super().execute(sql, parameters)
 
     def _to_wal(self) -> None:
         pass  # there is no file
-
-
-def _look(path: str) -> bool:
-    """Tell whether there is a database of ours, without changing or locking anything, ours or not."""
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise UnreachableError(f"can't open {path}: the folder {folder} does not exist")
-    for last in (False, False, True):
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            return False
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreachableError(f"can't open {path}: it is not a file")
-        if not status.st_size:
-            return False
-        # SQLite itself would take a file that has no room for its smallest page for an empty one, and write over it.
-        if status.st_size < 512:
-            raise CorruptError(f"{path} is damaged, or is no SQLite database (it has {status.st_size} bytes)")
-        in_wal, in_change = os.path.exists(f"{path}-wal"), os.path.exists(f"{path}-journal")
-        try:
-            is_ours = _peek(path)
-        except sqlite3.DatabaseError:
-            # A look without locks can come in the middle of somebody's writing: then the locks have to tell.
-            if in_wal or in_change:
-                return True
-            if last:
-                raise
-        else:
-            if in_wal and not is_ours:
-                raise StorageError(f"{path} is a database of another program, which may be using it; it was left alone")
-            return is_ours
-    raise AssertionError("the last round returns or raises")
-
-
-def _peek(path: str) -> bool:
-    # Immutable: SQLite then neither locks nor recovers anything, nor creates files beside.
-    connection = sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)
-    try:
-        is_ours = _is_ours([name for (name,) in connection.execute(_TABLES)], path)
-        if is_ours:
-            _check_version(next(connection.execute(_VERSION), (None,))[0], path)
-        return is_ours
-    finally:
-        connection.close()
-
-
-def _is_ours(tables: Iterable[str], path: str | None) -> bool:
-    found = set(tables)
-    if set(metadata.tables) <= found:
-        return True
-    if found:
-        raise StorageError(f"{path} is a database of another program (it has no flowstore tables); it was left alone")
-    return False
-
-
-def _check_version(version: object, path: str | None) -> None:
-    if version == str(SCHEMA_VERSION):
-        return
-    if isinstance(version, str) and version.isdecimal() and int(version) > SCHEMA_VERSION:
-        raise CorruptError(
-            f"{path} was written by a newer flowstore (schema {version}); this version reads schema {SCHEMA_VERSION}"
-        )
-    raise CorruptError(f"{path} has the unknown schema version {version!r}; this version reads {SCHEMA_VERSION}")
 
 
 _UNREACHABLE = {

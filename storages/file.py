@@ -69,8 +69,7 @@ class FileStorage(RecordStorage):
 
     def _put(self, record: Record, if_revision: int | None) -> int:
         place = Place.of(record.ref)
-        with self._folder.lock(place, create=True) as shard:
-            assert shard is not None
+        with self._folder.lock(place) as shard:
             old = self._read(place, False)
             self._check(record.ref, place, old, if_revision)
             revision, created = (old.record.revision + 1, old.created) if old else (1, time.time_ns())
@@ -84,9 +83,9 @@ class FileStorage(RecordStorage):
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         place = Place.of(ref)
-        with self._folder.lock(place, create=False) as shard:
-            if shard is None:
-                return False
+        if not self._folder.holds(place):
+            return False
+        with self._folder.lock(place) as shard:
             try:
                 old = self._read(place, False)
             except CorruptError:

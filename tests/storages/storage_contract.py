@@ -366,6 +366,15 @@ class StorageContract:
         rest = storage.scan(Query(), limit=1000, cursor=page.cursor)
         assert [one.ref for one in rest.records] == [one.ref for one in (*everything[12:-1], new)]
 
+    def test_does_not_step_over_what_is_stored_after_the_last_ones_were_deleted(self, storage: RecordStorage) -> None:
+        everything = self._fill(storage)
+        page = storage.scan(Query(), limit=10)
+        for one in everything[5:]:
+            storage.delete(one.key, one.kind)
+        new = record(Key("new", "t", "1"), "new").at(1)
+        storage.put(new)
+        assert storage.scan(Query(), cursor=page.cursor).records == [new]
+
     def test_keeps_the_place_of_a_record_that_is_replaced(self, storage: RecordStorage) -> None:
         keys = [Key("f", "t", str(number)) for number in range(5)]
         for key in keys:
@@ -388,6 +397,11 @@ class StorageContract:
         self._fill(storage)
         with pytest.raises(StorageError, match="not a cursor"):
             storage.scan(Query(), cursor=cursor)
+
+    @pytest.mark.parametrize("limit", [0, -1])
+    def test_refuses_a_page_without_records(self, storage: RecordStorage, limit: int) -> None:
+        with pytest.raises(ValueError, match="limit"):
+            storage.scan(Query(), limit=limit)
 
     # Connections
 

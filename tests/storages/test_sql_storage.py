@@ -255,6 +255,40 @@ def test_a_call_that_meets_a_disconnect_says_so(storage: SqlStorage) -> None:
         pool.submit(database.execute, "SELECT 1").result()
 
 
+@pytest.mark.parametrize("place", ["file", "memory"])
+def test_disconnect_lets_running_calls_finish(path: Path, place: str) -> None:
+    storage = sql(path, synchronous="NORMAL") if place == "file" else SqlStorage("sqlite://")
+    storage.connect()
+    stop = threading.Event()
+    lost: list[object] = []
+
+    def work(worker: int) -> int:
+        stored = 0
+        while not stop.is_set():
+            try:
+                storage.store("f", str(worker), str(stored), "x" * 50_000)
+                stored += 1
+            except StorageError as exc:
+                if "connected" not in str(exc):
+                    lost.append(exc)
+        return stored
+
+    with ThreadPoolExecutor(4) as pool:
+        stored = [pool.submit(work, worker) for worker in range(4)]
+        for _ in range(100):
+            storage.disconnect()
+            storage.connect()
+            for number in range(3):
+                storage.store("f", "here", str(number), number)
+        stop.set()
+        counts = [one.result() for one in stored]
+    assert lost == []
+    if place == "file":
+        for worker, count in enumerate(counts):
+            assert len(list(storage.records(Query(task_name=str(worker)), payload=False))) == count
+    storage.disconnect()
+
+
 def test_a_child_leaves_inherited_connections_alone(storage: SqlStorage, path: Path) -> None:
     storage.store("f", "t", "1", 1)
     with closing(sqlite3.connect(path)) as other:
