@@ -1,9 +1,11 @@
-"""Renew what a forked child must not share with its parent."""
+"""What a forked child must not share with its parent."""
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from types import TracebackType
 from typing import Protocol
 
 
@@ -12,6 +14,28 @@ class Renewable(Protocol):
 
     def renew_after_fork(self) -> None:
         """Replace locks and let go of connections, without closing them: they are the parent's."""
+
+
+class ForkSafeLock:
+    """Exclude the other threads of this process.
+
+    A child process has none of its parent's other threads, so nobody in it could release what one of them held: there,
+    the lock starts anew. What it guards has to be usable if a fork happens at any point.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """Start anew, not held by anybody."""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._lock.release()
 
 
 _living: weakref.WeakSet[Renewable] = weakref.WeakSet()

@@ -20,7 +20,7 @@ RUN: Final = "run"
 JSON: Final = "application/json"
 """Content type of a payload that any JSON reader understands, so that an adapter may store it readable."""
 
-_LENGTH = struct.Struct(">Q")
+_LENGTHS = struct.Struct(">5Q")
 
 
 def _checked(part: object, what: str) -> None:
@@ -69,16 +69,14 @@ class Ref:
     key: Key
     name: str = ""
     address: bytes = field(init=False, repr=False, compare=False)
-    """SHA-256 over the length-prefixed parts: fixed length, safe in any database, different for any two references."""
+    """SHA-256 over the parts' lengths and the parts: short, safe in any database, different for any two references."""
 
     def __post_init__(self) -> None:
         _checked(self.kind, "kind")
         _checked(self.name, "name")
-        packed = bytearray()
-        for part in (self.kind, self.key.flow_name, self.key.task_name, self.key.task_id, self.name):
-            raw = part.encode()
-            packed += _LENGTH.pack(len(raw))
-            packed += raw
+        key = self.key
+        parts = [part.encode() for part in (self.kind, key.flow_name, key.task_name, key.task_id, self.name)]
+        packed = b"".join((_LENGTHS.pack(*map(len, parts)), *parts))
         object.__setattr__(self, "address", hashlib.sha256(packed).digest())
 
     def __str__(self) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
+from flowstore.forks import ForkSafeLock
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import RecordStorage
-from flowstore.storages._locks import ForkSafeLock
 from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from flowstore.errors import ConfigurationError, CorruptError, StorageError
+from flowstore.forks import ForkSafeLock
 from flowstore.record import Key, Page, Query, Record, Ref
 from flowstore.storage import RecordStorage
-from flowstore.storages._locks import ForkSafeLock
 from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers
 
 if TYPE_CHECKING:
