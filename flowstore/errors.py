@@ -12,9 +12,11 @@
     ├── RemoteTaskError             the stored error of a task (``flowstore.failure``)
     └── StorageError                a storage could not answer
         ├── NotFoundError           nothing is stored under that key
+        ├── ExpiredError            what was stored there has expired
         ├── ConflictError           the stored record is not the one expected
         ├── CorruptError            what is stored can't be read
         ├── UnreachableError        the database can't be reached or is not usable now
+        │   └── OutcomeUnknownError the connection broke while something was being written
         └── UnsupportedError        this adapter can't do that
 
 Every error can be pickled, because Celery sends the errors of tasks between its processes.
@@ -86,6 +88,10 @@ class NotFoundError(StorageError, LookupError):
     """Nothing is stored under that key."""
 
 
+class ExpiredError(StorageError, LookupError):
+    """What was stored under that key has expired."""
+
+
 class ConflictError(StorageError):
     """The stored record is not the one that the caller expected.
 
@@ -103,6 +109,13 @@ class CorruptError(StorageError):
 
 class UnreachableError(StorageError):
     """The database can't be reached, or can't be used right now; trying again may help."""
+
+
+class OutcomeUnknownError(UnreachableError):
+    """The connection broke while something was being written or deleted: it may have been done, or not.
+
+    Trying the same write again finds out: a record carries a token by which an earlier try's write is recognized.
+    """
 
 
 class UnsupportedError(StorageError):

@@ -25,7 +25,7 @@ from flowstore.record import ERROR, RESULT, Key, Record, Ref
 from flowstore.registry import Registry
 from flowstore.routing import Route
 from flowstore.schema import check_result
-from flowstore.storage import DataStorage, RecordStorage, failure_record, keeps_errors, remote_error
+from flowstore.storage import DataStorage, RecordStorage, keeps_errors
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Operations:
             retry: whether the policy's retries may be used.
         """
         _refuse_readonly(route, key)
-        record = failure_record(Ref(ERROR, key, name), exc, dict(facts))
+        record = pipeline.encode_error(Ref(ERROR, key, name), exc, facts)
 
         def write(storage: DataStorage) -> str | None:
             if isinstance(storage, RecordStorage):
@@ -124,7 +124,7 @@ class Operations:
             NotFoundError, CorruptError, UnreachableError
             UnsupportedError: the storage is a plain ``DataStorage``, which has no way to read errors back.
         """
-        return self._call(route.storage, lambda storage: remote_error(as_records(storage).get(key, ERROR, name)))
+        return self._call(route.storage, lambda storage: pipeline.decode_error(as_records(storage).get(key, ERROR, name)))
 
     def delete(self, route: Route, key: Key) -> bool:
         """Delete everything stored under a key; tell whether there was anything."""

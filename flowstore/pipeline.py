@@ -14,6 +14,7 @@ from typing import Any
 
 from flowstore import serialize
 from flowstore.errors import CorruptError
+from flowstore.failure import Failure, RemoteTaskError
 from flowstore.record import FORMAT, JSON, Record, Ref
 
 
@@ -60,6 +61,26 @@ def decode(record: Record) -> Any:
     if headers.get("digest") != _digest(record.payload):
         raise CorruptError(f"the stored payload of {record.ref} does not match its digest")
     return serialize.loads(record.payload, headers.get("serializer", ""))
+
+
+def encode_error(ref: Ref, exc: BaseException, facts: Mapping[str, Any]) -> Record:
+    """Build the record of an error; ``facts["node_args"]``, the task's arguments, may be anything: kept as text."""
+    headers = {"state": "FAILURE", **facts}
+    return encode(ref, Failure.of(exc, headers.pop("node_args", None)).to_dict(), headers)
+
+
+def decode_error(record: Record) -> RemoteTaskError:
+    """Read the record of an error.
+
+    Raises:
+        CorruptError: as ``decode``, or it holds something else.
+    """
+    value = decode(record)
+    try:
+        failure = Failure.from_dict(value)
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise CorruptError(f"{record.ref} does not hold a failure") from exc
+    return RemoteTaskError(failure, record.key, dict(record.headers))
 
 
 def _digest(payload: bytes) -> str:

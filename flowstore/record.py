@@ -112,6 +112,24 @@ class Record:
         return self.headers.get("run_id")
 
     @property
+    def state(self) -> str | None:
+        return self.headers.get("state")
+
+    @property
+    def stored_at(self) -> float:
+        return self.headers.get("stored_at", 0.0)
+
+    @property
+    def expires_at(self) -> float | None:
+        """Seconds since the epoch; ``None`` never expires."""
+        return self.headers.get("expires_at")
+
+    def has_expired(self, now: float) -> bool:
+        """Tell whether the record counts as gone at that time."""
+        expires_at = self.expires_at
+        return expires_at is not None and expires_at <= now
+
+    @property
     def is_json(self) -> bool:
         return self.headers.get("content_type") == JSON
 
@@ -125,6 +143,12 @@ class Query:
     """Select records; what is ``None`` is not asked for.
 
     The order is that of first storing, oldest first, unless ``descending``.
+
+    Attributes:
+        kinds, task_ids, states: any of these; an empty tuple selects nothing.
+        stored_from, stored_before: seconds since the epoch; from the first one on, up to but not including the second.
+        live_at: what has not expired at that time. ``scan`` sets it to now where neither it nor ``expired_at`` is given.
+        expired_at: what has expired at that time.
     """
 
     kinds: tuple[str, ...] | None = None
@@ -132,6 +156,12 @@ class Query:
     task_name: str | None = None
     task_id: str | None = None
     run_id: str | None = None
+    task_ids: tuple[str, ...] | None = None
+    states: tuple[str, ...] | None = None
+    stored_from: float | None = None
+    stored_before: float | None = None
+    live_at: float | None = None
+    expired_at: float | None = None
     descending: bool = False
 
     def matches(self, record: Record) -> bool:
@@ -143,6 +173,12 @@ class Query:
             and (self.task_name is None or key.task_name == self.task_name)
             and (self.task_id is None or key.task_id == self.task_id)
             and (self.run_id is None or record.run_id == self.run_id)
+            and (self.task_ids is None or key.task_id in self.task_ids)
+            and (self.states is None or record.state in self.states)
+            and (self.stored_from is None or record.stored_at >= self.stored_from)
+            and (self.stored_before is None or record.stored_at < self.stored_before)
+            and (self.live_at is None or not record.has_expired(self.live_at))
+            and (self.expired_at is None or record.has_expired(self.expired_at))
         )
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn
 
 from flowstore import pipeline
-from flowstore.errors import ConflictError, CorruptError, FlowstoreError, NotFoundError, StorageError, UnsupportedError
-from flowstore.failure import Failure, RemoteTaskError
+from flowstore.errors import (
+    ConflictError,
+    CorruptError,
+    ExpiredError,
+    FlowstoreError,
+    NotFoundError,
+    StorageError,
+    UnsupportedError,
+)
+from flowstore.failure import RemoteTaskError
 from flowstore.record import ERROR, RESULT, Key, Page, Query, Record, Ref
+
+_PAGE = 500
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -92,11 +104,12 @@ class RecordStorage(DataStorage):
         """Read one record, or ``None``. With ``payload=False`` the payload is ``b""`` and should not be read at all."""
 
     @abstractmethod
-    def _put(self, record: Record, if_revision: int | None) -> int:
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         """Write one record in one atomic step and return its new revision.
 
         Args:
-            if_revision: ``None`` writes in any case; 0 only where no record is; n only over revision n.
+            if_revision: ``None`` writes in any case; 0 only where no record is; n only over revision n. A record that
+                has expired ``now`` counts as none here; the revision grows all the same when it is replaced.
 
         Raises:
             ConflictError: the condition does not hold; carries the current record if there is one.
@@ -115,8 +128,21 @@ class RecordStorage(DataStorage):
         """Return up to ``limit`` selected records that follow the cursor, in the order that ``Query`` tells."""
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
-        """Read several records; the answer has their order. One round trip where the database can."""
+        """Read several records; the answer has their order. A few round trips where the database can."""
         return [self._get(ref, True) for ref in refs]
+
+    def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
+        """Write several records of different references; return their revisions. Each is atomic, all together need not
+        be. A few round trips where the database can."""
+        return [self._put(record, None, now) for record in records]
+
+    def _delete_many(self, refs: Sequence[Ref]) -> int:
+        """Delete several records; return how many there were. A few round trips where the database can."""
+        return sum(self._delete(ref, None) for ref in refs)
+
+    def _count(self, query: Query) -> int:
+        """Count the selected records; without reading them where the database can."""
+        return sum(1 for _ in self._pages(query, False))
 
     def _translate(self, exc: Exception) -> StorageError | None:
         """Return the flowstore error that a driver's exception means, or ``None`` for one that is a bug."""
@@ -124,11 +150,15 @@ class RecordStorage(DataStorage):
 
     # Records
 
+    def now(self) -> float:
+        """Return the time by which records expire, in seconds since the epoch: the server's, where there is one."""
+        return time.time()
+
     def get(self, key: Key, kind: str = RESULT, name: str = "", *, payload: bool = True) -> Record:
         """Return one record.
 
         Raises:
-            NotFoundError, CorruptError, UnreachableError
+            NotFoundError, ExpiredError, CorruptError, UnreachableError
         """
         ref = Ref(kind, key, name)
         try:
@@ -137,15 +167,21 @@ class RecordStorage(DataStorage):
             self._raise(exc)
         if record is None:
             raise NotFoundError(f"no {ref} is stored")
+        if record.expires_at is not None and record.has_expired(self.now()):
+            raise ExpiredError(f"{ref} has expired")
         return _checked(ref, record)
 
     def get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
-        """Return several records in the order of their references, ``None`` for each that is not there."""
+        """Return several records in the order of their references, ``None`` for each that is not there or expired."""
         try:
             records = self._get_many(refs)
         except Exception as exc:
             self._raise(exc)
-        return [record and _checked(ref, record) for ref, record in zip(refs, records, strict=True)]
+        now = self.now()
+        return [
+            None if record is None or record.has_expired(now) else _checked(ref, record)
+            for ref, record in zip(refs, records, strict=True)
+        ]
 
     def put(self, record: Record, *, if_revision: int | None = None) -> Record:
         """Store a record and return it with its new revision; the one given is not changed.
@@ -158,7 +194,7 @@ class RecordStorage(DataStorage):
                 this one's own token counts as stored: it was written by an earlier try whose answer was lost.
         """
         try:
-            return record.at(self._put(record, if_revision))
+            return record.at(self._put(record, if_revision, self.now()))
         except ConflictError as exc:
             token = record.headers.get("token")
             if token is not None and exc.current is not None and exc.current.headers.get("token") == token:
@@ -166,6 +202,23 @@ class RecordStorage(DataStorage):
             raise
         except Exception as exc:
             self._raise(exc)
+
+    def put_many(self, records: Sequence[Record]) -> list[Record]:
+        """Store several records, replacing what is there, and return them with their new revisions.
+
+        Each is stored as a whole or not at all. If an error is raised, some may have been stored; storing all of them
+        again is harmless.
+
+        Raises:
+            ValueError: two of them have the same reference.
+        """
+        if len({record.ref for record in records}) < len(records):
+            raise ValueError("two of the records have the same reference: which one should stay is not known")
+        try:
+            revisions = self._put_many(records, self.now())
+        except Exception as exc:
+            self._raise(exc)
+        return [record.at(revision) for record, revision in zip(records, revisions, strict=True)]
 
     def delete(self, key: Key, kind: str = RESULT, name: str = "", *, if_revision: int | None = None) -> bool:
         """Delete one record; tell whether there was one.
@@ -178,30 +231,54 @@ class RecordStorage(DataStorage):
         except Exception as exc:
             self._raise(exc)
 
+    def delete_many(self, refs: Sequence[Ref]) -> int:
+        """Delete several records; return how many there were."""
+        try:
+            return self._delete_many(refs)
+        except Exception as exc:
+            self._raise(exc)
+
     def delete_task(self, key: Key) -> int:
         """Delete all that is stored under a key, of every kind; return the number of records."""
         query = Query(flow_name=key.flow_name, task_name=key.task_name, task_id=key.task_id)
-        found = [record.ref for record in self.records(query, payload=False)]
-        return sum(self.delete(ref.key, ref.kind, ref.name) for ref in found)
+        return self.delete_many([record.ref for record in self.records(query, payload=False)])
+
+    def count(self, query: Query) -> int:
+        """Return how many records a query selects."""
+        try:
+            return self._count(self._dated(query))
+        except Exception as exc:
+            self._raise(exc)
 
     def scan(self, query: Query, *, limit: int = 100, cursor: str | None = None, payload: bool = True) -> Page:
         """Return one page of the records that a query selects; pass ``page.cursor`` on to get the next one."""
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         try:
-            return self._scan(query, cursor, limit, payload)
+            return self._scan(self._dated(query), cursor, limit, payload)
         except Exception as exc:
             self._raise(exc)
 
     def records(self, query: Query, *, payload: bool = True) -> Iterator[Record]:
         """Iterate over all records that a query selects, reading a page at a time."""
+        try:
+            yield from self._pages(self._dated(query), payload)
+        except Exception as exc:
+            self._raise(exc)
+
+    def _pages(self, query: Query, payload: bool) -> Iterator[Record]:
         cursor: str | None = None
         while True:
-            page = self.scan(query, limit=500, cursor=cursor, payload=payload)
+            page = self._scan(query, cursor, _PAGE, payload)
             yield from page.records
             cursor = page.cursor
             if cursor is None:
                 return
+
+    def _dated(self, query: Query) -> Query:
+        if query.live_at is None and query.expired_at is None:
+            return replace(query, live_at=self.now())
+        return query
 
     # Values
 
@@ -215,7 +292,7 @@ class RecordStorage(DataStorage):
 
     def store_error(self, node_args: Any, flow_name: str, task_name: str, task_id: str, exc_info: ExcInfo) -> str:
         ref = Ref(ERROR, Key(flow_name, task_name, task_id))
-        self.put(failure_record(ref, exc_info[1], {"node_args": node_args}))
+        self.put(pipeline.encode_error(ref, exc_info[1], {"node_args": node_args}))
         return ref.address.hex()
 
     def retrieve_error(self, flow_name: str, task_name: str, task_id: str) -> RemoteTaskError:
@@ -224,30 +301,13 @@ class RecordStorage(DataStorage):
         Raises:
             NotFoundError: the task left none.
         """
-        return remote_error(self.get(Key(flow_name, task_name, task_id), ERROR))
+        return pipeline.decode_error(self.get(Key(flow_name, task_name, task_id), ERROR))
 
     def _raise(self, exc: Exception) -> NoReturn:
         error = None if isinstance(exc, FlowstoreError) else self._translate(exc)
         if error is None:
             raise exc
         raise error from exc
-
-
-def failure_record(ref: Ref, exc: BaseException, facts: dict[str, Any]) -> Record:
-    """Build the record of an error; ``facts["node_args"]``, the task's arguments, may be anything: kept as text."""
-    node_args = facts.pop("node_args", None)
-    value = Failure.of(exc, node_args).to_dict()
-    return pipeline.encode(ref, value, {"state": "FAILURE", **facts})
-
-
-def remote_error(record: Record) -> RemoteTaskError:
-    """Read the record of an error."""
-    value = pipeline.decode(record)
-    try:
-        failure = Failure.from_dict(value)
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise CorruptError(f"{record.ref} does not hold a failure") from exc
-    return RemoteTaskError(failure, record.key, dict(record.headers))
 
 
 def _checked(ref: Ref, record: Record) -> Record:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from flowstore import loading
+from flowstore import loading, pipeline
 from flowstore.errors import NotFoundError
 from flowstore.failure import RemoteTaskError
 from flowstore.flow import FlowRun
@@ -16,7 +16,7 @@ from flowstore.record import ERROR, Key, Query, Record
 from flowstore.registry import Registry
 from flowstore.routing import Route, Router
 from flowstore.runs import Runs
-from flowstore.storage import DataStorage, remote_error
+from flowstore.storage import DataStorage
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -206,7 +206,7 @@ class FlowStore:
         query = Query((ERROR,), key.flow_name, key.task_name, key.task_id)
         found = list(self.operations.records(route.storage).records(query))
         found.sort(key=lambda record: (not record.ref.name, record.headers.get("attempt", 0)))
-        return [remote_error(record) for record in found]
+        return [pipeline.decode_error(record) for record in found]
 
     def delete(self, flow_name: str, task_name: str, task_id: str) -> bool:
         """Delete everything stored under a key: result and errors; tell whether there was anything."""

@@ -67,7 +67,7 @@ class FileStorage(RecordStorage):
         stored = self._read(Place.of(ref), payload)
         return stored.record if stored else None
 
-    def _put(self, record: Record, if_revision: int | None) -> int:
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         place = Place.of(record.ref)
         with self._folder.lock(place) as shard:
             old = self._read(place, False)

@@ -52,7 +52,7 @@ class MemoryStorage(RecordStorage):
         entry = self._entries.get(ref.address)
         return entry.record(payload) if entry else None
 
-    def _put(self, record: Record, if_revision: int | None) -> int:
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         headers, payload, address = dump_headers(record), bytes(record.payload), record.ref.address
         with self._lock:
             old = self._entries.get(address)

@@ -113,7 +113,7 @@ class SqlStorage(RecordStorage):
                 found[address] = _record(row, wanted[address])
         return [found.get(ref.address) for ref in refs]
 
-    def _put(self, record: Record, if_revision: int | None) -> int:
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         ref, key = record.ref, record.ref.key
         database = self._connected()
         headers = dump_headers(record).decode()
