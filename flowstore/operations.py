@@ -124,7 +124,8 @@ class Operations:
             NotFoundError, CorruptError, UnreachableError
             UnsupportedError: the storage is a plain ``DataStorage``, which has no way to read errors back.
         """
-        return self._call(route.storage, lambda storage: pipeline.decode_error(as_records(storage).get(key, ERROR, name)))
+        record = self._call(route.storage, lambda storage: as_records(storage).get(key, ERROR, name))
+        return pipeline.decode_error(record)
 
     def delete(self, route: Route, key: Key) -> bool:
         """Delete everything stored under a key; tell whether there was anything."""

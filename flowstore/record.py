@@ -146,8 +146,8 @@ class Query:
 
     Attributes:
         kinds, task_ids, states: any of these; an empty tuple selects nothing.
-        stored_from, stored_before: seconds since the epoch; from the first one on, up to but not including the second.
-        live_at: what has not expired at that time. ``scan`` sets it to now where neither it nor ``expired_at`` is given.
+        stored_from, stored_before: seconds since the epoch; the first counts, the second does not.
+        live_at: what has not expired at that time; a storage sets it to now where neither this nor the next is given.
         expired_at: what has expired at that time.
     """
 

@@ -132,8 +132,10 @@ class RecordStorage(DataStorage):
         return [self._get(ref, True) for ref in refs]
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
-        """Write several records of different references; return their revisions. Each is atomic, all together need not
-        be. A few round trips where the database can."""
+        """Write several records of different references, each as ``_put`` does without a condition; return the revisions.
+
+        A few round trips where the database can.
+        """
         return [self._put(record, None, now) for record in records]
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
