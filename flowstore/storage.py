@@ -132,7 +132,7 @@ class RecordStorage(DataStorage):
         return [self._get(ref, True) for ref in refs]
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
-        """Write several records of different references, each as ``_put`` does without a condition; return the revisions.
+        """Write several records of different references, each as ``_put`` does unconditionally; return the revisions.
 
         A few round trips where the database can.
         """
