@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.canvas import Signature
 
-_RAISE: Final[Any] = object()
+
+class _Raise:
+    def __repr__(self) -> str:
+        return "<raise>"
+
+
+_RAISE: Final[Any] = _Raise()
 
 
 class FlowStore:
