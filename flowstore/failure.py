@@ -208,7 +208,11 @@ def _frames(exc: BaseException) -> tuple[Frame, ...]:
     if len(found) > MAX_FRAMES:
         found = found[: MAX_FRAMES // 2] + found[-MAX_FRAMES // 2 :]
     summary = traceback.StackSummary.extract(iter(found), capture_locals=False)
-    return tuple(Frame(_clean(f.filename), f.lineno, _clean(f.name), _cut(f.line or "")) for f in summary)
+    frames = [Frame(_clean(f.filename), f.lineno, _clean(f.name), _cut(f.line or "")) for f in summary]
+    if isinstance(exc, SyntaxError) and exc.filename:
+        # The place that matters was never executed, and so is not in the traceback.
+        frames.append(Frame(_clean(exc.filename), exc.lineno, "<source>", _cut((exc.text or "").strip())))
+    return tuple(frames)
 
 
 def _is_machinery(step: tuple[FrameType, int]) -> bool:

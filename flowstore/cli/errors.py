@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def errors(
     flow: str | None, run: str | None, task: str | None, full: bool, limit: int, cursor: str | None, form: str
 ) -> None:
-    """List errors, the latest first: those that ended a task, and those of attempts that were retried."""
+    """List errors, in each storage the latest first: those that ended a task, and those of retried attempts."""
     from flowstore.record import ERROR, Query
 
     store = source().open()

@@ -35,7 +35,7 @@ def ls(
     cursor: str | None,
     form: str,
 ) -> None:
-    """List flows that were started, the runs of a FLOW, or the records of a storage; the latest first.
+    """List flows that were started, the runs of a FLOW, or the records of a storage; in each storage the latest first.
 
     A task without a flow of its own is stored under its own name as the flow's.
     """

@@ -40,8 +40,8 @@ class Source:
         """
         from flowstore.store import FlowStore
 
-        attached = getattr(self.app, "flowstore", None)
-        if self.path is None and isinstance(attached, FlowStore):
+        attached = FlowStore.attached_to(self.app)
+        if self.path is None and attached is not None:
             if self.overrides:
                 raise click.UsageError("--set needs --config: the app's own configuration is loaded already")
             return attached

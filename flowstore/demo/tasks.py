@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Task, group
 
-from flowstore.current import current
+from flowstore import current
 from flowstore.demo.sources import parse
 
 INVENTORY, INSPECT, SUMMARIZE, PUBLISH = "survey.inventory", "survey.inspect", "survey.summarize", "survey.publish"
