@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowstore.current import TaskContext, current
+    from flowstore.context import TaskContext, current
     from flowstore.errors import (
         ConfigurationError,
         ConflictError,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "current": ("TaskContext", "current"),
+    "context": ("TaskContext", "current"),
     "errors": (
         "ConfigurationError",
         "ConflictError",

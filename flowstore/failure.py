@@ -189,7 +189,7 @@ class _Describer:
             module=type(exc).__module__,
             message=_text(exc),
             args=tuple(_plain(arg) for arg in exc.args),
-            notes=tuple(_cut(str(note)) for note in getattr(exc, "__notes__", ())),
+            notes=_notes(exc),
             frames=_frames(exc),
             cause=cause,
             context=context,
@@ -208,7 +208,11 @@ def _frames(exc: BaseException) -> tuple[Frame, ...]:
     if len(found) > MAX_FRAMES:
         found = found[: MAX_FRAMES // 2] + found[-MAX_FRAMES // 2 :]
     summary = traceback.StackSummary.extract(iter(found), capture_locals=False)
-    return tuple(Frame(_clean(f.filename), f.lineno, _clean(f.name), _cut(f.line or "")) for f in summary)
+    frames = [Frame(_clean(f.filename), f.lineno, _clean(f.name), _cut(f.line or "")) for f in summary]
+    if isinstance(exc, SyntaxError) and exc.filename:
+        # The place that matters was never executed, and so is not in the traceback.
+        frames.append(Frame(_clean(exc.filename), exc.lineno, "<source>", _cut((exc.text or "").strip())))
+    return tuple(frames)
 
 
 def _is_machinery(step: tuple[FrameType, int]) -> bool:
@@ -221,11 +225,16 @@ def _plain(value: object) -> Any:
     return _cut(value) if type(value) is str else _safe_repr(value)
 
 
-def _text(exc: BaseException) -> str:
+def _notes(exc: BaseException) -> tuple[str, ...]:
+    notes = getattr(exc, "__notes__", None)
+    return tuple(map(_text, notes)) if isinstance(notes, list | tuple) else ()
+
+
+def _text(value: object) -> str:
     try:
-        return _cut(str(exc))
+        return _cut(str(value))
     except Exception as broken:
-        return f"<no message: str() of it raised {type(broken).__name__}>"
+        return f"<no text: str() of it raised {type(broken).__name__}>"
 
 
 def _safe_repr(value: object) -> str:

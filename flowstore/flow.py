@@ -78,8 +78,12 @@ class TaskRun:
 
     @property
     def group_id(self) -> str | None:
-        """The group that this task is a member of. A chord's body carries its header's group id, but has no index."""
-        return self.headers.get("group_id") if "group_index" in self.headers else None
+        """The group that this task is a member of.
+
+        A chord's body carries its header's group id too: a task without an index, a group with one for each member.
+        """
+        group_id = self.headers.get("group_id") if "group_index" in self.headers else None
+        return None if group_id == self.headers.get("joins") else group_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +159,10 @@ class FlowRun:
         pause = _FIRST_PAUSE
         while True:
             self._collect(finals, found)
+            if len(found) < len(set(finals)):
+                self._look_around(plan.members, finals, found)
             if len(found) == len(set(finals)):
                 return _assembled(plan.result, found)
-            self._raise_failure(plan.members)
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"{self!r} gave no result within {timeout} s")
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
@@ -171,11 +176,20 @@ class FlowRun:
                 except NotFoundError:
                     return
 
-    def _raise_failure(self, members: Sequence[str]) -> None:
+    def _look_around(
+        self, members: Sequence[str], finals: Sequence[tuple[str, str]], found: dict[tuple[str, str], Any]
+    ) -> None:
+        """Raise the error of a task that failed; find the results of tasks that took the place of final ones.
+
+        Celery's ``Task.replace`` gives another task the replaced one's id; its result is stored under its own name.
+        """
         wanted = set(members)
+        missing = {final[1]: final for final in finals if final not in found}
         for task in self.tasks():
             if task.state in (FAILURE, REVOKED) and task.id in wanted:
                 raise self._source.retrieve_error(task.key.flow_name, task.name, task.id)
+            if task.state == SUCCESS and task.id in missing:
+                found[missing[task.id]] = self._source.retrieve(task.key.flow_name, task.name, task.id)
 
 
 def tasks_of(records: Iterator[tuple[str, Record]]) -> list[TaskRun]:
@@ -204,7 +218,7 @@ def _task(key: Key, found: list[tuple[str, Record]]) -> TaskRun:
         published_at=headers.get("published_at"),
         started_at=headers.get("started_at"),
         finished_at=headers.get("finished_at", headers.get("stored_at")),
-        parents=tuple(Key(key.flow_name, *parent) for parent in headers.get("parents", ())),
+        parents=tuple(Key(key.flow_name, name, task_id) for name, task_id in headers.get("parents", ())),
         worker=headers.get("worker"),
         error=headers.get("error"),
         failed_attempts=tuple(sorted(r.headers.get("attempt", 0) for _, r in found if r.kind == ERROR and r.ref.name)),

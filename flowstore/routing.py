@@ -81,13 +81,18 @@ class Router:
         """Return the storage that keeps the records of a flow's runs."""
         return self._storage(flow_name, None)
 
+    def run_storages(self) -> list[StorageEntry]:
+        """Return the storages that keep records of runs, in the order of their declaration."""
+        configuration = self._configuration
+        names = {configuration.default_storage, *(flow.storage for flow in configuration.flows.values())}
+        return [entry for name, entry in configuration.storages.items() if name in names]
+
     def used_storages(self) -> list[StorageEntry]:
         """Return the storages that some task or flow is given, in the order of their declaration."""
         configuration = self._configuration
-        names = {configuration.default_storage}
-        names.update(task.storage for task in configuration.tasks.values())
-        names.update(flow.storage for flow in configuration.flows.values())
-        return [entry for name, entry in configuration.storages.items() if name in names]
+        named = {task.storage for task in configuration.tasks.values()}
+        kept = self.run_storages()
+        return [entry for entry in configuration.storages.values() if entry.name in named or entry in kept]
 
     def _entry(self, task_name: str) -> TaskEntry | None:
         return self._configuration.tasks.get(task_name) or self._aliases.get(task_name)

@@ -68,7 +68,9 @@ def loads(payload: bytes, serializer: str) -> Any:
             return orjson.loads(payload)
         if serializer == TYPED:
             return _unmarked(json.loads(payload))
-    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as exc:
+    except MemoryError:
+        raise
+    except Exception as exc:  # what the constructors of the values raise at what they can't take
         raise CorruptError(f"the stored value is not what the serializer {serializer!r} writes: {exc}") from exc
     raise CorruptError(f"the value was stored with the serializer {serializer!r}, which is not known here")
 
@@ -98,6 +100,8 @@ def _all_plain(values: Collection[object]) -> bool:
 
 def _marked(value: object, path: _Path) -> Any:
     kind = type(value)
+    if isinstance(value, str) and kind is str:
+        return value if _is_unicode(value) else {_MARK: "str", "value": _base64(value.encode("utf-8", "surrogatepass"))}
     if kind in _SCALARS:
         return value
     if kind is float:
@@ -106,7 +110,7 @@ def _marked(value: object, path: _Path) -> Any:
         return _marked_items(value, path)  # type: ignore[arg-type]
     if kind is dict:
         items: dict[Any, Any] = value  # type: ignore[assignment]
-        if _MARK not in items and not set(map(type, items)) - {str}:
+        if _MARK not in items and all(type(key) is str and _is_unicode(key) for key in items):
             return {key: _marked(item, (*path, key)) for key, item in items.items()}
         pairs = [[_marked(key, (*path, "<key>")), _marked(item, (*path, str(key)))] for key, item in items.items()]
         return {_MARK: "dict", "value": pairs}
@@ -118,6 +122,19 @@ def _marked(value: object, path: _Path) -> Any:
 
 def _marked_items(values: Iterable[object], path: _Path) -> list[Any]:
     return [_marked(value, (*path, index)) for index, value in enumerate(values)]
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a string has no surrogates, of which a JSON reader would join two to another character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _of_items(values: Any, path: _Path) -> dict[str, Any]:
@@ -141,8 +158,8 @@ _ENCODERS: Final[dict[type, Callable[[Any, _Path], dict[str, Any]]]] = {
     tuple: _of_items,
     set: _of_items,
     frozenset: _of_items,
-    bytes: lambda value, _: {"value": base64.b64encode(value).decode()},
-    bytearray: lambda value, _: {"value": base64.b64encode(value).decode()},
+    bytes: lambda value, _: {"value": _base64(value)},
+    bytearray: lambda value, _: {"value": _base64(value)},
     dt.datetime: _of_datetime,
     dt.date: lambda value, _: {"value": value.isoformat()},
     dt.time: _of_datetime,
@@ -158,10 +175,9 @@ def _unmarked(value: Any) -> Any:
         return [_unmarked(item) for item in value]
     if type(value) is not dict:
         return value
-    mark = value.get(_MARK)
-    if mark is None:
+    if _MARK not in value:
         return {key: _unmarked(item) for key, item in value.items()}
-    return _DECODERS[mark](value)
+    return _DECODERS[value[_MARK]](value)
 
 
 def _to_datetime(kind: type[dt.datetime | dt.time]) -> Callable[[dict[str, Any]], Any]:
@@ -176,6 +192,7 @@ def _to_datetime(kind: type[dt.datetime | dt.time]) -> Callable[[dict[str, Any]]
 
 _DECODERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
     "dict": lambda m: {_unmarked(key): _unmarked(item) for key, item in m["value"]},
+    "str": lambda m: base64.b64decode(m["value"], validate=True).decode("utf-8", "surrogatepass"),
     "float": lambda m: float(m["value"]),
     "tuple": lambda m: tuple(map(_unmarked, m["value"])),
     "set": lambda m: set(map(_unmarked, m["value"])),

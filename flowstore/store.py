@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.canvas import Signature
 
-_RAISE: Final[Any] = object()
+APP_ATTRIBUTE: Final = "flowstore"
+"""The attribute of a Celery app that holds the FlowStore attached to it."""
+
+
+class _Raise:
+    def __repr__(self) -> str:
+        return "<raise>"
+
+
+_RAISE: Final[Any] = _Raise()
 
 
 class FlowStore:
@@ -49,10 +58,10 @@ class FlowStore:
     ) -> None:
         self.configuration = loading.load(source, overrides=overrides)
         self._app: Celery | None = None
-        self._router = Router(self.configuration)
+        self.router = Router(self.configuration)
         self._registry = Registry(self.configuration)
         self.operations = Operations(self.configuration, self._registry)
-        self.flow_runs = Runs(self._router, self.operations)
+        self.flow_runs = Runs(self.router, self.operations)
         if app is not None:
             self.attach(app)
 
@@ -94,6 +103,12 @@ class FlowStore:
 
         return start(self, self._app, flow_name, canvas, options)
 
+    @staticmethod
+    def attached_to(app: Celery) -> FlowStore | None:
+        """Return the FlowStore that is attached to an app, or ``None``."""
+        found = getattr(app, APP_ATTRIBUTE, None)
+        return found if isinstance(found, FlowStore) else None
+
     # Storages
 
     def storage(self, name: str) -> DataStorage:
@@ -107,15 +122,15 @@ class FlowStore:
 
     def task_storage(self, flow_name: str, task_name: str) -> DataStorage:
         """Return the storage that the configuration gives a task: the adapter itself, connected."""
-        return self._registry.get(self._router.required(flow_name, task_name).storage.name)
+        return self._registry.get(self.router.required(flow_name, task_name).storage.name)
 
     def stored_name(self, task_name: str) -> str:
         """Return the name under which a task is stored: its ``storage_task_name``, or its own."""
-        return self._router.stored_name(task_name)
+        return self.router.stored_name(task_name)
 
     def route(self, flow_name: str, task_name: str) -> Route | None:
         """Return what the configuration says of a task, or ``None`` if it is not stored."""
-        return self._router.route(flow_name, task_name)
+        return self.router.route(flow_name, task_name)
 
     def close(self) -> None:
         """Disconnect all storages of this process. What is used afterwards is connected again."""
@@ -238,5 +253,5 @@ class FlowStore:
         return self.flow_runs.run_records(run_id, kinds)
 
     def _locate(self, flow_name: str, task_name: str, task_id: str) -> tuple[Route, Key]:
-        route = self._router.required(flow_name, task_name)
+        route = self.router.required(flow_name, task_name)
         return route, Key(flow_name, route.task_name, task_id)

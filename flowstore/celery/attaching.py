@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Final
+from typing import Any
 
 from celery import Celery
 from celery.app.task import Task
@@ -13,31 +13,23 @@ from flowstore.celery import propagation
 from flowstore.celery.recording import record_body_failure, record_failure, record_revocation, wrap_run
 from flowstore.errors import ConfigurationError
 from flowstore.flow import FAILURE
-from flowstore.store import FlowStore
-
-_ATTRIBUTE: Final = "flowstore"
+from flowstore.store import APP_ATTRIBUTE, FlowStore
 
 
 def attach(store: FlowStore, app: Celery) -> None:
     """Keep the results and errors of every task of an app. See ``FlowStore.attach``."""
-    attached = attached_store(app)
+    attached = FlowStore.attached_to(app)
     if attached is store:
         return
     if attached is not None:
         raise ConfigurationError(f"{attached!r} is attached to the app {app.main!r} already")
-    setattr(app, _ATTRIBUTE, store)
+    setattr(app, APP_ATTRIBUTE, store)
     propagation.install()
     _follow_tasks(store, app)
     _follow_backend(store, app)
     uid = f"flowstore.close.{id(store)}"
     for signal in (worker_process_shutdown, worker_shutdown):
         signal.connect(lambda **_: store.close(), weak=False, dispatch_uid=uid)
-
-
-def attached_store(app: Celery) -> FlowStore | None:
-    """Return the FlowStore that is attached to an app, or ``None``."""
-    store: FlowStore | None = app.__dict__.get(_ATTRIBUTE)
-    return store
 
 
 def _follow_tasks(store: FlowStore, app: Celery) -> None:

@@ -116,7 +116,7 @@ def _put_header(headers: dict[str, Any] | None = None, **_: Any) -> None:
     elif sender is not None:
         task_name, request = sender
         header |= _inherited(task_name, request, joined)
-        if headers.get("id") == request.id:
+        if headers.get("id") == request.id or (joined is None and _replaces(headers, request)):
             # A retry, or a task that takes this one's place: its parents are this one's.
             header |= {name: value for name, value in header_of(request).items() if name in ("parent", "joins")}
         elif joined is not None:
@@ -126,11 +126,16 @@ def _put_header(headers: dict[str, Any] | None = None, **_: Any) -> None:
     headers[HEADER] = header
 
 
+def _replaces(headers: Mapping[str, Any], request: Any) -> bool:
+    """Tell whether a message is sent by ``Task.replace``, which counts how often that has been done."""
+    return (headers.get("replaced_task_nesting") or 0) > (request.get("replaced_task_nesting") or 0)
+
+
 def _inherited(task_name: str, request: Any, joined: str | None) -> dict[str, Any]:
     known = header_of(request)
     if "flow" in known:
         return {"flow": known["flow"], "run": known["run"]}
-    if task_name == _UNLOCK:
+    if joined is not None:
         # A chord that was sent outside of a flow: its body is a flow of its own, in the run of the header's tasks.
         return {"run": known.get("run") or joined}
     flow = flow_of(request, task_name)

@@ -11,10 +11,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from celery.app.task import Task
+from celery.canvas import group
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
 
 from flowstore.celery.propagation import flow_of, header_of, joined_group, sending_task, starting
-from flowstore.current import TaskContext, running, running_as
+from flowstore.context import TaskContext, running, running_as
 from flowstore.errors import FlowstoreError, ResultSchemaError
 from flowstore.flow import FAILURE, RETRY, REVOKED, SUCCESS
 from flowstore.record import Key
@@ -89,6 +90,10 @@ def record_revocation(store: FlowStore, request: Any, reason: str) -> None:
 
 def record_body_failure(store: FlowStore, callback: Any, exc: BaseException | None) -> None:
     """Store the error of a chord's body that will never run, because a task of the header failed. Never raises."""
+    if isinstance(callback, group):
+        for part in callback.tasks:
+            record_body_failure(store, part, exc)
+        return
     sender, name, task_id = sending_task(), getattr(callback, "task", None), getattr(callback, "id", None)
     if sender is None or exc is None or not name or not task_id:
         return

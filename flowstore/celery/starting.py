@@ -11,7 +11,7 @@ from celery.canvas import Signature, _chain, _chord, chunks, group
 from celery.result import GroupResult, ResultBase
 
 from flowstore.celery import propagation
-from flowstore.current import running
+from flowstore.context import running
 from flowstore.errors import ConfigurationError
 from flowstore.flow import FlowRun, Plan
 from flowstore.store import FlowStore
@@ -21,7 +21,8 @@ def start(store: FlowStore, app: Celery | None, flow_name: str, canvas: Any, opt
     """Start a signature as a flow. See ``FlowStore.start``."""
     if app is None:
         raise ConfigurationError("no Celery app is attached: call FlowStore.attach(app) first")
-    signature = canvas if isinstance(canvas, Signature) else canvas.s()
+    # Celery writes task ids into a chain that it sends: the caller's own can be started again.
+    signature = canvas.clone() if isinstance(canvas, Signature) else canvas.s()
     starter = running()
     run_id = str(uuid.uuid4())
     run = store.flow_runs.begin(flow_name, run_id, None if starter is None else starter.run_id)

@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from flowstore.cli.text import one_line, printable
+from flowstore.cli.text import LINES, one_line, printable
 
 ERROR: Final = 1
 USAGE: Final = 2
@@ -39,7 +39,7 @@ def outcomes(*, debug: bool) -> Iterator[None]:
         raise click.exceptions.Exit(INTERRUPTED) from None
     except Exception as exc:
         if debug:
-            click.echo(printable(traceback.format_exc(), keep="\n\t"), err=True, nl=False)
+            click.echo(printable(traceback.format_exc(), keep=LINES), err=True, nl=False)
         fail(exc)
         raise click.exceptions.Exit(status_of(exc)) from None
 
@@ -62,7 +62,7 @@ def describe(exc: BaseException) -> str:
     from flowstore.errors import ConfigurationError, FlowstoreError, StorageError
 
     if isinstance(exc, ConfigurationError) and exc.mistakes:
-        return printable(str(exc), keep="\n\t")
+        return printable(str(exc), keep=LINES)
     text = one_line(str(exc))
     if not isinstance(exc, FlowstoreError | OSError):
         return f"{type(exc).__name__}: {text} (--debug shows where)" if text else type(exc).__name__

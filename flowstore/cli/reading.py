@@ -95,10 +95,14 @@ def storages_of_runs(store: FlowStore, flow_name: str | None = None) -> list[str
         UnknownStorageError: the flow has no storage.
     """
     if flow_name is not None:
-        return [store.flow_runs.storage_of(flow_name).name]
-    configuration = store.configuration
-    wanted = {configuration.default_storage, *(flow.storage for flow in configuration.flows.values())}
-    return [name for name in configuration.storages if name in wanted]
+        # A run's own record belongs to no task.
+        return [store.router.required(flow_name, "").storage.name]
+    return [entry.name for entry in store.router.run_storages()]
+
+
+def storages_in_use(store: FlowStore) -> list[str]:
+    """Return the names of the storages that some task or flow is given."""
+    return [entry.name for entry in store.router.used_storages()]
 
 
 def find_run(store: FlowStore, text: str) -> FlowRun:

@@ -32,12 +32,6 @@ class Source:
     overrides: dict[str, str] = field(default_factory=dict)
     app: Any = None
 
-    def file(self) -> str | None:
-        """Return the path of the configuration, or ``None`` for that of ``FLOWSTORE_CONFIG``."""
-        if self.path is None and not os.environ.get("FLOWSTORE_CONFIG") and os.path.exists(_DEFAULT_FILE):
-            return _DEFAULT_FILE
-        return self.path
-
     def open(self) -> FlowStore:
         """Return the store to work on; nothing is connected yet.
 
@@ -46,28 +40,26 @@ class Source:
         """
         from flowstore.store import FlowStore
 
-        attached = getattr(self.app, "flowstore", None)
-        if self.path is None and isinstance(attached, FlowStore):
+        attached = FlowStore.attached_to(self.app)
+        if self.path is None and attached is not None:
             if self.overrides:
                 raise click.UsageError("--set needs --config: the app's own configuration is loaded already")
             return attached
-        return FlowStore(self.checked_file(), overrides=self.overrides)
+        store = FlowStore(self._file(), overrides=self.overrides)
+        click.get_current_context().call_on_close(store.close)
+        return store
 
-    def checked_file(self) -> str | None:
-        """Return ``file()``.
-
-        Raises:
-            ConfigurationError: no configuration was given in any way.
-        """
+    def _file(self) -> str | None:
+        """Return the path of the configuration, or ``None`` for that of ``FLOWSTORE_CONFIG``."""
+        if self.path is not None or os.environ.get("FLOWSTORE_CONFIG"):
+            return self.path
+        if os.path.exists(_DEFAULT_FILE):
+            return _DEFAULT_FILE
         from flowstore.errors import ConfigurationError
 
-        path = self.file()
-        if path is None and not os.environ.get("FLOWSTORE_CONFIG"):
-            raise ConfigurationError(
-                f"no configuration: give --config PATH, set FLOWSTORE_CONFIG, or write {_DEFAULT_FILE} with "
-                "'flowstore init'"
-            )
-        return path
+        raise ConfigurationError(
+            f"no configuration: give --config PATH, set FLOWSTORE_CONFIG, or let 'flowstore init' write {_DEFAULT_FILE}"
+        )
 
 
 def source() -> Source:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-_UNPRINTABLE_IN_JSON = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+LINES: Final = "\n\t"
+"""What printable texts of several lines keep."""
+
+_UNUSUAL = re.compile(r"[^\x20-\x7e\n\t]")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a text with every character that doesn't print written as an escape (``\\x1b``)."""
+    """Return a text in which every character that doesn't print is written as its number, as in Python's ``repr``."""
     if text.isprintable():
         return text
     return "".join(
@@ -25,12 +29,22 @@ def one_line(text: str) -> str:
 
 
 def printable_json(text: str) -> str:
-    """Return a JSON text of the same meaning, in which characters that steer a terminal are escaped."""
-    return _UNPRINTABLE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """Return a JSON text of the same meaning, in which every character that doesn't print is escaped."""
+    return _UNUSUAL.sub(_json_escape, text)
 
 
-def size_text(size: int) -> str:
+def _json_escape(found: re.Match[str]) -> str:
+    character = found[0]
+    if character.isprintable():
+        return character
+    # Between values, where escapes are not allowed, JSON has no such characters but this one.
+    return " " if character == "\r" else json.dumps(character)[1:-1]
+
+
+def size_text(size: int | None) -> str:
     """Return a number of bytes, rounded."""
+    if size is None:
+        return ""
     if size < 1000:
         return f"{size} B"
     value, unit = size / 1000, "kB"
@@ -43,6 +57,8 @@ def size_text(size: int) -> str:
 
 def duration_text(seconds: float) -> str:
     """Return a duration, rounded."""
+    if seconds < 0.001:
+        return "<1 ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
@@ -54,20 +70,14 @@ def duration_text(seconds: float) -> str:
 
 def moment(timestamp: Any) -> str | None:
     """Return seconds since the epoch as an ISO 8601 time, or ``None`` for what is no such number."""
-    found = _moment(timestamp)
-    return None if found is None else found.isoformat(timespec="milliseconds")
-
-
-def local_time(timestamp: Any) -> str:
-    """Return seconds since the epoch as a time of this machine's zone, to the second."""
-    found = _moment(timestamp)
-    return "" if found is None else found.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _moment(timestamp: Any) -> datetime | None:
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
         return None
     try:
-        return datetime.fromtimestamp(timestamp, UTC)
+        return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def local_time(moment: str | None) -> str:
+    """Return an ISO 8601 time as one of this machine's zone, to the second."""
+    return "" if moment is None else f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"

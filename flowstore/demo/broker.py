@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from kombu.transport import filesystem
-from kombu.utils.encoding import str_to_bytes
 from kombu.utils.json import dumps
 
 
@@ -19,11 +18,11 @@ class Channel(filesystem.Channel):
     Kombu's own channel writes it at its place, where a worker may find it while it is still empty.
     """
 
-    def _put(self, queue: str, payload: dict[str, Any], **kwargs: Any) -> None:
+    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
         folder = Path(self.data_folder_out)
         name = f"{time.monotonic_ns() // 1_000_000}_{uuid.uuid4()}"
         partial = folder / f"{name}.partial"
-        partial.write_bytes(str_to_bytes(dumps(payload)))
+        partial.write_text(dumps(payload), encoding="utf-8")  # type: ignore[no-untyped-call]
         os.replace(partial, folder / f"{name}.{queue}.msg")
 
 

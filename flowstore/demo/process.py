@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 FOLDER_VARIABLE: Final = "FLOWSTORE_DEMO_FOLDER"
-READY: Final = "worker.ready"
+READY: Final = "worker.pid"
+"""The file that a worker writes its process id to when it is ready."""
 LOG: Final = "worker.log"
 
 _START_SECONDS = 30.0
@@ -23,33 +23,79 @@ class DemoError(Exception):
     """The demo can't go on."""
 
 
-@contextmanager
-def worker(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Celery worker while the block is executed. It never outlives the block, nor this process.
+class Worker:
+    """A Celery worker that ends with the block that it is the context of, and with this process.
 
     Raises:
         DemoError: it doesn't start.
     """
-    command = [sys.executable, "-m", "celery", "--app", "flowstore.demo.worker", "worker"]
-    command += ["--pool=prefork", "--concurrency=2", "--loglevel=INFO", "--hostname=demo@localhost"]
-    command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    environment = {**os.environ, FOLDER_VARIABLE: str(folder), "NO_COLOR": "1"}
-    with (folder / LOG).open("wb") as log:
-        # In a process group of its own: an interrupt from the keyboard is for this process, which ends the worker.
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            process_group=0,
-        )
-    try:
-        _wait_until_ready(process, folder)
-        yield process
-    finally:
-        _end(process)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stopping = False
+        command = [sys.executable, "-m", "celery", "--app", "flowstore.demo.worker", "worker"]
+        command += ["--pool=prefork", "--concurrency=2", "--loglevel=INFO", "--hostname=demo@localhost"]
+        command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        with (folder / LOG).open("wb") as log:
+            # In a process group of its own: an interrupt from the keyboard is for this process, which ends the worker.
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**os.environ, FOLDER_VARIABLE: str(folder)},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+
+    def __enter__(self) -> Self:
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def check(self) -> None:
+        """Raise DemoError if the process has ended."""
+        status = self._process.poll()
+        if status is not None:
+            raise DemoError(f"the worker ended with status {status}")
+
+    def stop(self) -> None:
+        """Tell the worker to end; the end of the block waits for it."""
+        if not self._stopping:
+            self._stopping = True
+            self._process.terminate()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not (self._folder / READY).exists():
+            self.check()
+            if time.monotonic() > deadline:
+                raise DemoError(f"the worker is not ready after {_START_SECONDS:.0f} seconds")
+            time.sleep(0.05)
+
+    def _end(self) -> None:
+        self.stop()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill()
+        except BaseException:  # whoever interrupts this too is in a hurry
+            self._kill()
+            raise
+        finally:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
 
 def log_tail(folder: Path, lines: int = 20) -> str:
@@ -59,25 +105,3 @@ def log_tail(folder: Path, lines: int = 20) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while not (folder / READY).exists():
-        if process.poll() is not None:
-            raise DemoError(f"the worker ended at once, with status {process.returncode}")
-        if time.monotonic() > deadline:
-            raise DemoError(f"the worker is not ready after {_START_SECONDS:.0f} seconds")
-        time.sleep(0.05)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()

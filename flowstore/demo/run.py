@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flowstore.demo.app import CONFIGURATION, FLOW, canvas, create_app
-from flowstore.demo.process import READY, DemoError, worker
+from flowstore.demo.process import READY, DemoError, Worker
 from flowstore.demo.sources import Selection
-from flowstore.demo.tasks import PUBLISH
+from flowstore.demo.tasks import PUBLISH, SUMMARIZE
 from flowstore.flow import FAILURE, RETRY, FlowRun, TaskRun
 from flowstore.store import FlowStore
 
@@ -60,6 +62,19 @@ class Outcome:
     tasks: list[TaskRun]
     seconds: float
 
+    def examples(self) -> tuple[TaskRun, TaskRun]:
+        """Return a task that failed, and one that succeeded after it was retried."""
+        failed = [task for task in self.tasks if task.state == FAILURE]
+        return min(failed, key=lambda task: task.headers.get("group_index", 0)), self._named(PUBLISH)
+
+    def summary(self) -> tuple[TaskRun, dict[str, Any]]:
+        """Return the task that added everything up, and its result."""
+        task = self._named(SUMMARIZE)
+        return task, self.store.retrieve(task.key.flow_name, task.name, task.id)
+
+    def _named(self, name: str) -> TaskRun:
+        return next(task for task in self.tasks if task.name == name)
+
 
 def write_configuration(folder: Path) -> Path:
     """Write the demo's flowstore.yaml into a folder."""
@@ -71,8 +86,9 @@ def write_configuration(folder: Path) -> Path:
     return path
 
 
-def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], None]) -> Outcome:
-    """Survey the selected files with a worker, and wait for the end.
+@contextmanager
+def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], None]) -> Iterator[Outcome]:
+    """Survey the selected files with a worker; gives the outcome while the worker is shutting down.
 
     Args:
         folder: holds the configuration, and everything that is stored.
@@ -84,35 +100,41 @@ def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], 
     # They would take the place of the broker and the result backend that the demo has set up.
     for name in [name for name in os.environ if name.startswith("CELERY_")]:
         del os.environ[name]
-    total = len(selection.sound) + len(selection.broken) + 3
     app, store = create_app(folder)
-    with worker(folder) as process:
-        began = time.monotonic()
-        run = store.start(FLOW, canvas(app, selection))
-        last_change, finished = began, -1
-        while True:
-            tasks = run.tasks()
-            done = [task for task in tasks if task.state != RETRY]
-            if len(done) != finished:
-                finished, last_change = len(done), time.monotonic()
-            failed = [task for task in done if task.state == FAILURE]
-            report(Progress(finished, len(failed), total))
-            if finished >= total:
-                break
-            if process.poll() is not None:
-                raise DemoError(f"the worker ended with status {process.returncode}")
-            if len(failed) > len(selection.broken):
-                raise DemoError(f"a task failed: {failed[-1].name}: {failed[-1].error}")
-            if time.monotonic() - last_change > _STALLED_SECONDS:
-                raise DemoError(f"nothing happened for {_STALLED_SECONDS:.0f} seconds")
-            time.sleep(_PAUSE)
-        seconds = time.monotonic() - began
-    if not any(task.name == PUBLISH for task in done):
-        raise DemoError("the survey did not come to its end")
-    app.close()
+    try:
+        with Worker(folder) as worker:
+            began = time.monotonic()
+            run = store.start(FLOW, canvas(app, selection))
+            tasks = _watched(run, selection, worker, report)
+            seconds = time.monotonic() - began
+            worker.stop()
+            yield Outcome(store, run, tasks, seconds)
+    finally:
+        app.close()
+        store.close()
     for name in _TEMPORARY:
         _remove(folder / name)
-    return Outcome(store, run, tasks, seconds)
+
+
+def _watched(run: FlowRun, selection: Selection, worker: Worker, report: Callable[[Progress], None]) -> list[TaskRun]:
+    """Wait until all tasks of the run have finished, and return them."""
+    total = len(selection.sound) + len(selection.broken) + 3
+    last_change, finished = time.monotonic(), -1
+    while True:
+        tasks = run.tasks()
+        done = [task for task in tasks if task.state != RETRY]
+        failed = [task for task in done if task.state == FAILURE]
+        report(Progress(len(done), len(failed), total))
+        if len(failed) > len(selection.broken):
+            raise DemoError(f"a task failed: {failed[-1].name}: {failed[-1].error}")
+        if len(done) >= total:
+            return tasks
+        worker.check()
+        if len(done) != finished:
+            last_change, finished = time.monotonic(), len(done)
+        elif time.monotonic() - last_change > _STALLED_SECONDS:
+            raise DemoError(f"nothing happened for {_STALLED_SECONDS:.0f} seconds")
+        time.sleep(_PAUSE)
 
 
 def _remove(path: Path) -> None:

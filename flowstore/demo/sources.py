@@ -52,7 +52,6 @@ def choose(folder: Path | None, limit: int, broken_file: Path) -> Selection:
     Raises:
         ValueError: there is no sound file.
     """
-    broken_file.write_text(BROKEN, encoding="utf-8")
     sound: list[Source] = []
     broken = [Source("unfinished", str(broken_file))]
     stdlib = Path(sysconfig.get_path("stdlib"))
@@ -62,10 +61,11 @@ def choose(folder: Path | None, limit: int, broken_file: Path) -> Selection:
         (sound if is_python(path) else broken).append(source)
     if not sound:
         raise ValueError(f"there are no Python files to survey in {root}")
+    broken_file.write_text(BROKEN, encoding="utf-8")
     if folder is None:
         found = [path for pattern in _KNOWN_BAD for path in stdlib.glob(pattern) if not is_python(path)]
         broken += [Source(_module(path, stdlib), str(path)) for path in found]
-        return Selection(f"the standard library of this Python ({stdlib})", sound, broken)
+        return Selection("the standard library", sound, broken)
     return Selection(str(folder), sound, broken)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Task, group
 
-from flowstore.current import current
+from flowstore import current
 from flowstore.demo.sources import parse
 
 INVENTORY, INSPECT, SUMMARIZE, PUBLISH = "survey.inventory", "survey.inspect", "survey.summarize", "survey.publish"
@@ -61,7 +61,8 @@ def inspect(module: str, path: str) -> dict[str, Any]:
 def summarize(_: list[dict[str, Any]]) -> dict[str, Any]:
     """Add up what was found; the results of the chord's header are read from their storage, by the task's name."""
     found = current().parent_task_results(INSPECT)
-    total = {name: sum(one[name] for one in found) for name in ("lines", "functions", "classes", "public", "documented")}
+    counted = ("lines", "functions", "classes", "public", "documented")
+    total = {name: sum(one[name] for one in found) for name in counted}
     judged = [one for one in found if one["public"] >= _ENOUGH]
     judged.sort(key=lambda one: (one["documented"] / one["public"], -one["public"], one["module"]))
     imported = Counter(name for one in found for name in one["imports"])
@@ -90,7 +91,7 @@ def _report(summary: dict[str, Any]) -> str:
     lines = [
         f"# {summary['modules']} modules",
         "",
-        f"{summary['lines']} lines, {summary['functions']} functions, {summary['classes']} classes; "
+        f"{summary['lines']} lines, {summary['functions']} functions, {summary['classes']} classes.",
         f"{share:.0%} of {summary['public']} public definitions have a docstring.",
         "",
         "Least documented:",

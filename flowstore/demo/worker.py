@@ -17,13 +17,17 @@ _folder = Path(os.environ[FOLDER_VARIABLE])
 app, _ = create_app(_folder)
 
 
-@worker_ready.connect(weak=False)
 def _announce(**_: Any) -> None:
     threading.Thread(target=_end_with_parent, args=(os.getpid(),), daemon=True).start()
-    (_folder / READY).touch()
+    partial = _folder / f"{READY}.partial"
+    partial.write_text(str(os.getpid()), encoding="utf-8")
+    partial.rename(_folder / READY)
 
 
 def _end_with_parent(pid: int) -> None:
     """Wait for the end of the standard input, which the demo holds open as long as it lives."""
     os.read(0, 1)
     os.kill(pid, signal.SIGTERM)
+
+
+worker_ready.connect(_announce, weak=False)

@@ -19,10 +19,15 @@ MakeSite = Callable[..., Site]
 def _sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSite]:
     made: list[Site] = []
 
-    def make(celery: dict[str, Any] | None = None, configuration: dict[str, Any] | None = None, **urls: str) -> Site:
+    def make(
+        celery: dict[str, Any] | None = None,
+        configuration: Callable[[Path], dict[str, Any]] = lambda _: {},
+        environ: dict[str, str] | None = None,
+        **urls: str,
+    ) -> Site:
         folder = tmp_path_factory.mktemp("site")
-        settings = default_settings(folder, **(configuration or {}))
-        site = Site(folder, {**settings, **urls, "celery": celery or {}})
+        settings = default_settings(folder, **configuration(folder))
+        site = Site(folder, {**settings, **urls, "celery": celery or {}}, environ)
         made.append(site)
         return site
 

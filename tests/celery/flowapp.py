@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,24 @@ from tests.celery.adapters import note
 LETTERS = "abcdefgh"
 
 
-class App(Celery):  # type: ignore[misc]
+class App(Celery):
     """Keep its tasks to itself; Celery would give them to every other app of the process as well."""
 
     def task(self, *args: Any, **options: Any) -> Any:
         return super().task(*args, **{"shared": False, **options})
 
 
-class Channel(filesystem.Channel):  # type: ignore[misc]
+class Channel(filesystem.Channel):
     """A message appears in the folder complete: one that is read while it is being written would end the worker."""
 
-    def _put(self, queue: str, payload: Any, **_: Any) -> None:
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         path = Path(self.data_folder_out, f"{time.monotonic_ns():020}_{uuid.uuid4()}.{queue}.msg")
         unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(dumps(payload))
+        unfinished.write_text(dumps(payload))  # type: ignore[no-untyped-call]
         unfinished.rename(path)
 
 
-class Transport(filesystem.Transport):  # type: ignore[misc]
+class Transport(filesystem.Transport):
     Channel = Channel
 
 
@@ -58,7 +59,7 @@ def default_settings(folder: Path, **configuration: Any) -> dict[str, Any]:
             "name": name,
             "classname": "SwitchedStorage",
             "import": "tests.celery.adapters",
-            "configuration": {**database("switched"), "switch": f"{folder}/switch"},
+            "configuration": {**database(name.lower() + "-switched"), "switch": f"{folder}/switch"},
             "on_store_error": name.lower(),
         }
 
@@ -73,7 +74,12 @@ def default_settings(folder: Path, **configuration: Any) -> dict[str, Any]:
             "storages": [
                 {"name": "Main", "classname": "SqlStorage", "configuration": database("main")},
                 {"name": "Keep", "classname": "SqlStorage", "configuration": database("keep"), "on_conflict": "keep"},
-                {"name": "Error", "classname": "SqlStorage", "configuration": database("error"), "on_conflict": "error"},
+                {
+                    "name": "Error",
+                    "classname": "SqlStorage",
+                    "configuration": database("error"),
+                    "on_conflict": "error",
+                },
                 switched("Retry"),
                 switched("Fail"),
                 switched("Log"),
@@ -103,7 +109,6 @@ def default_settings(folder: Path, **configuration: Any) -> dict[str, Any]:
                 {"name": "gated", "storage": "GatedStorage"},
                 {"name": "gated_successor", "storage": "GatedStorage"},
             ],
-            "flows": [{"name": "ledger flow", "storage": "LedgerStorage"}],
             "global": {"default_storage": "Main"},
             **configuration,
         },
@@ -127,11 +132,12 @@ def build(folder: Path) -> tuple[Celery, FlowStore]:
         }
         if settings["broker"] == "folder://"
         else {"visibility_timeout": 3600},
+        task_allow_error_cb_on_chord_header=True,
         worker_timer_precision=0.05,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
-        **settings["celery"],
     )
+    app.conf.update(settings["celery"])
     _early(app)
     store = FlowStore(settings["configuration"], app=app)
     _letters(app)
@@ -175,22 +181,26 @@ def _letters(app: Celery) -> None:
 
         def tell(*_: Any, letter: str = letter) -> dict[str, Any]:
             here = current()
-            saw = {name: [one["is"] for one in found] for name, found in here.parent_results().items()}
+            saw = {name: [_letter(one) for one in found] for name, found in here.parent_results().items()}
             return {"is": letter, "saw": saw, "flow": here.flow_name, "run": here.run_id}
 
         app.task(name=letter)(tell)
 
 
+def _letter(result: Any) -> str | None:
+    return result.get("is") if isinstance(result, dict) else None
+
+
 def _kinds(app: Celery) -> None:
-    class Counting(Task):  # type: ignore[misc]
+    class Counting(Task):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             return self.run(*args, **kwargs)
 
-    class Calling(Task):  # type: ignore[misc]
+    class Calling(Task):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             return super().__call__(*args, **kwargs)
 
-    class ByClass(Task):  # type: ignore[misc]
+    class ByClass(Task):
         name = "by_class"
 
         def run(self, x: int) -> int:
@@ -204,7 +214,7 @@ def _kinds(app: Celery) -> None:
 
     @app.task(name="bound", bind=True)
     def bound(self: Task, x: int) -> int:
-        return 2 * x if self.request.id == current().task_id else -1
+        return 2 * x if self.request.called_directly or self.request.id == current().task_id else -1
 
     @app.task(name="pydantic_task", pydantic=True)
     def pydantic_task(x: int) -> int:
@@ -216,7 +226,7 @@ def _kinds(app: Celery) -> None:
 
     @app.task(name="applying")
     def applying(x: int) -> Any:
-        return app.tasks["plain"].apply((x,), task_id=f"{current().task_id}-inner").get()
+        return app.tasks["plain"].apply((x,), task_id=f"{current().task_id}-inner").get(disable_sync_subtasks=False)
 
 
 def _flows(app: Celery, folder: Path) -> None:
@@ -234,12 +244,13 @@ def _flows(app: Celery, folder: Path) -> None:
     @app.task(name="spawn")
     def spawn(what: str) -> str:
         a, b, c = letters("abc")
-        {
-            "task": a,
-            "chain": chain(a, b, c),
-            "chord": chord([a, b], c),
-            "queue": a.set(queue="other"),
-        }[what].apply_async()
+        make: dict[str, Callable[[], Any]] = {
+            "task": lambda: a,
+            "chain": lambda: chain(a, b, c),
+            "chord": lambda: chord([a, b], c),
+            "queue": lambda: a.set(queue="other"),
+        }
+        make[what]().apply_async()
         return what
 
     @app.task(name="spawn_by_another_app")
@@ -252,8 +263,13 @@ def _flows(app: Celery, folder: Path) -> None:
     @app.task(name="replace", bind=True)
     def replace(self: Task, what: str) -> Any:
         a, b, c = letters("abc")
-        canvas = {"task": a, "chain": chain(a, b), "group": group(a, b), "chord": chord([a, b], c)}[what]
-        return self.replace(canvas)
+        make: dict[str, Callable[[], Any]] = {
+            "task": lambda: a,
+            "chain": lambda: chain(a, b),
+            "group": lambda: group(a, b),
+            "chord": lambda: chord([a, b], c),
+        }
+        return self.replace(make[what]())
 
     @app.task(name="begin")
     def begin(flow_name: str) -> Any:
@@ -263,7 +279,7 @@ def _flows(app: Celery, folder: Path) -> None:
         return {"child": run.id, "result": current().parent_flow_result(flow_name, "plain")}
 
     @app.task(name="parent_errors")
-    def parent_errors(*_: Any) -> Any:
+    def parent_errors(task_id: str) -> Any:
         return {error.key.task_name: error.failure.summary for error in current().parent_task_exceptions("fail")}
 
 
@@ -271,7 +287,7 @@ def _endings(app: Celery, folder: Path) -> None:
     @app.task(name="fail")
     def fail(message: str = "no luck", *_: Any) -> None:
         try:
-            {}["missing"]
+            dict[str, int]()["missing"]
         except KeyError as exc:
             raise ValueError(message) from exc
 
@@ -291,8 +307,14 @@ def _endings(app: Celery, folder: Path) -> None:
     def fail_below_exception() -> None:
         raise KeyboardInterrupt
 
-    @app.task(name="autoretried", bind=True, autoretry_for=(ValueError,), max_retries=3, retry_backoff=False,
-              default_retry_delay=0)  # fmt: skip
+    @app.task(
+        name="autoretried",
+        bind=True,
+        autoretry_for=(ValueError,),
+        max_retries=3,
+        retry_backoff=False,
+        default_retry_delay=0,
+    )
     def autoretried(self: Task, failures: int, parent: Any = None) -> Any:
         if self.request.retries < failures:
             raise ValueError(f"attempt {self.request.retries + 1}")
@@ -343,8 +365,19 @@ def _endings(app: Celery, folder: Path) -> None:
 
 
 def _storing(app: Celery, folder: Path) -> None:
-    for name in ("aliased", "unstored", "readonly", "checked", "ledger", "results_only", "broken", "gated",
-                 "redelivered_keep", "redelivered_error", "echo"):  # fmt: skip
+    for name in (
+        "aliased",
+        "unstored",
+        "readonly",
+        "checked",
+        "ledger",
+        "results_only",
+        "broken",
+        "gated",
+        "redelivered_keep",
+        "redelivered_error",
+        "echo",
+    ):
         app.task(name=name)(_echo)
     for policy in ("retry", "fail", "log"):
         app.task(name=f"store_on_{policy}")(_echo)

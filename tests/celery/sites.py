@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flowstore import FlowRun, FlowStore, NotFoundError, RemoteTaskError
+from flowstore import FlowRun, NotFoundError, RemoteTaskError
 from tests.celery.flowapp import build
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which something that has to happen counts as not happening."""
 
 T = TypeVar("T")
@@ -37,12 +37,12 @@ def until(ask: Callable[[], T], what: str = "what was waited for") -> T:
 class Worker:
     """A real worker, in a process group of its own."""
 
-    def __init__(self, folder: Path, pool: str, concurrency: int, *arguments: str) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], pool: str, concurrency: int, *arguments: str) -> None:
         self.log_path = folder / f"worker-{len(list(folder.glob('worker-*.log')))}.log"
         command = [sys.executable, "-m", "celery", "-A", "tests.celery.worker_app", "worker", "--loglevel", "INFO"]
         command += ["--pool", pool, "--concurrency", str(concurrency), "--hostname", f"{self.log_path.stem}@test"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat", *arguments]
-        environ = {**os.environ, "FLOWAPP_FOLDER": str(folder), "PYTHONPATH": str(ROOT)}
+        environ = {**os.environ, "FLOWAPP_FOLDER": str(folder), "PYTHONPATH": str(ROOT), **environ}
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(
                 command, env=environ, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -79,8 +79,9 @@ class Worker:
 class Site:
     """Everything that a test needs to run flows, seen from a client."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self._environ = environ or {}
         for name in ("broker", "processed", "control", "results", "ledger", "gates"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "settings.json").write_text(json.dumps(settings))
@@ -88,7 +89,7 @@ class Site:
         self.workers: list[Worker] = []
 
     def start_worker(self, pool: str = "prefork", concurrency: int = 2, *arguments: str) -> Worker:
-        worker = Worker(self.folder, pool, concurrency, *arguments)
+        worker = Worker(self.folder, self._environ, pool, concurrency, *arguments)
         self.workers.append(worker)
         worker.wait_until_ready()
         return worker
@@ -128,7 +129,8 @@ class Site:
     def celery_end(self, task_id: str, *states: str) -> str:
         """Wait until Celery tells one of these states, by default an end, and return it."""
         wanted = states or ("SUCCESS", "FAILURE", "REVOKED")
-        return until(lambda: (state := self.state(task_id)) in wanted and state, f"task {task_id} in {wanted}")
+        until(lambda: self.state(task_id) in wanted, f"an end of task {task_id} in {wanted}")
+        return self.state(task_id)
 
     def error_of(self, flow_name: str, task_name: str, task_id: str) -> RemoteTaskError:
         """Wait for a stored error."""
@@ -146,7 +148,8 @@ class Site:
             except NotFoundError:
                 return None
 
-        return until(read, f"a result of {flow_name} / {task_name} / {task_id}")[0]
+        found = until(read, f"a result of {flow_name} / {task_name} / {task_id}")
+        return found and found[0]
 
     @contextmanager
     def switched_off(self, times: int | None = None) -> Iterator[None]:

@@ -8,3 +8,8 @@ from pathlib import Path
 from tests.celery.flowapp import build
 
 app, store = build(Path(os.environ["FLOWAPP_FOLDER"]))
+
+for name in os.environ.get("FLOWAPP_CONNECT_EARLY", "").split():
+    store.storage(name)
+    if name == "Main":
+        store.store("early", "echo", "early", "in the parent")

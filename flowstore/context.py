@@ -85,7 +85,7 @@ class TaskContext:
 
     @property
     def storage(self) -> DataStorage:
-        """The storage of this task: the adapter, connected.
+        """The adapter that stores this task, connected.
 
         Raises:
             UnknownStorageError: the configuration gives it none.

@@ -1,0 +1,77 @@
+"""``flowstore check``: whether the configuration is right, and whether its storages can be reached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from flowstore.cli import output
+from flowstore.cli.ls import end_with_failures
+from flowstore.cli.outcome import say
+from flowstore.cli.root import source
+from flowstore.cli.text import LINES, printable
+
+if TYPE_CHECKING:
+    from flowstore.store import FlowStore
+
+
+@click.command()
+@click.option("--connect", is_flag=True, help="Connect to each storage too.")
+@click.option("--json-schema", is_flag=True, help="Print the JSON Schema of configurations, and nothing else.")
+@output.output_option
+def check(connect: bool, json_schema: bool, form: str) -> None:
+    """Check the configuration: all mistakes at once, each with its place. Connects to nothing unless told to."""
+    if json_schema:
+        from flowstore.loading import json_schema as make_schema
+
+        output.print_json(make_schema())
+        return
+    store = source().open()
+    configuration = store.configuration
+    for warning in configuration.warnings:
+        say(f"warning: {printable(str(warning), keep=LINES)}")
+    failures = _connect(store) if connect else {}
+    rows = [
+        {
+            "storage": entry.name,
+            "adapter": f"{entry.module}.{entry.classname}",
+            "default": entry.name == configuration.default_storage,
+            "tasks": sum(task.storage == entry.name for task in configuration.tasks.values()),
+            "flows": sum(flow.storage == entry.name for flow in configuration.flows.values()),
+            "connected": entry.name not in failures if connect else None,
+        }
+        for entry in configuration.storages.values()
+    ]
+    output.print_rows(form, _CONNECTED if connect else _COLUMNS, rows, lambda row: [row["storage"]])
+    end_with_failures(failures, len(rows))
+    say(f"{printable(configuration.source)} is fine")
+
+
+def _connect(store: FlowStore) -> dict[str, Exception]:
+    from flowstore.errors import FlowstoreError
+
+    failures: dict[str, Exception] = {}
+    for name in store.configuration.storages:
+        try:
+            store.storage(name)
+        except FlowstoreError as exc:
+            failures[name] = exc
+    return failures
+
+
+_COLUMNS = (
+    output.Column("STORAGE", lambda row: row["storage"]),
+    output.Column("ADAPTER", lambda row: row["adapter"]),
+    output.Column("TASKS", lambda row: row["tasks"], right=True),
+    output.Column("FLOWS", lambda row: row["flows"], right=True),
+    output.Column("DEFAULT", lambda row: "yes" if row["default"] else ""),
+)
+_CONNECTED = (
+    *_COLUMNS,
+    output.Column(
+        "CONNECTED",
+        lambda row: "yes" if row["connected"] else "no",
+        style=lambda row: "green" if row["connected"] else "red",
+    ),
+)

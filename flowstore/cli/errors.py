@@ -1,0 +1,106 @@
+"""``flowstore errors``: what failed, and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flowstore.cli import output, reading, text
+from flowstore.cli.ls import finish
+from flowstore.cli.outcome import fail, partly_failed, say
+from flowstore.cli.root import source
+
+if TYPE_CHECKING:
+    from flowstore.record import Record
+
+
+@click.command()
+@click.argument("flow", required=False)
+@click.option("--run", metavar="RUN", help="Only errors of this run; its id may be abbreviated.")
+@click.option("--task", metavar="NAME", help="Only errors of this task.")
+@click.option("--full", is_flag=True, help="Show each error's whole chain.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@click.option("--cursor", help="Go on where an earlier listing ended.")
+@output.output_option
+def errors(
+    flow: str | None, run: str | None, task: str | None, full: bool, limit: int, cursor: str | None, form: str
+) -> None:
+    """List errors, in each storage the latest first: those that ended a task, and those of retried attempts."""
+    from flowstore.record import ERROR, Query
+
+    store = source().open()
+    run_id = None if run is None else reading.find_run(store, run).id
+    query = Query((ERROR,), flow, None if task is None else store.stored_name(task), run_id=run_id, descending=True)
+    listing = reading.Listing(store, reading.storages_in_use(store), query, limit, cursor, payload=True)
+    rows: list[dict[str, Any]] = []
+    damaged: list[Exception] = []
+    for storage, record in listing:
+        rows.append(_row(storage, record, full, damaged))
+    if full and form == "table":
+        _print_full(rows)
+    else:
+        output.print_rows(form, _COLUMNS, rows, lambda row: [row["flow"], row["task"], row["id"]])
+    if not rows and not listing.failures:
+        say("no errors are stored")
+    for exc in damaged:
+        fail(exc)
+    finish(listing)
+    if damaged:
+        raise partly_failed()
+
+
+def _row(storage: str, record: Record, full: bool, damaged: list[Exception]) -> dict[str, Any]:
+    from flowstore.errors import CorruptError
+    from flowstore.storage import remote_error
+
+    headers = record.headers
+    row: dict[str, Any] = {
+        "flow": record.key.flow_name,
+        "task": record.key.task_name,
+        "id": record.key.task_id,
+        "run": record.run_id,
+        "state": headers.get("state"),
+        "attempt": headers.get("attempt"),
+        "at": text.moment(headers.get("finished_at", headers.get("stored_at"))),
+        "storage": storage,
+    }
+    try:
+        failure = remote_error(record).failure
+    except CorruptError as exc:
+        damaged.append(exc)
+        return {**row, "type": None, "message": "(the stored error is damaged)", "chain": None}
+    row |= {"type": f"{failure.module}.{failure.type_name}", "message": failure.message, "summary": failure.summary}
+    if full:
+        row["chain"] = failure.format()
+        row["node_args"] = failure.node_args
+    return row
+
+
+def _print_full(rows: list[dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    console = output.console()
+    for row in rows:
+        head = f"{text.printable(row['flow'])}  {text.printable(row['task'])}  {text.printable(row['id'])}"
+        attempt = f"  attempt {row['attempt']}" if row["attempt"] else ""
+        style = output.state_style(row["state"])
+        state = text.printable(str(row["state"] or ""))
+        console.print(Text.assemble((head, "bold"), "  ", (state, style), attempt), soft_wrap=True)
+        if row.get("node_args"):
+            console.print(Text(f"called with {text.one_line(row['node_args'])}"), soft_wrap=True)
+        console.print(Text(text.printable(row["chain"] or row["message"], keep=text.LINES)), soft_wrap=True)
+        console.print()
+
+
+_COLUMNS = (
+    output.Column("AT", lambda row: text.local_time(row["at"])),
+    output.Column("STATE", lambda row: row["state"], style=lambda row: output.state_style(row["state"])),
+    output.Column("ATTEMPT", lambda row: row["attempt"], right=True),
+    output.Column("FLOW", lambda row: row["flow"]),
+    output.Column("TASK", lambda row: row["task"]),
+    output.Column("ID", lambda row: row["id"]),
+    output.Column(
+        "ERROR", lambda row: text.one_line(row.get("summary") or row["message"]), below=True, style=lambda row: "red"
+    ),
+)

@@ -1,0 +1,169 @@
+"""``flowstore ls``: flows, the runs of a flow, or the records of a storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flowstore.cli import output, reading, text
+from flowstore.cli.outcome import fail, partly_failed, say
+from flowstore.cli.root import source
+
+if TYPE_CHECKING:
+    from flowstore.record import Record
+    from flowstore.store import FlowStore
+
+_ALL = 2**62
+
+
+@click.command()
+@click.argument("flow", required=False)
+@click.option("--storage", metavar="NAME", help="List the records of this storage instead.")
+@click.option("--kind", "kinds", multiple=True, help="Only records of this kind (result, error, run, …).")
+@click.option("--task", metavar="NAME", help="Only records of this task.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@click.option("--cursor", help="Go on where an earlier listing ended.")
+@output.output_option
+def ls(
+    flow: str | None,
+    storage: str | None,
+    kinds: tuple[str, ...],
+    task: str | None,
+    limit: int,
+    cursor: str | None,
+    form: str,
+) -> None:
+    """List flows that were started, the runs of a FLOW, or the records of a storage; in each storage the latest first.
+
+    A task without a flow of its own is stored under its own name as the flow's.
+    """
+    if storage is None and (kinds or task is not None):
+        raise click.UsageError("--kind and --task need --storage")
+    if storage is None and flow is None:
+        if cursor is not None:
+            raise click.UsageError("--cursor needs a FLOW or --storage")
+        _list_flows(limit, form)
+        return
+    from flowstore.record import RUN, Query
+
+    store = source().open()
+    if storage is None:
+        assert flow is not None
+        query = Query(kinds=(RUN,), flow_name=flow, descending=True)
+        listing = reading.Listing(store, reading.storages_of_runs(store, flow), query, limit, cursor)
+        rows = (_run_row(record) for _, record in listing if not record.ref.name)
+        output.print_rows(form, _RUN_COLUMNS, rows, lambda row: [row["run"]])
+    else:
+        query = Query(kinds or None, flow, task, descending=True)
+        listing = reading.Listing(store, [storage], query, limit, cursor)
+        rows = (_record_row(record) for _, record in listing)
+        output.print_rows(form, _RECORD_COLUMNS, rows, lambda row: [row["flow"], row["task"], row["id"]])
+    finish(listing)
+
+
+def finish(listing: reading.Listing) -> None:
+    """Tell on stderr what is left of a listing, and what could not be read."""
+    if listing.next_cursor is not None:
+        say(f"there may be more: --cursor '{text.printable(listing.next_cursor)}'")
+    end_with_failures(listing.failures, len(listing.storages))
+
+
+def end_with_failures(failures: dict[str, Exception], asked: int) -> None:
+    """End the command with what storages raised: with the error itself where nothing else could be read."""
+    if not failures:
+        return
+    *others, last = failures.values()
+    if len(failures) == asked:
+        for exc in others:
+            fail(exc)
+        raise last
+    for exc in failures.values():
+        fail(exc)
+    raise partly_failed()
+
+
+def _list_flows(limit: int, form: str) -> None:
+    from flowstore.record import RUN, Query
+
+    store = source().open()
+    names = reading.storages_of_runs(store)
+    listing = reading.Listing(store, names, Query(kinds=(RUN,), descending=True), _ALL)
+    rows = list(_flow_rows(listing, store))
+    output.print_rows(form, _FLOW_COLUMNS, rows[:limit], lambda row: [row["flow"]])
+    if not rows and not listing.failures:
+        say("no flow was started yet (runs are known of flows started with FlowStore.start)")
+    if len(rows) > limit:
+        say(f"{len(rows) - limit} flows more: --limit {len(rows)}")
+    end_with_failures(listing.failures, len(names))
+
+
+def _flow_rows(listing: reading.Listing, store: FlowStore) -> Iterator[dict[str, Any]]:
+    """Count the runs of each flow; only one row for a flow is kept in memory."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for storage, record in listing:
+        if record.ref.name:
+            continue
+        row = rows.setdefault(
+            (storage, record.key.flow_name),
+            {
+                "flow": record.key.flow_name,
+                "runs": 0,
+                "last_run": record.key.task_id,
+                "last_started_at": text.moment(record.headers.get("started_at")),
+                "storage": storage,
+            },
+        )
+        row["runs"] += 1
+    return iter(rows.values())
+
+
+def _run_row(record: Record) -> dict[str, Any]:
+    return {
+        "flow": record.key.flow_name,
+        "run": record.key.task_id,
+        "started_at": text.moment(record.headers.get("started_at")),
+        "parent_run": record.headers.get("parent_run_id"),
+    }
+
+
+def _record_row(record: Record) -> dict[str, Any]:
+    headers = record.headers
+    return {
+        "kind": record.kind,
+        "flow": record.key.flow_name,
+        "task": record.key.task_name,
+        "id": record.key.task_id,
+        "name": record.ref.name,
+        "state": headers.get("state"),
+        "attempt": headers.get("attempt"),
+        "run": record.run_id,
+        "size": headers.get("size"),
+        "revision": record.revision,
+        "stored_at": text.moment(headers.get("stored_at")),
+    }
+
+
+_FLOW_COLUMNS = (
+    output.Column("FLOW", lambda row: row["flow"]),
+    output.Column("RUNS", lambda row: row["runs"], right=True),
+    output.Column("LAST STARTED", lambda row: text.local_time(row["last_started_at"])),
+    output.Column("LAST RUN", lambda row: row["last_run"]),
+    output.Column("STORAGE", lambda row: row["storage"]),
+)
+_RUN_COLUMNS = (
+    output.Column("RUN", lambda row: row["run"]),
+    output.Column("STARTED", lambda row: text.local_time(row["started_at"])),
+    output.Column("STARTED BY RUN", lambda row: row["parent_run"]),
+)
+_RECORD_COLUMNS = (
+    output.Column("STORED", lambda row: text.local_time(row["stored_at"])),
+    output.Column("KIND", lambda row: row["kind"]),
+    output.Column("STATE", lambda row: row["state"], style=lambda row: output.state_style(row["state"])),
+    output.Column("ATTEMPT", lambda row: row["attempt"], right=True),
+    output.Column("SIZE", lambda row: text.size_text(row["size"]), right=True),
+    output.Column("FLOW", lambda row: row["flow"]),
+    output.Column("TASK", lambda row: row["task"]),
+    output.Column("ID", lambda row: row["id"]),
+)

@@ -1,0 +1,144 @@
+"""``flowstore tree``: a run, as the tasks followed each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from flowstore.cli import output, reading, text
+from flowstore.cli.root import source
+from flowstore.cli.shape import Bundle, Step, shape_of, tasks_in
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from flowstore.flow import FlowRun, TaskRun
+
+_MANY = 100  # tasks, from which on a group is abbreviated
+_FEW = 5  # branches of an abbreviated group that are shown, and four times as many failed ones
+_ORDER = ("FAILURE", "REVOKED", "RETRY")
+
+
+@click.command()
+@click.argument("run")
+@click.option("--all", "complete", is_flag=True, help="Show every task, however many there are.")
+@output.output_option
+def tree(run: str, complete: bool, form: str) -> None:
+    """Show what ran in a RUN: tasks by what they followed, with state, duration, size and errors.
+
+    RUN may be abbreviated. "→" marks what followed the line above it on the same level.
+    """
+    found = reading.find_run(source().open(), run)
+    tasks = found.tasks()
+    rows = [reading.task_row(task) for task in tasks]
+    if form == "json":
+        output.print_json(
+            {
+                "flow": found.flow_name,
+                "run": found.id,
+                "parent_run": found.parent_run_id,
+                "started_at": text.moment(found.started_at),
+                "tasks": rows,
+            }
+        )
+    elif form == "table":
+        print_tree(found, tasks, complete=complete)
+    else:
+        output.print_rows(form, (), rows, lambda row: [row["flow"], row["task"], row["id"]])
+
+
+def print_tree(run: FlowRun, tasks: Sequence[TaskRun], *, complete: bool) -> None:
+    """Print a run as a tree; unless ``complete``, large groups are abbreviated, failures first."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    head = Text.assemble((text.printable(run.flow_name), "bold"), f"  run {text.printable(run.id)}")
+    if run.started_at is not None:
+        head.append(f"  started {text.local_time(text.moment(run.started_at))}")
+    head.append("\n")
+    head.append_text(_counts(tasks))
+    last = max((task.finished_at for task in tasks if task.finished_at), default=None)
+    if last is not None and run.started_at is not None:
+        head.append(f" in {text.duration_text(max(0.0, last - run.started_at))}")
+    root = Tree(head, guide_style="dim")
+    _Drawing(complete or len(tasks) <= _MANY).add(root, shape_of(tasks))
+    output.console().print(root, soft_wrap=False)
+
+
+class _Drawing:
+    def __init__(self, complete: bool) -> None:
+        self._complete = complete
+
+    def add(self, node: Tree, sequence: Sequence[Step]) -> None:
+        """Draw a sequence below a node."""
+        follows = False
+        for step in sequence:
+            below = node
+            if step.task is not None:
+                below = node.add(_label(step.task, follows))
+                follows = True
+            for bundle in step.bundles:
+                self._add_bundle(below, bundle)
+                follows |= step.task is None
+
+    def _add_bundle(self, node: Tree, bundle: Bundle) -> None:
+        from rich.text import Text
+
+        if bundle.group_id is not None and len(bundle.branches) > 1:
+            label = Text(f"group of {len(bundle.branches)}", style="italic")
+            if bundle.joined_by is not None:
+                label.append(f", joined by {text.printable(bundle.joined_by)}")
+            label.append(": ")
+            label.append_text(_counts([task for branch in bundle.branches for task in tasks_in(branch)]))
+            node = node.add(label)
+        branches = sorted(bundle.branches, key=_rank)
+        shown = branches
+        if not self._complete and len(branches) > _FEW:
+            bad = [branch for branch in branches if _rank(branch) < len(_ORDER)]
+            shown = bad[: 4 * _FEW] + branches[len(bad) : len(bad) + _FEW]
+        for branch in shown:
+            self.add(node, branch)
+        if len(shown) < len(branches):
+            hidden = [branch for branch in branches if not any(branch is one for one in shown)]
+            tasks = [task for branch in hidden for task in tasks_in(branch)]
+            node.add(Text.assemble(f"… {len(hidden)} more: ", _counts(tasks), "  (tree --all shows them)"))
+
+
+def _rank(branch: Sequence[Step]) -> int:
+    states = {task.state for task in tasks_in(branch)}
+    return next((rank for rank, state in enumerate(_ORDER) if state in states), len(_ORDER))
+
+
+def _counts(tasks: Sequence[TaskRun]) -> Text:
+    from rich.text import Text
+
+    counted = Counter(task.state for task in tasks)
+    parts = [
+        Text(f"{count} {text.printable(state)}", style=output.state_style(state))
+        for state, count in counted.most_common()
+    ]
+    return Text(", ").join(parts) if parts else Text("no task has finished yet")
+
+
+def _label(task: TaskRun, follows: bool) -> Text:
+    from rich.text import Text
+
+    label = Text(overflow="ellipsis", no_wrap=True)
+    if follows:
+        label.append("→ ")
+    label.append(text.printable(task.name), "bold")
+    label.append(f"  {text.printable(task.state)}", output.state_style(task.state))
+    if task.attempt > 1:
+        label.append(f"  attempt {task.attempt}", "yellow")
+    if task.started_at is not None and task.finished_at is not None:
+        label.append(f"  {text.duration_text(max(0.0, task.finished_at - task.started_at))}")
+    if task.state == "SUCCESS":
+        label.append(f"  {text.size_text(task.size)}")
+    label.append(f"  {text.printable(task.id)}", "dim")
+    if task.error is not None:
+        label.append(f"\n{text.one_line(task.error)}", "red")
+    return label

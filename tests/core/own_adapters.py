@@ -1,0 +1,96 @@
+"""Adapters that the tests of the core declare by this module's name."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from flowstore import DataStorage, Record, UnreachableError
+from flowstore.storages import MemoryStorage
+
+
+class PlainStorage(DataStorage):
+    """The minimum; notes down who connects, and how many threads are inside at once."""
+
+    def __init__(self, failing=0, errors="keyerror"):  # type: ignore[no-untyped-def]
+        self.failing = failing
+        self.pid: int | None = None
+        self.connects = 0
+        self.disconnects = 0
+        self.inside = 0
+        self.most_inside = 0
+        self.values: dict[Any, Any] = {}
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def is_connected(self) -> bool:
+        return self.pid is not None
+
+    def connect(self) -> None:
+        self.connects += 1
+        assert self.gate.wait(60)
+        if self.failing:
+            self.failing -= 1
+            raise ConnectionRefusedError("nobody is listening")
+        self.pid = os.getpid()
+
+    def disconnect(self) -> None:
+        self.disconnects += 1
+        self.pid = None
+
+    def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any:
+        return self.values[flow_name, task_name, task_id]
+
+    def store(self, flow_name: str, task_name: str, task_id: str, result: Any) -> Any:
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        for _ in range(100):
+            os.sched_yield()
+        self.values[flow_name, task_name, task_id] = result
+        self.inside -= 1
+
+    def own_method(self) -> str:
+        return "own"
+
+
+class ErrorStorage(PlainStorage):
+    """Keeps errors too, and deletes."""
+
+    def store_error(self, node_args: Any, flow_name: str, task_name: str, task_id: str, exc_info: Any) -> Any:
+        self.values["error", flow_name, task_name, task_id] = (node_args, exc_info)
+        return 17
+
+    def delete(self, flow_name: str, task_name: str, task_id: str) -> None:
+        del self.values[flow_name, task_name, task_id]
+
+
+class ThreadSafeStorage(PlainStorage):
+    thread_safe = True
+
+
+class StubbornStorage(PlainStorage):
+    """Can't be disconnected."""
+
+    def disconnect(self) -> None:
+        super().disconnect()
+        raise OSError("no")
+
+
+class FlakyStorage(MemoryStorage):
+    """Unreachable for so many writes; each of them may have arrived nevertheless."""
+
+    def __init__(self, failing: int = 0, arrives: bool = False) -> None:
+        super().__init__()
+        self.failing = failing
+        self.arrives = arrives
+        self.tries = 0
+
+    def _put(self, record: Record, if_revision: int | None) -> int:
+        self.tries += 1
+        if self.failing:
+            self.failing -= 1
+            if self.arrives:
+                super()._put(record, if_revision)
+            raise UnreachableError("the line is cut")
+        return super()._put(record, if_revision)
