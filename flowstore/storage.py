@@ -241,9 +241,13 @@ class RecordStorage(DataStorage):
             self._raise(exc)
 
     def delete_task(self, key: Key) -> int:
-        """Delete all that is stored under a key, of every kind; return the number of records."""
+        """Delete all that is stored under a key, of every kind, expired or not; return the number of records."""
         query = Query(flow_name=key.flow_name, task_name=key.task_name, task_id=key.task_id)
-        return self.delete_many([record.ref for record in self.records(query, payload=False)])
+        try:
+            refs = [record.ref for record in self._pages(query, False)]
+        except Exception as exc:
+            self._raise(exc)
+        return self.delete_many(refs)
 
     def count(self, query: Query) -> int:
         """Return how many records a query selects."""

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowstore.storages.file import FileStorage
     from flowstore.storages.memory import MemoryStorage
+    from flowstore.storages.mongo import MongoStorage
+    from flowstore.storages.redis import RedisStorage
+    from flowstore.storages.s3 import S3Storage
     from flowstore.storages.sql import SqlStorage
 
-__all__ = ["FileStorage", "MemoryStorage", "SqlStorage"]
+__all__ = ["FileStorage", "MemoryStorage", "MongoStorage", "RedisStorage", "S3Storage", "SqlStorage"]
 
-_HOMES = {"FileStorage": "file", "MemoryStorage": "memory", "SqlStorage": "sql"}
+_HOMES = {"FileStorage": "file", "MemoryStorage": "memory", "MongoStorage": "mongo", "RedisStorage": "redis", "S3Storage": "s3", "SqlStorage": "sql"}
 
 
 def __getattr__(name: str) -> Any:

@@ -45,7 +45,7 @@ class Place:
 
     @classmethod
     def of(cls, ref: Ref) -> Place:
-        return cls(kind_folder(ref.kind), f"{_key_hash(ref.key)}-{ref.address.hex()}")
+        return cls(kind_folder(ref.kind), f"{key_hash(ref.key)}-{ref.address.hex()}")
 
     @property
     def shard(self) -> str:
@@ -57,8 +57,16 @@ def kind_folder(kind: str) -> str:
     return kind if _PLAIN_KIND.fullmatch(kind) else "0" + hashlib.sha256(kind.encode()).hexdigest()
 
 
-def _key_hash(key: Key) -> str:
+def key_hash(key: Key) -> str:
     return Ref("", key).address.hex()[:16]
+
+
+def key_hashes(query: Query) -> set[str] | None:
+    """Return the hashes of the only keys that a query can select, or ``None`` where it names none in full."""
+    task_ids = query.task_ids if query.task_id is None else (query.task_id,)
+    if query.flow_name is None or query.task_name is None or task_ids is None:
+        return None
+    return {key_hash(Key(query.flow_name, query.task_name, task_id)) for task_id in task_ids}
 
 
 class Folder:
@@ -223,13 +231,11 @@ class Folder:
         if query.run_id is not None:
             yield from self._places_of_run(query.run_id, kinds)
             return
-        prefix = ""
-        if query.flow_name is not None and query.task_name is not None and query.task_id is not None:
-            prefix = _key_hash(Key(query.flow_name, query.task_name, query.task_id))
+        keys = key_hashes(query)
         for kind in self._names("records") if kinds is None else kinds:
-            for shard in [prefix[:2]] if prefix else self._names("records", kind):
+            for shard in self._names("records", kind) if keys is None else {key[:2] for key in keys}:
                 for name in self._names("records", kind, shard):
-                    if name.startswith(prefix):
+                    if keys is None or name[:16] in keys:
                         yield self._place(kind, name, "records", kind, shard, name)
 
     def _places_of_run(self, run_id: str, kinds: set[str] | None) -> Iterator[Place]:

@@ -1,137 +1,122 @@
-"""The tables, and the statements on them as text that the driver takes."""
+"""The tables, the same in every database as far as their types allow."""
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
-    BindParameter,
+    BigInteger,
     Column,
     ColumnElement,
-    Float,
+    Double,
+    Identity,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
-    bindparam,
-    cast,
-    delete,
     func,
     literal_column,
-    select,
-    update,
 )
-from sqlalchemy.dialects.sqlite import dialect, insert
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
+
+from flowstore.errors import CorruptError
 
 SCHEMA_VERSION: Final = 1
 
-APPLICATION_ID: Final = 0x666C7731
-"""Marks a database file as flowstore's: "flw1" in its header."""
+START: Final = 255
+"""How many characters (in MySQL: bytes) of a long text go into an index, where an index entry can't hold all."""
+
+_NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
+# No collation of MySQL and MariaDB alike tells "a" from "a ": only bytes are compared as they are.
+_NAME: Final = Text().with_variant(mysql.MEDIUMBLOB(), "mysql")
+_ADDRESS: Final = LargeBinary().with_variant(mysql.BINARY(32), "mysql")
+_TEXT: Final = Text().with_variant(mysql.LONGTEXT(), "mysql")
+_BYTES: Final = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+_OPTIONS: Final[dict[str, Any]] = {
+    "mysql_engine": "InnoDB",
+    "mysql_row_format": "DYNAMIC",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
 
 metadata: Final = MetaData()
 
 meta: Final = Table(
     "flowstore_meta",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", Text().with_variant(mysql.VARCHAR(64), "mysql"), primary_key=True),
     Column("value", Text, nullable=False),
+    **_OPTIONS,
 )
 
 records: Final = Table(
     "flowstore_records",
     metadata,
     # Never given twice, so that a cursor can't step over a record that is stored after another one was deleted.
-    Column("id", Integer, primary_key=True),
-    Column("address", LargeBinary, nullable=False, unique=True),
-    Column("kind", Text, nullable=False),
-    Column("flow_name", Text, nullable=False),
-    Column("task_name", Text, nullable=False),
-    Column("task_id", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("run_id", Text),
-    Column("revision", Integer, nullable=False),
-    Column("stored_at", Float),
-    Column("headers", Text, nullable=False),
-    # A payload is in one of these two: JSON as text, so that SQLite's JSON functions can read it, all else as bytes.
-    Column("value", Text),
-    Column("payload", LargeBinary),
+    Column("id", _NUMBER, Identity(), primary_key=True, autoincrement=True),
+    Column("address", _ADDRESS, nullable=False, unique=True),
+    Column("kind", _NAME, nullable=False),
+    Column("flow_name", _NAME, nullable=False),
+    Column("task_name", _NAME, nullable=False),
+    Column("task_id", _NAME, nullable=False),
+    Column("name", _NAME, nullable=False),
+    Column("run_id", _NAME),
+    Column("state", _NAME),
+    Column("revision", _NUMBER, nullable=False, server_default="1"),
+    Column("stored_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("headers", _TEXT, nullable=False),
+    # A payload is in one of these two: JSON as text, which the database's own functions can read, all else as bytes.
+    Column("value", _TEXT),
+    Column("payload", _BYTES),
     sqlite_autoincrement=True,
+    **_OPTIONS,
 )
 
-# SQLite adds the row's id to each index, so that rows of one run, task or kind of a flow come in the order of storing.
-Index("flowstore_records_run", records.c.run_id, sqlite_where=records.c.run_id.is_not(None))
-Index("flowstore_records_task", records.c.task_id)
-Index("flowstore_records_kind", records.c.kind, records.c.flow_name)
-
 _c: Final = records.c
-_KEY = (_c.kind, _c.flow_name, _c.task_name, _c.task_id, _c.name)
-_HEAD = (*_KEY, _c.revision, _c.headers)
-_PAYLOAD = cast(func.coalesce(_c.value, _c.payload), LargeBinary)
-_CONTENT = ("run_id", "stored_at", "headers", "value", "payload")
-_NEXT: ColumnElement[int] = _c.revision + literal_column("1")
-_dialect: Final = dialect()
 
 
-def _text(statement: ClauseElement, column_keys: list[str] | None = None) -> str:
-    return str(statement.compile(dialect=_dialect, column_keys=column_keys))
+def start(text: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return the part of a text that PostgreSQL's indexes hold."""
+    return func.left(text, literal_column(str(START)))
 
 
-class Statements:
-    """SQL text for the driver, compiled once; parameters go by position, in the order of the columns."""
+# SQLite and InnoDB add the row's id to each index, so that the rows of one run come in the order of storing.
+_INDEXES: Final = (
+    Index("flowstore_records_run", _c.run_id, sqlite_where=_c.run_id.is_not(None), mysql_length=START),
+    Index("flowstore_records_task", _c.task_id, mysql_length=START),
+    Index("flowstore_records_kind", _c.kind, _c.flow_name, mysql_length=START),
+    Index("flowstore_records_expiry", _c.expires_at, sqlite_where=_c.expires_at.is_not(None)),
+)
+_INDEXES_OF_POSTGRESQL: Final = (
+    Index("flowstore_records_run", start(_c.run_id), _c.id, postgresql_where=_c.run_id.is_not(None)),
+    Index("flowstore_records_task", start(_c.task_id), _c.id),
+    Index("flowstore_records_kind", start(_c.kind), start(_c.flow_name), _c.id),
+    Index("flowstore_records_expiry", _c.expires_at, postgresql_where=_c.expires_at.is_not(None)),
+)
 
-    def __init__(self) -> None:
-        first = insert(records).values(revision=literal_column("1"))
-        inserted = ["address", *(column.name for column in _KEY), *_CONTENT]
-        found = _c.address == bindparam("at_address")
-        at_revision = _c.revision == bindparam("at_revision")
-        self.get = _text(select(*_HEAD, _PAYLOAD).where(found))
-        self.get_headers = _text(select(*_HEAD).where(found))
-        self.upsert = _text(
-            first.on_conflict_do_update(
-                index_elements=[_c.address],
-                set_={"revision": _NEXT, **{name: first.excluded[name] for name in _CONTENT}},
-            ).returning(_c.revision),
-            inserted,
+
+def creation(dialect: Dialect) -> list[str]:
+    """Return the statements that create the tables and their indexes."""
+    indexes = _INDEXES_OF_POSTGRESQL if dialect.name == "postgresql" else _INDEXES
+    elements: list[DDLElement] = [CreateTable(meta), CreateTable(records), *(CreateIndex(index) for index in indexes)]
+    return [str(element.compile(dialect=dialect)).strip() for element in elements]
+
+
+VERSION: Final = f"SELECT value FROM {meta.name} WHERE name = 'schema'"
+SET_VERSION: Final = f"INSERT INTO {meta.name} (name, value) VALUES ('schema', '{SCHEMA_VERSION}')"
+
+
+def check_version(version: object, where: object) -> None:
+    """Refuse tables that this version of flowstore does not know."""
+    if version == str(SCHEMA_VERSION):
+        return
+    if isinstance(version, str) and version.isdecimal() and int(version) > SCHEMA_VERSION:
+        raise CorruptError(
+            f"{where} was written by a newer flowstore (schema {version}); this version reads schema {SCHEMA_VERSION}"
         )
-        self.insert = _text(first.on_conflict_do_nothing(index_elements=[_c.address]).returning(_c.revision), inserted)
-        self.replace = _text(
-            update(records).values(revision=_NEXT).where(found, at_revision).returning(_c.revision), list(_CONTENT)
-        )
-        self.delete = _text(delete(records).where(found).returning(_c.id))
-        self.delete_revision = _text(delete(records).where(found, at_revision).returning(_c.id))
-
-    def get_many(self, count: int) -> tuple[str, int]:
-        """Return the statement that reads ``count`` addresses or a few more, and how many it takes."""
-        rounded = 1 << (count - 1).bit_length()
-        return _get_many(rounded), rounded
-
-    def scan(self, kinds: int, fields: tuple[str, ...], descending: bool, cursor: bool, payload: bool) -> str:
-        """Return the statement that reads a page: its parameters are kinds, fields, the cursor if any, the limit."""
-        return _scan(kinds, fields, descending, cursor, payload)
-
-
-@cache
-def _get_many(count: int) -> str:
-    addresses: list[BindParameter[bytes]] = [bindparam(f"address_{number}") for number in range(count)]
-    return _text(select(_c.address, *_HEAD, _PAYLOAD).where(_c.address.in_(addresses)))
-
-
-@lru_cache(maxsize=256)
-def _scan(kinds: int, fields: tuple[str, ...], descending: bool, cursor: bool, payload: bool) -> str:
-    order = _c.id.desc() if descending else _c.id.asc()
-    # SQLAlchemy writes an OFFSET behind each LIMIT: as a constant it is no parameter.
-    page = select(_c.id).order_by(order).limit(bindparam("size")).offset(literal_column("0"))
-    if kinds:
-        page = page.where(_c.kind.in_([bindparam(f"kind_{number}") for number in range(kinds)]))
-    for field in fields:
-        page = page.where(_c[field] == bindparam(f"the_{field}"))
-    if cursor:
-        at: BindParameter[int] = bindparam("cursor")
-        page = page.where(_c.id < at if descending else _c.id > at)
-    # Where the page has to be sorted, only ids are: the rows, which may be long, are read for those of the page.
-    columns = (_c.id, *_HEAD, _PAYLOAD) if payload else (_c.id, *_HEAD)
-    return _text(select(*columns).where(_c.id.in_(page)).order_by(order))
+    raise CorruptError(f"{where} has the unknown schema version {version!r}; this version reads {SCHEMA_VERSION}")

@@ -9,11 +9,9 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
-from flowstore.storages._sql_schema import SCHEMA_VERSION, meta, metadata
+from flowstore.storages._sql_schema import VERSION, check_version, metadata
 
 TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-
-VERSION = f"SELECT value FROM {meta.name} WHERE name = 'schema'"
 
 
 def look(path: str) -> bool:
@@ -74,14 +72,3 @@ def holds_ours(tables: Iterable[str], path: str | None) -> bool:
     if found:
         raise StorageError(f"{path} is a database of another program (it has no flowstore tables); it was left alone")
     return False
-
-
-def check_version(version: object, path: str | None) -> None:
-    """Refuse tables that this version of flowstore does not know."""
-    if version == str(SCHEMA_VERSION):
-        return
-    if isinstance(version, str) and version.isdecimal() and int(version) > SCHEMA_VERSION:
-        raise CorruptError(
-            f"{path} was written by a newer flowstore (schema {version}); this version reads schema {SCHEMA_VERSION}"
-        )
-    raise CorruptError(f"{path} has the unknown schema version {version!r}; this version reads {SCHEMA_VERSION}")

@@ -12,8 +12,9 @@ from typing import Final
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import RecordStorage
+from flowstore.storages._envelope import Stored, first_line
 from flowstore.storages._folder import Folder, Place
-from flowstore.storages._record_file import Stored, first_line, read_record
+from flowstore.storages._record_file import read_record
 from flowstore.storages._records import bad_cursor, conflict
 
 _CURSOR: Final = re.compile("([0-9]{1,20})-([0-9a-f]{64})")
@@ -71,7 +72,8 @@ class FileStorage(RecordStorage):
         place = Place.of(record.ref)
         with self._folder.lock(place) as shard:
             old = self._read(place, False)
-            self._check(record.ref, place, old, if_revision)
+            live = None if old is None or old.record.has_expired(now) else old
+            self._check(record.ref, place, live, if_revision)
             revision, created = (old.record.revision + 1, old.created) if old else (1, time.time_ns())
             self._folder.replace(place, shard, first_line(record, revision, created), record.payload)
             run_id, old_run_id = record.run_id, old.record.run_id if old else None
@@ -100,9 +102,9 @@ class FileStorage(RecordStorage):
                 self._folder.unpoint(old.record.run_id, place)
             return self._folder.remove(place, shard)
 
-    def _check(self, ref: Ref, place: Place, old: Stored | None, if_revision: int | None) -> None:
-        if if_revision is not None and if_revision != (old.record.revision if old else 0):
-            current = self._read(place, True)
+    def _check(self, ref: Ref, place: Place, standing: Stored | None, if_revision: int | None) -> None:
+        if if_revision is not None and if_revision != (standing.record.revision if standing else 0):
+            current = self._read(place, True) if standing else None
             raise conflict(ref, current.record if current else None, if_revision)
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
@@ -119,6 +121,9 @@ class FileStorage(RecordStorage):
             return Page(records)
         created, address = found[limit - 1][0]
         return Page(records, f"{created}-{address}")
+
+    def _count(self, query: Query) -> int:
+        return sum(1 for _ in self._selected(query, None))
 
     def _selected(self, query: Query, after: tuple[int, str] | None) -> Iterator[tuple[tuple[int, str], Place, Stored]]:
         for place in self._folder.places(query):

@@ -18,6 +18,10 @@ class _Entry:
     headers: bytes
     payload: bytes
     revision: int
+    expires_at: float | None
+
+    def has_expired(self, now: float) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
 
     def record(self, payload: bool = True) -> Record:
         headers = load_headers(self.headers, self.ref)
@@ -56,16 +60,15 @@ class MemoryStorage(RecordStorage):
         headers, payload, address = dump_headers(record), bytes(record.payload), record.ref.address
         with self._lock:
             old = self._entries.get(address)
-            if if_revision is not None and if_revision != (old.revision if old else 0):
-                raise conflict(record.ref, old.record() if old else None, if_revision)
+            live = None if old is None or old.has_expired(now) else old
+            if if_revision is not None and if_revision != (live.revision if live else 0):
+                raise conflict(record.ref, live.record() if live else None, if_revision)
             if old is None:
                 # Replacing keeps the place in the dictionary: it stays sorted by number.
                 self._last += 1
-                entry = _Entry(self._last, record.ref, headers, payload, 1)
-            else:
-                entry = _Entry(old.number, record.ref, headers, payload, old.revision + 1)
-            self._entries[address] = entry
-        return entry.revision
+            number, revision = (old.number, old.revision + 1) if old else (self._last, 1)
+            self._entries[address] = _Entry(number, record.ref, headers, payload, revision, record.expires_at)
+        return revision
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         with self._lock:
@@ -78,8 +81,7 @@ class MemoryStorage(RecordStorage):
         return True
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        with self._lock:
-            entries = list(self._entries.values())
+        entries = self._all()
         if cursor is not None:
             number = cursor_number(cursor)
             if query.descending:
@@ -96,6 +98,13 @@ class MemoryStorage(RecordStorage):
                 found.append(record)
                 last = entry.number
         return Page(found)
+
+    def _count(self, query: Query) -> int:
+        return sum(query.matches(entry.record(False)) for entry in self._all())
+
+    def _all(self) -> list[_Entry]:
+        with self._lock:
+            return list(self._entries.values())
 
 
 def _by_number(entry: _Entry) -> int:

@@ -4,40 +4,62 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from flowstore.errors import ConfigurationError, CorruptError, StorageError
 from flowstore.forks import ForkSafeLock
 from flowstore.record import Key, Page, Query, Record, Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers
+from flowstore.storages._sql_target import Settings, parse
 
 if TYPE_CHECKING:
-    from flowstore.storages._sqlite import Database
+    from flowstore.storages._sql_database import Database
 
-_BATCH = 500
+_BATCH: Final = 500
+_EXTRAS: Final = {"psycopg": "postgres", "pymysql": "mysql"}
 
 
 class SqlStorage(RecordStorage):
-    """Keep records in a SQLite database, in a table that SQL tools can read.
+    """Keep records in SQLite, PostgreSQL, MySQL or MariaDB, in a table that SQL tools can read.
 
-    Any number of threads and processes of one machine may use a database file at once. It is in WAL mode: readers and
-    the writer don't wait for each other. With ``synchronous: FULL``, what ``store`` has returned for survives the
-    death of the process and a loss of power; with ``NORMAL``, stores cost a fraction, and a loss of power may take the
-    last ones, but damages nothing. The file has to be on a local disk: SQLite can't lock files reliably over a
-    network.
+    The tables ``flowstore_records`` and ``flowstore_meta`` are created where both are missing; no other table is ever
+    touched. JSON values are text in the column ``value``, everything else is bytes in ``payload``. Any number of
+    threads and processes may use a database at once; each thread holds a connection. The time by which records
+    expire is the server's. Records that are stored while others list them may or may not be listed.
+
+    **SQLite**: readers and the writer don't wait for each other (WAL mode). With ``synchronous: FULL``, what ``store``
+    has returned for survives the death of the process and a loss of power; with ``NORMAL``, stores cost a fraction,
+    and a loss of power may take the last ones, but damages nothing. The file has to be on a local disk: SQLite can't
+    lock files reliably over a network. A value may have 1 GB.
+
+    **PostgreSQL** (12 or newer): what was stored survives what the server's ``synchronous_commit`` and its replicas
+    survive; by default a crash and a loss of power. A value may have 1 GB. NUL, which PostgreSQL's text can't hold, is
+    in the columns of names the characters U+0010 and "0", and U+0010 itself is U+0010 and "1".
+
+    **MySQL and MariaDB** (InnoDB): what was stored survives what ``innodb_flush_log_at_trx_commit`` and the replicas
+    survive; by default a crash and a loss of power. A record has to fit into ``max_allowed_packet`` and is refused
+    before it is sent if it does not. Names are bytes in UTF-8: ``CONVERT(flow_name USING utf8mb4)`` shows them.
 
     Args:
         connection_string: ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db``, or ``sqlite://`` for a
             database in memory that the threads of this process share and that ``disconnect`` deletes. A relative path
             starts at the folder that is current now. The file is created if it does not exist, its folder is not.
+            ``postgresql://user:password@host:port/database`` (also ``postgres://``), with libpq's options after a
+            ``?``; ``mysql://user:password@host:port/database`` (also ``mariadb://``), with ``unix_socket``, ``ssl_ca``,
+            ``ssl_cert``, ``ssl_key``, ``ssl_verify_cert`` and ``ssl_verify_identity`` after it. The database exists.
         echo: log each statement, without its values.
         encoding: ``utf-8`` or nothing; text is always stored as UTF-8.
-        synchronous: ``FULL`` or ``NORMAL``.
-        timeout: seconds to wait for another writer before a call fails with ``UnreachableError``.
+        synchronous: ``FULL`` or ``NORMAL``, for SQLite alone.
+        timeout: seconds that a call may wait, for another writer or for the server's answer, before it fails with
+            ``UnreachableError``.
+        connect_timeout: seconds that connecting to a server may take.
+        pool_limit: the most connections that this process opens to a server. Threads then take one for each call and
+            wait for a free one for up to ``timeout``; without it, each thread holds one, which is faster.
 
     Raises:
-        ConfigurationError: the connection string is not one of SQLite's.
+        ConfigurationError: the connection string can't be used.
         ValueError: another argument is not one of the values above.
     """
 
@@ -50,39 +72,65 @@ class SqlStorage(RecordStorage):
         encoding: str | None = None,
         synchronous: Literal["FULL", "NORMAL"] = "FULL",
         timeout: float = 30.0,
+        connect_timeout: float = 10.0,
+        pool_limit: int | None = None,
     ) -> None:
         if encoding is not None and encoding.lower() not in ("utf-8", "utf8"):
             raise ValueError(f"encoding must be utf-8, not {encoding!r}: text is always stored as UTF-8")
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"synchronous must be FULL or NORMAL, not {synchronous!r}")
-        if not timeout >= 0:
-            raise ValueError(f"timeout must be a number of seconds, 0 or more, not {timeout!r}")
-        self._path = _path(connection_string)
-        self._echo = echo
-        self._synchronous = synchronous
-        self._timeout = timeout
+        self._target = parse(connection_string)
+        is_file = self._target.product == "sqlite"
+        # SQLite need not wait at all; for a server, no time would mean no limit.
+        if not (timeout >= 0 if is_file else timeout > 0):
+            raise ValueError(f"timeout must be a number of seconds, {0 if is_file else 'more than 0'}, not {timeout!r}")
+        if not connect_timeout > 0:
+            raise ValueError(f"connect_timeout must be a number of seconds, more than 0, not {connect_timeout!r}")
+        if pool_limit is not None and pool_limit < 1:
+            raise ValueError(f"pool_limit must be at least 1, not {pool_limit!r}")
+        self._settings = Settings(echo, synchronous, timeout, connect_timeout, pool_limit)
         self._database: Database | None = None
         self._connecting = ForkSafeLock()
 
     def connect(self) -> None:
-        """Open the database; create it, or the tables in an empty one.
+        """Open the database; create the tables where there are none.
 
         Does nothing while connected.
 
         Raises:
-            UnreachableError: the file can't be opened or created, or is locked for too long.
-            CorruptError: the file is damaged, is no SQLite database, or was written by a newer version.
-            StorageError: the database belongs to something else. In these cases the file is left as it is.
+            UnreachableError: the server can't be reached or refuses the user; a SQLite file can't be opened or created,
+                or is locked for too long.
+            CorruptError: the database is damaged, is no SQLite database, or was written by a newer version.
+            StorageError: the SQLite database belongs to something else, or another program's table has the name of one
+                of flowstore's. In these cases everything is left as it is.
+            ConfigurationError: the driver is not installed.
         """
-        from flowstore.storages._sqlite import open_database
-
         with self._connecting:
             if not self.is_connected():
                 if self._database is not None:
                     self._database.abandon()
-                self._database = open_database(
-                    self._path, echo=self._echo, synchronous=self._synchronous, timeout=self._timeout
-                )
+                self._database = self._open()
+
+    def _open(self) -> Database:
+        product = self._target.product
+        if product == "sqlite":
+            from flowstore.storages import _sqlite
+
+            return _sqlite.open_database(self._target, self._settings)
+        try:
+            if product == "postgresql":
+                from flowstore.storages import _postgres
+
+                return _postgres.open_database(self._target, self._settings)
+            from flowstore.storages import _mysql
+
+            return _mysql.open_database(self._target, self._settings)
+        except ModuleNotFoundError as exc:
+            if exc.name not in _EXTRAS:
+                raise
+            raise ConfigurationError(
+                f"{self._target} needs {exc.name}, which is not installed: pip install 'flowstore[{_EXTRAS[exc.name]}]'"
+            ) from exc
 
     def disconnect(self) -> None:
         """Close all connections of this process, whichever thread they belong to."""
@@ -94,91 +142,78 @@ class SqlStorage(RecordStorage):
     def is_connected(self) -> bool:
         return self._database is not None and self._database.pid == os.getpid()
 
+    def now(self) -> float:
+        return self._connected().now()
+
     def _get(self, ref: Ref, payload: bool) -> Record | None:
         database = self._connected()
-        sql = database.sql.get if payload else database.sql.get_headers
-        rows = database.execute(sql, (ref.address,))
-        return _record(rows[0], ref) if rows else None
+        rows = database.rows(database.sql.get if payload else database.sql.get_headers, (ref.address,))
+        return _record(database, rows[0], ref) if rows else None
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
         database = self._connected()
         wanted = {ref.address: ref for ref in refs}
-        addresses = list(wanted)
         found: dict[bytes, Record] = {}
-        for start in range(0, len(addresses), _BATCH):
-            batch = addresses[start : start + _BATCH]
-            sql, count = database.sql.get_many(len(batch))
-            batch += batch[-1:] * (count - len(batch))
-            for address, *row in database.execute(sql, batch):
-                found[address] = _record(row, wanted[address])
+        for batch in _batches(list(wanted)):
+            for address, *row in database.rows(*database.sql.get_many(batch)):
+                found[address] = _record(database, row, wanted[address])
         return [found.get(ref.address) for ref in refs]
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
-        ref, key = record.ref, record.ref.key
         database = self._connected()
-        headers = dump_headers(record).decode()
-        text, blob = _columns(record)
-        stored_at = record.headers.get("stored_at")
+        row = _row(database, record)
         if if_revision:
-            rows = database.execute(
-                database.sql.replace,
-                (record.run_id, stored_at, headers, text, blob, ref.address, if_revision),
-            )
+            content = row[_NAMES:]
+            if database.change(database.sql.replace, (*content, record.ref.address, if_revision, now)):
+                return if_revision + 1
         else:
-            rows = database.execute(
-                database.sql.insert if if_revision == 0 else database.sql.upsert,
-                (
-                    ref.address,
-                    ref.kind,
-                    key.flow_name,
-                    key.task_name,
-                    key.task_id,
-                    ref.name,
-                    record.run_id,
-                    stored_at,
-                    headers,
-                    text,
-                    blob,
-                ),
-            )
-        if rows:
-            return int(rows[0][0])
-        self._conflict(ref, if_revision or 0)
+            revision = database.upsert(row) if if_revision is None else database.insert(row, now)
+            if revision is not None:
+                return revision
+        current = self._get(record.ref, True)
+        raise conflict(record.ref, None if current is None or current.has_expired(now) else current, if_revision or 0)
+
+    def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
+        database = self._connected()
+        # In one order everywhere: of two that write the same records, none waits for the other in a circle.
+        rows = sorted(_row(database, record) for record in records)
+        revisions = database.put_many(rows) if rows else []
+        of = {row[0]: revision for row, revision in zip(rows, revisions, strict=True)}
+        return [of[record.ref.address] for record in records]
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         database = self._connected()
         if if_revision is None:
-            return bool(database.execute(database.sql.delete, (ref.address,)))
-        if database.execute(database.sql.delete_revision, (ref.address, if_revision)):
+            return bool(database.change(database.sql.delete, (ref.address,)))
+        if database.change(database.sql.delete_revision, (ref.address, if_revision)):
             return True
-        if self._get(ref, False) is None:
+        current = self._get(ref, True)
+        if current is None:
             return False
-        self._conflict(ref, if_revision)
+        raise conflict(ref, current, if_revision)
 
-    def _conflict(self, ref: Ref, if_revision: int) -> NoReturn:
-        raise conflict(ref, self._get(ref, True), if_revision)
+    def _delete_many(self, refs: Sequence[Ref]) -> int:
+        database = self._connected()
+        addresses = sorted({ref.address for ref in refs})
+        return sum(database.change(*database.sql.delete_many(batch)) for batch in _batches(addresses))
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         database = self._connected()
-        kinds = query.kinds
-        if kinds is not None and not kinds:
+        after = None if cursor is None else cursor_number(cursor)
+        if _selects_nothing(query):
             return Page([])
-        fields = {
-            name: value
-            for name in ("flow_name", "task_name", "task_id", "run_id")
-            if (value := getattr(query, name)) is not None
-        }
-        sql = database.sql.scan(len(kinds or ()), tuple(fields), query.descending, cursor is not None, payload)
-        after = () if cursor is None else (cursor_number(cursor),)
         # One row more than asked for tells whether there is a next page.
-        rows = database.execute(sql, (*(kinds or ()), *fields.values(), *after, limit + 1))
+        rows = sorted(
+            database.rows(*database.sql.scan(query, after, limit + 1, payload)),
+            key=itemgetter(0),
+            reverse=query.descending,
+        )
         following = str(rows[limit - 1][0]) if len(rows) > limit else None
-        return Page([_record(row[1:], None) for row in rows[:limit]], following)
+        return Page([_record(database, row[1:], None) for row in rows[:limit]], following)
 
-    def _translate(self, exc: Exception) -> StorageError | None:
-        from flowstore.storages._sqlite import translate
-
-        return translate(exc, self._path)
+    def _count(self, query: Query) -> int:
+        database = self._connected()
+        return 0 if _selects_nothing(query) else int(database.rows(*database.sql.count(query))[0][0])
 
     def _connected(self) -> Database:
         database = self._database
@@ -190,40 +225,33 @@ class SqlStorage(RecordStorage):
         return self._connected()
 
 
-def _path(connection_string: str) -> str | None:
-    """Return the path of a database file, or ``None`` for a database in memory."""
-    scheme, found, rest = connection_string.partition("://")
-    # The rest of the string may hold a password: it stays out of the messages.
-    if not found or scheme.partition("+")[0] != "sqlite" or scheme not in ("sqlite", "sqlite+pysqlite"):
-        what = f"{scheme!r} is not supported" if found else "no scheme://"
-        raise ConfigurationError(
-            f"connection_string: {what}; this version of SqlStorage supports SQLite: sqlite:///path/to/file.db"
-        )
-    if "?" in rest:
-        raise ConfigurationError(
-            "connection_string: options after '?' are not supported; use the arguments timeout and synchronous"
-        )
-    if rest in ("", "/", "/:memory:"):
-        return None
-    if not rest.startswith("/"):
-        raise ConfigurationError(
-            f"connection_string: a path needs three slashes, and a fourth if it is absolute: sqlite:///{rest}"
-        )
-    return os.path.abspath(rest[1:])
+_NAMES: Final = 6
+"""How many of a row's values tell which record it is."""
 
 
-def _columns(record: Record) -> tuple[str | None, bytes | None]:
-    """Return the payload as text or as bytes, for the columns ``value`` and ``payload``."""
-    if record.is_json:
-        try:
-            return record.payload.decode(), None
-        except UnicodeDecodeError:
-            pass  # whatever it is, it has to come back as it was given
-    return None, record.payload
+def _row(database: Database, record: Record) -> tuple[Any, ...]:
+    """Return the values of a row in the order of the statements' parameters."""
+    ref, key, as_key = record.ref, record.ref.key, database.key
+    run_id, state = record.run_id, record.state
+    return (
+        ref.address,
+        as_key(ref.kind),
+        as_key(key.flow_name),
+        as_key(key.task_name),
+        as_key(key.task_id),
+        as_key(ref.name),
+        None if run_id is None else as_key(run_id),
+        None if state is None else as_key(state),
+        record.stored_at,
+        record.expires_at,
+        dump_headers(record).decode(),
+        *database.columns(record),
+    )
 
 
-def _record(row: Sequence[Any], ref: Ref | None) -> Record:
-    kind, flow_name, task_name, task_id, name, revision, headers, *payload = row
+def _record(database: Database, row: Sequence[Any], ref: Ref | None) -> Record:
+    kind, flow_name, task_name, task_id, name = map(database.text, row[:5])
+    revision, headers, *payload = row[5:]
     if ref is None or (kind, flow_name, task_name, task_id, name) != (
         ref.kind,
         ref.key.flow_name,
@@ -236,3 +264,11 @@ def _record(row: Sequence[Any], ref: Ref | None) -> Record:
     if payload and payload[0] is None:
         raise CorruptError(f"the row of {ref} has neither a value nor a payload")
     return Record(ref, payload[0] if payload else b"", load_headers(headers, ref), revision)
+
+
+def _selects_nothing(query: Query) -> bool:
+    return () in (query.kinds, query.task_ids, query.states)
+
+
+def _batches(addresses: list[bytes]) -> list[list[bytes]]:
+    return [addresses[start : start + _BATCH] for start in range(0, len(addresses), _BATCH)]

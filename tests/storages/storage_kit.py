@@ -5,16 +5,27 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import flowstore.storages
-from flowstore import pipeline
-from flowstore.record import RESULT, Key, Record, Ref
 from flowstore.storage import RecordStorage
+from flowstore.testing import record
+from flowstore.testing.concurrency import in_child, wait_for
+
+__all__ = [
+    "Recipe",
+    "contents",
+    "file_size_limit",
+    "in_child",
+    "make",
+    "open_files",
+    "opened",
+    "record",
+    "wait_for",
+]
 
 Recipe = tuple[str, dict[str, Any]]
 """An adapter's name and configuration: how any process makes its own instance."""
@@ -34,30 +45,6 @@ def opened(recipe: Recipe) -> Iterator[RecordStorage]:
         yield storage
     finally:
         storage.disconnect()
-
-
-def record(key: Key, value: object, kind: str = RESULT, name: str = "", **facts: Any) -> Record:
-    return pipeline.encode(Ref(kind, key, name), value, facts)
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run a function in a forked child; return its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        work()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def wait_for(pid: int) -> None:
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -6,35 +6,46 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from storage_contract import HOSTILE, StorageContract
-from storage_kit import Recipe, contents, file_size_limit, in_child, open_files, record, wait_for
+from storage_kit import contents, file_size_limit, in_child, open_files, record, wait_for
 from storage_races import ProcessRaces
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storages import FileStorage
+from flowstore.testing import HOSTILE, StorageTests
 
 KEY = Key("f", "t", "1")
-
-
-class TestFileStorage(ProcessRaces, StorageContract):
-    @pytest.fixture
-    def recipe(self, tmp_path: Path) -> Recipe:
-        return "FileStorage", {"path": str(tmp_path / "records")}
-
-
-class TestFileStorageThatDoesNotWait(ProcessRaces, StorageContract):
-    @pytest.fixture
-    def recipe(self, tmp_path: Path) -> Recipe:
-        return "FileStorage", {"path": str(tmp_path / "records"), "durable": False}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "records"
+
+
+class TestFileStorage(ProcessRaces, StorageTests):
+    storage_class = FileStorage
+    lacks: ClassVar = {"faults": "there is no server; what a folder can do is tested below"}
+
+    @pytest.fixture
+    def configuration(self, root: Path) -> dict[str, Any]:
+        return {"path": str(root)}
+
+    @pytest.fixture
+    def raw_get(self, root: Path) -> Callable[[Ref], bytes | None]:
+        def look(ref: Ref) -> bytes | None:
+            found = list((root / "records").rglob(f"*-{ref.address.hex()}"))
+            return found[0].read_bytes().partition(b"\n")[2] if found else None
+
+        return look
+
+
+class TestFileStorageThatDoesNotWait(TestFileStorage):
+    @pytest.fixture
+    def configuration(self, root: Path) -> dict[str, Any]:
+        return {"path": str(root), "durable": False}
 
 
 @pytest.fixture
@@ -103,6 +114,9 @@ def test_reads_no_more_than_it_has_to(storage: FileStorage, root: Path) -> None:
     assert [one.key for one in storage.records(Query(kinds=("run",)))] == []
     everything_of_the_key = Query(kinds=(RESULT,), flow_name="f", task_name="t", task_id="1")
     assert [one.key for one in storage.records(everything_of_the_key)] == [KEY]
+    of_two_keys = Query(kinds=(RESULT,), flow_name="f", task_name="t", task_ids=("1", "3"))
+    assert [one.key for one in storage.records(of_two_keys)] == [KEY]
+    assert storage.count(of_two_keys) == 1
 
 
 def test_reads_headers_without_the_payload(storage: FileStorage, root: Path) -> None:

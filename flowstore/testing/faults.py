@@ -1,0 +1,170 @@
+"""A server that can't be reached, or was gone for a while."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from flowstore import pipeline
+from flowstore.errors import OutcomeUnknownError, StorageError, UnreachableError
+from flowstore.record import RESULT, Key, Query, Ref
+from flowstore.storage import RecordStorage
+from flowstore.testing.base import Adapter, AdapterTests, Outage, needs
+from flowstore.testing.concurrency import in_threads
+from flowstore.testing.corpus import KEY, record
+from flowstore.testing.secrets import secrets_in
+from flowstore.testing.values import misses
+
+OTHER = Key("flow", "task", "2")
+
+
+@contextmanager
+def during(outage: Outage | None) -> Iterator[None]:
+    """Let the server be unreachable for a while, or leave the test if nobody can make it so."""
+    given = needs(outage, "outage", "faults")
+    given.begin()
+    try:
+        yield
+    finally:
+        given.end()
+
+
+def again(attempt: Callable[[], Any], deadline: float) -> Any:
+    """Try until the server is found to be back; what fails meanwhile has to say that it can't be reached."""
+    until = time.monotonic() + deadline
+    while True:
+        try:
+            return attempt()
+        except StorageError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+class FaultValueTests(AdapterTests):
+    """Unreachable is neither a miss nor a success, and passes."""
+
+    aspect = "faults"
+
+    def test_is_constructed_without_a_server(self, adapter: Adapter, outage: Outage | None) -> None:
+        """A worker has to start, and a configuration to be checked, while a server is down."""
+        with during(outage):
+            assert not adapter.make().is_connected()
+
+    def test_connects_as_soon_as_the_server_is_there(self, adapter: Adapter, outage: Outage | None) -> None:
+        """A connect that failed must say so with an error of flowstore's, and must not spoil the next one."""
+        with adapter.configured() as get:
+            with during(outage):
+                for _ in range(2):
+                    with pytest.raises(UnreachableError):
+                        get()
+            again(lambda: get().store("flow", "task", "1", "x"), self.deadline)
+            assert get().retrieve("flow", "task", "1") == "x"
+
+    def test_unreachable_is_no_miss(self, adapter: Adapter, outage: Outage | None) -> None:
+        """A caller that takes an outage for a missing result computes it anew, or gives up a flow."""
+        with adapter.configured() as get:
+            storage = get()
+            storage.store("flow", "task", "1", "x")
+            with during(outage):
+                try:
+                    found = storage.retrieve("flow", "task", "1")
+                except misses(storage) as exc:
+                    pytest.fail(f"an outage was told as a miss: {exc!r}")
+                except Exception:  # noqa: S110 - an adapter of the six methods may raise what its driver raises
+                    pass
+                else:
+                    pytest.fail(f"{found!r} was found while the server was unreachable: is it cached, or no outage?")
+            assert again(lambda: get().retrieve("flow", "task", "1"), self.deadline) == "x"
+
+    def test_goes_on_after_an_outage_that_it_did_not_notice(self, adapter: Adapter, outage: Outage | None) -> None:
+        """A server was restarted while nobody used it: its dead connection has to be replaced."""
+        with adapter.configured() as get:
+            get().store("flow", "task", "1", "x")
+            with during(outage):
+                pass
+            assert again(lambda: get().retrieve("flow", "task", "1"), self.deadline) == "x"
+            again(lambda: get().store("flow", "task", "1", "y"), self.deadline)
+            assert get().retrieve("flow", "task", "1") == "y"
+
+    def test_does_not_tell_secrets_in_errors(self, adapter: Adapter, outage: Outage | None) -> None:
+        """Errors are logged, stored and shown: no password may be in them, nor in what they were caused by."""
+        with adapter.configured() as get, during(outage):
+            with pytest.raises(UnreachableError) as caught:
+                get()
+            told = "".join(traceback.format_exception(caught.value))
+        for secret in secrets_in(adapter.configuration):
+            assert secret not in told
+
+
+OPERATIONS: dict[str, Callable[[RecordStorage], Any]] = {
+    "get": lambda storage: storage.get(KEY),
+    "get_many": lambda storage: storage.get_many([Ref(RESULT, KEY), Ref(RESULT, OTHER)]),
+    "scan": lambda storage: storage.scan(Query()),
+    "count": lambda storage: storage.count(Query()),
+    "put": lambda storage: storage.put(record(OTHER, "new")),
+    "put if absent": lambda storage: storage.put(record(OTHER, "new"), if_revision=0),
+    "put_many": lambda storage: storage.put_many([record(OTHER, "new")]),
+    "delete": lambda storage: storage.delete(OTHER),
+    "delete_many": lambda storage: storage.delete_many([Ref(RESULT, OTHER)]),
+}
+READS = frozenset({"get", "get_many", "scan", "count"})
+
+
+class FaultTests(FaultValueTests):
+    """Each operation tells an outage by flowstore's error, and can be repeated after it."""
+
+    aspect = "faults"
+
+    @pytest.mark.parametrize("operation", OPERATIONS)
+    def test_operations_tell_that_the_server_is_unreachable(
+        self, storage: RecordStorage, outage: Outage | None, operation: str
+    ) -> None:
+        """A driver's own exception reached the caller, who can't know it; ``_translate`` has to turn it into ours."""
+        storage.put(record(KEY, "x"))
+        with during(outage):
+            for _ in range(2):
+                with pytest.raises(UnreachableError) as caught:
+                    OPERATIONS[operation](storage)
+                if operation in READS:
+                    assert not isinstance(caught.value, OutcomeUnknownError), "nothing was being written"
+        assert again(lambda: storage.get(KEY), self.deadline).revision == 1
+
+    def test_a_write_is_repeated_after_an_outage(self, storage: RecordStorage, outage: Outage | None) -> None:
+        """Repeating a write whose outcome is unknown must end with the record stored once, without a false conflict."""
+        mine = record(KEY, "mine")
+        with during(outage), pytest.raises(UnreachableError):
+            storage.put(mine, if_revision=0)
+        stored = again(lambda: storage.put(mine, if_revision=0), self.deadline)
+        assert stored.revision == 1
+        assert pipeline.decode(storage.get(KEY)) == "mine"
+
+    def test_threads_neither_hang_nor_leak(self, storage: RecordStorage, outage: Outage | None) -> None:
+        """An outage under load: each thread gets its error, and the pool of connections is whole afterwards."""
+        storage.put(record(KEY, "x"))
+
+        def fail(barrier: Any, worker: int) -> int:
+            barrier.wait()
+            failures = 0
+            for _ in range(3):
+                try:
+                    storage.get(KEY)
+                except UnreachableError:
+                    failures += 1
+            return failures
+
+        def work(barrier: Any, worker: int) -> str:
+            barrier.wait()
+            again(lambda: storage.store("flow", "worker", str(worker), worker), self.deadline)
+            return str(pipeline.decode(again(lambda: storage.get(KEY), self.deadline)))
+
+        with during(outage):
+            failures = in_threads(fail, self.deadline)
+        assert failures == [3] * len(failures)
+        found = in_threads(work, self.deadline)
+        assert found == ["x"] * len(found)

@@ -1,0 +1,94 @@
+"""Constructing, connecting, disconnecting."""
+
+from __future__ import annotations
+
+import time
+
+from flowstore.testing.base import Adapter, AdapterTests
+from flowstore.testing.secrets import secrets_in
+from flowstore.testing.watch import descriptors, outside_actions
+
+
+class LifecycleTests(AdapterTests):
+    """An adapter costs nothing before it is connected, and leaves nothing behind afterwards."""
+
+    aspect = "lifecycle"
+
+    def test_constructor_does_no_io(self, adapter: Adapter) -> None:
+        """A configuration is checked and shown where no server can be reached: ``connect`` is the place for I/O."""
+        with outside_actions() as actions:
+            storage = adapter.make()
+            connected = storage.is_connected()
+        assert actions == [], "the constructor or is_connected() did I/O"
+        assert not connected, "is_connected() has to be false before connect()"
+
+    def test_is_connected_does_no_io(self, adapter: Adapter) -> None:
+        """It is called before each use: a round trip there doubles the cost of everything."""
+        with adapter.opened() as storage:
+            with outside_actions() as actions:
+                answers = [storage.is_connected() for _ in range(3)]
+            assert actions == []
+        assert answers == [True, True, True], "is_connected() has to be true after connect()"
+
+    def test_connects_on_first_use(self, adapter: Adapter) -> None:
+        """Applications get the adapter from a configuration, connected when it is first needed."""
+        with adapter.configured() as get:
+            get().store("flow", "task", "1", "x")
+            assert get().retrieve("flow", "task", "1") == "x"
+            assert get().is_connected()
+
+    def test_disconnects_without_a_connection(self, adapter: Adapter) -> None:
+        """A process that ends early disconnects what it never used."""
+        storage = adapter.make()
+        storage.disconnect()
+        storage.disconnect()
+        assert not storage.is_connected()
+
+    def test_connects_and_disconnects_repeatedly(self, adapter: Adapter) -> None:
+        """An instance is connected again after it was disconnected; both may be called twice in a row."""
+        storage = adapter.make()
+        for number in range(3):
+            storage.connect()
+            storage.connect()
+            assert storage.is_connected()
+            storage.store("flow", "task", str(number), number)
+            assert storage.retrieve("flow", "task", str(number)) == number
+            storage.disconnect()
+            storage.disconnect()
+            assert not storage.is_connected()
+
+    def test_leaks_no_descriptors(self, adapter: Adapter) -> None:
+        """A worker that reconnects for weeks must not run out of sockets or files."""
+        storage = adapter.make()
+
+        def cycle() -> None:
+            storage.connect()
+            storage.store("flow", "task", "1", "x")
+            storage.retrieve("flow", "task", "1")
+            storage.disconnect()
+
+        cycle()  # modules and caches are loaded once
+        before = len(descriptors())
+        for _ in range(5):
+            cycle()
+        # A driver's own threads may close some time later.
+        until = time.monotonic() + 10
+        while len(descriptors()) > before and time.monotonic() < until:
+            time.sleep(0.01)
+        assert len(descriptors()) <= before
+
+    def test_keeps_instances_with_the_same_configuration_working(self, adapter: Adapter) -> None:
+        """Two entries of one configuration may be the same but for their names: disconnecting one leaves the other."""
+        with adapter.opened() as storage:
+            with adapter.opened() as other:
+                other.store("flow", "task", "other", 1)
+            storage.store("flow", "task", "1", "x")
+            assert storage.retrieve("flow", "task", "1") == "x"
+
+    def test_does_not_show_secrets(self, adapter: Adapter) -> None:
+        """Adapters appear in logs and tracebacks; a password that their ``repr`` shows is known to everybody."""
+        with adapter.opened() as storage:
+            storage.store("flow", "task", "1", "x")
+            shown = f"{storage!r} {storage!s}"
+        for secret in secrets_in(adapter.configuration):
+            assert secret not in shown

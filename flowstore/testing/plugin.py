@@ -1,0 +1,89 @@
+"""The pytest plugin of the kit: its options, waivers, and the report of what was proven."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from flowstore.testing import rules
+from flowstore.testing.report import Report
+
+REWRITTEN: Final = (
+    "batches",
+    "expiry",
+    "faults",
+    "lifecycle",
+    "listing",
+    "processes",
+    "races",
+    "records",
+    "sizes",
+    "threads",
+    "values",
+)
+"""The modules of the kit whose failed asserts show what they compared; to be told before anything imports them."""
+
+pytest.register_assert_rewrite(*(f"flowstore.testing.{name}" for name in REWRITTEN))
+
+REPEATED: Final = frozenset({"threads", "fork", "processes"})
+_REPORT: Final = pytest.StashKey[Report]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that repeats what depends on chance."""
+    parser.getgroup("flowstore").addoption(
+        "--flowstore-repeat",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run each concurrency test of flowstore's conformance kit N times",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a report."""
+    config.stash[_REPORT] = report = Report()
+    config.pluginmanager.register(report, "flowstore-report")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat the concurrency tests of the kit as often as asked."""
+    times = metafunc.config.getoption("--flowstore-repeat")
+    if times > 1 and _aspect(metafunc.cls, metafunc.function.__name__) in REPEATED:
+        metafunc.fixturenames.append("flowstore_time")
+        metafunc.parametrize("flowstore_time", range(1, times + 1), ids=lambda time: f"time{time}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Apply waivers and what adapters lack, before anybody else selects from the tests."""
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        aspect = _aspect(item.cls, item.originalname)
+        if aspect is None:
+            continue
+        lack = item.cls.lacks.get(aspect)
+        reason = item.cls.waivers.get(item.originalname, item.cls.waivers.get(item.name))
+        if lack is not None:
+            item.add_marker(pytest.mark.skip(reason=f"{rules.LACKS}{lack}"))
+        elif reason is not None:
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+        config.stash[_REPORT].expect(item, aspect)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell what each adapter proved."""
+    lines = config.stash[_REPORT].lines()
+    if lines and not config.option.collectonly:
+        terminalreporter.section("flowstore: what the adapters proved")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+def _aspect(cls: type | None, name: str) -> str | None:
+    # Whether a class is one of the kit's is found out without loading the kit, which most runs of pytest don't need.
+    if cls is None or not any(rules.is_kit(base) for base in cls.__mro__):
+        return None
+    return rules.aspects_of(cls).get(name)

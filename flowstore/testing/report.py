@@ -1,0 +1,123 @@
+"""What each adapter proved, from the outcomes of the kit's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from flowstore.testing import rules
+
+_PROPERTY: Final = "flowstore"
+
+
+@dataclass
+class _Suite:
+    """One test class: its aspects, each with the tests it has, and what came out of them."""
+
+    aspects: dict[str, set[str]]
+    outcomes: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+
+    def add(self, aspect: str, test: str, outcome: str) -> None:
+        self.outcomes.setdefault(aspect, {}).setdefault(test, set()).add(outcome)
+
+
+class Report:
+    """Collect outcomes, and say no more than they prove."""
+
+    def __init__(self) -> None:
+        self._suites: dict[str, _Suite] = {}
+
+    def expect(self, item: pytest.Function, aspect: str) -> None:
+        """Take note of a test that was collected."""
+        cls: Any = item.cls
+        suite = f"{cls.__name__} ({_adapter(cls)})"
+        aspects: dict[str, list[str]] = {}
+        for test, of in rules.aspects_of(cls).items():
+            aspects.setdefault(of, []).append(test)
+        # With the report of each test, so that it also arrives from another process that ran it.
+        item.user_properties.append((_PROPERTY, [suite, aspect, item.originalname, aspects]))
+        self._suite(suite, aspects)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take note of what came out of a test."""
+        told: Any = next((value for name, value in report.user_properties if name == _PROPERTY), None)
+        if told is None or (report.when != "call" and report.passed):
+            return
+        suite, aspect, test, aspects = told
+        self._suite(suite, aspects).add(aspect, test, _outcome(report))
+
+    def _suite(self, name: str, aspects: dict[str, list[str]]) -> _Suite:
+        return self._suites.setdefault(name, _Suite({of: set(tests) for of, tests in aspects.items()}))
+
+    def lines(self) -> list[str]:
+        """Return the report, line by line; empty if no adapter was tested."""
+        return [line for name, suite in sorted(self._suites.items()) for line in _told(name, suite)]
+
+
+def _adapter(cls: Any) -> str:
+    found = getattr(cls, "storage_class", None)
+    return f"{found.__module__}.{found.__qualname__}" if isinstance(found, type) else "by fixture"
+
+
+def _outcome(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return f"waived: {report.wasxfail.removeprefix('reason: ')}" if report.skipped else "failed"
+    if report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        return reason if reason.startswith(rules.LACKS) else f"skipped: {reason.removeprefix('not proven: ')}"
+    return "passed" if report.passed else "failed"
+
+
+def _told(name: str, suite: _Suite) -> Iterator[str]:
+    if not suite.outcomes:
+        yield f"{name}: nothing proven, because no test was run"
+        return
+    proven: list[str] = []
+    lacking: list[str] = []
+    rest: list[str] = []
+    unrun = [aspect for aspect in suite.aspects if aspect not in suite.outcomes]
+    for aspect, tests in suite.aspects.items():
+        outcomes = suite.outcomes.get(aspect, {})
+        everything = set().union(*outcomes.values())
+        if everything == {"passed"} and outcomes.keys() == tests:
+            proven.append(f"{aspect} ({len(tests)})")
+        elif everything and outcomes.keys() == tests and _is_lack(everything):
+            lacking += [f"  not offered: {aspect}: {reason.removeprefix(rules.LACKS)}" for reason in sorted(everything)]
+        elif outcomes:
+            rest += _unproven(aspect, tests, outcomes)
+    if not proven:
+        verdict = "nothing proven"
+    elif rest or unrun:
+        verdict = "not fully proven"
+    elif lacking:
+        verdict = "all proven that it offers"
+    else:
+        verdict = "fully proven"
+    yield f"{name}: {verdict}"
+    if proven:
+        yield f"  proven: {', '.join(proven)}"
+    yield from lacking
+    yield from rest
+    if unrun:
+        yield f"  not run: {', '.join(unrun)}"
+
+
+def _is_lack(outcomes: set[str]) -> bool:
+    return all(outcome.startswith(rules.LACKS) for outcome in outcomes)
+
+
+def _unproven(aspect: str, tests: set[str], outcomes: dict[str, set[str]]) -> Iterator[str]:
+    by_outcome: dict[str, list[str]] = {}
+    for test in sorted(outcomes):
+        for outcome in sorted(outcomes[test] - {"passed"}):
+            by_outcome.setdefault(outcome, []).append(test)
+    for outcome, names in by_outcome.items():
+        kind, _, reason = outcome.partition(": ")
+        shown = ", ".join(names) if kind in ("failed", "waived") else f"{len(names)} of {len(tests)} tests"
+        yield f"  {kind}: {aspect}: {shown}" + (f" - {reason}" if reason else "")
+    if len(outcomes) < len(tests):
+        yield f"  not run: {aspect}: {len(tests) - len(outcomes)} of {len(tests)} tests"

@@ -1,0 +1,76 @@
+"""Sizes: at the places where databases change how they store, and beyond what some of them can store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from flowstore.errors import StorageError
+from flowstore.record import RESULT, Query, Record, Ref
+from flowstore.storage import RecordStorage
+from flowstore.testing.base import AdapterTests, needs
+from flowstore.testing.corpus import KEY, record
+
+SIZES = [0, 1, 255, 256, 4095, 4096, 65_535, 65_536, 1 << 20, (1 << 20) + 1]
+HUGE = 17 << 20
+"""More than one document of MongoDB, or one packet of MySQL's default, may have."""
+
+
+class SizeTests(AdapterTests):
+    """A payload is stored as a whole, or refused as a whole."""
+
+    aspect = "sizes"
+
+    def test_keeps_payloads_of_any_size(self, storage: RecordStorage) -> None:
+        """A payload was cut, or padded, at a limit of the database; a smaller one left bytes of a larger one."""
+        for size in (*SIZES, *reversed(SIZES)):
+            payload = os.urandom(size)
+            storage.put(Record(Ref(RESULT, KEY), payload, {"size": size}))
+            found = storage.get(KEY)
+            assert (found.payload, found.headers["size"]) == (payload, size)
+            assert storage.scan(Query(), payload=False).records == [
+                Record(found.ref, b"", found.headers, found.revision)
+            ]
+
+    def test_stores_a_huge_payload_or_refuses_it(self, storage: RecordStorage) -> None:
+        """Beyond the limit of the database an error of flowstore's is due, and the old record stays."""
+        storage.put(record(KEY, "old"))
+        payload = os.urandom(HUGE)
+        try:
+            storage.put(Record(Ref(RESULT, KEY), payload))
+        except StorageError:
+            assert storage.retrieve("flow", "task", "1") == "old"
+        else:
+            assert storage.get(KEY).payload == payload
+        storage.put(record(KEY, "small again"))
+        assert storage.retrieve("flow", "task", "1") == "small again"
+
+    def test_keeps_large_headers(self, storage: RecordStorage) -> None:
+        """A task that joins a large group has as many parents: headers are not a few bytes."""
+        headers = {"run_id": "r", "parents": [f"é{number:036}" for number in range(500)]}
+        storage.put(Record(Ref(RESULT, KEY), b"1", headers))
+        assert storage.get(KEY).headers == headers
+        assert [one.headers for one in storage.records(Query(run_id="r"), payload=False)] == [headers]
+
+
+class RawTests(AdapterTests):
+    """What is stored, seen around the adapter: two mistakes that cancel each other out show there."""
+
+    aspect = "raw access"
+
+    @pytest.mark.parametrize(
+        "payload", [b"", b'{"a": "\xc3\xa9"}', bytes(range(256)) * 300], ids=["empty", "json", "bytes"]
+    )
+    def test_stores_the_bytes_themselves(
+        self, storage: RecordStorage, raw_get: Callable[[Ref], bytes | None] | None, payload: bytes
+    ) -> None:
+        """The adapter changes the payload on the way in and back on the way out, or stored it nowhere."""
+        look = needs(raw_get, "raw_get", self.aspect)
+        ref = Ref(RESULT, KEY)
+        content_type = "application/json" if payload.startswith(b"{") else None
+        storage.put(Record(ref, payload, {"content_type": content_type}))
+        assert look(ref) == payload
+        storage.delete(KEY)
+        assert look(ref) is None

@@ -1,0 +1,245 @@
+"""Connections to MySQL and MariaDB through pymysql, and the creation of the tables there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pymysql
+from pymysql.constants import ER
+from sqlalchemy import bindparam, func
+from sqlalchemy.dialects.mysql import insert
+from sqlalchemy.dialects.mysql.pymysql import dialect
+
+from flowstore.errors import CorruptError, StorageError, UnreachableError
+from flowstore.storages._mysql_errors import READ_ONLY, translate
+from flowstore.storages._server_clock import ServerClock
+from flowstore.storages._sql_database import Link, Outcome, Parameters
+from flowstore.storages._sql_schema import SCHEMA_VERSION, VERSION, check_version, creation, meta, records
+from flowstore.storages._sql_server import CLOCK_RESOLUTION, ServerDatabase, ServerLink
+from flowstore.storages._sql_statements import CONTENT, INSERTED, NEXT, Statements
+from flowstore.storages._sql_target import Settings, Target
+
+_SESSION: Final = (
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    (
+        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
+        " innodb_lock_wait_timeout = {seconds}"
+    ),
+)
+_FACTS: Final = "SELECT UNIX_TIMESTAMP(SYSDATE(6)), @@max_allowed_packet"
+_TABLES: Final = (
+    "SELECT table_name FROM information_schema.tables"
+    f" WHERE table_schema = DATABASE() AND table_name IN ('{meta.name}', '{records.name}')"
+)
+
+_LOCK: Final = "CONCAT('flowstore ', MD5(DATABASE()))"
+_CREATING: Final = "creating"
+_START: Final = (
+    f"INSERT INTO {meta.name} (name, value) VALUES ('schema', '{_CREATING}') ON DUPLICATE KEY UPDATE value = value"
+)
+_FINISH: Final = f"UPDATE {meta.name} SET value = '{SCHEMA_VERSION}' WHERE name = 'schema'"
+_EXISTS: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME)
+
+_c: Final = records.c
+_MARGIN: Final = 5.0
+_STATEMENT_SIZE: Final = 1_000_000
+_BATCH: Final = 1000
+
+
+class MysqlStatements(Statements):
+    """The statements of MySQL and MariaDB, which have no RETURNING alike: ``LAST_INSERT_ID(x)`` sends ``x`` along."""
+
+    dialect = dialect()
+    now_in_insert: Final = len(CONTENT) + 1
+    """How often ``insert`` takes the time that it is now."""
+
+    def _upsert(self) -> str:
+        first = insert(records)
+        new = first.inserted
+        changes = [("revision", func.last_insert_id(NEXT)), *((name, new[name]) for name in CONTENT)]
+        return self.text(first.on_duplicate_key_update(changes), INSERTED)
+
+    def _insert(self) -> str:
+        # Not a plain INSERT and then an UPDATE of what has expired: in between, the record may be deleted, and the
+        # conflict would be with nothing.
+        first = insert(records)
+        new = first.inserted
+        has_expired = _c.expires_at <= bindparam("now")
+        # One after the other: what the condition looks at changes last.
+        names = sorted(CONTENT, key="expires_at".__eq__)
+        changes = [
+            ("revision", func.IF(has_expired, func.last_insert_id(NEXT), _c.revision)),
+            *((name, func.IF(has_expired, new[name], _c[name])) for name in names),
+        ]
+        return self.text(first.on_duplicate_key_update(changes), INSERTED)
+
+
+class MysqlLink(ServerLink):
+    """A connection to MySQL or MariaDB."""
+
+    def __init__(self, connection: pymysql.Connection[Any], descriptor: int) -> None:
+        super().__init__(descriptor)
+        self.connection = connection
+        self.largest = 0
+        self._cursor = connection.cursor()
+
+    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
+        cursor = self._cursor
+        if parameters:
+            sql = cursor.mogrify(sql, parameters)
+            self._check_size(sql)
+        cursor.execute(sql)
+        return Outcome(cursor.fetchall(), cursor.rowcount, cursor.lastrowid)
+
+    def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
+        for row in rows:
+            # What may be too large when it is escaped is looked at closely, all before anything is sent.
+            size = len(sql.upsert) + sum(len(value) for value in row if isinstance(value, str | bytes))
+            if 4 * size >= self.largest:
+                self._check_size(self._cursor.mogrify(sql.upsert, row))
+        self._cursor.max_stmt_length = min(_STATEMENT_SIZE, self.largest // 2)
+        addresses = [row[0] for row in rows]
+        self.connection.begin()
+        try:
+            self._cursor.executemany(sql.upsert, rows)
+            revisions: dict[bytes, int] = {}
+            for start in range(0, len(addresses), _BATCH):
+                revisions.update(self.run(*sql.revisions(addresses[start : start + _BATCH])).rows)
+            self.connection.commit()
+        except pymysql.MySQLError:
+            if self.connection.open:
+                self.connection.rollback()
+            raise
+        return [revisions[address] for address in addresses]
+
+    def _check_size(self, statement: str) -> None:
+        if 4 * len(statement) < self.largest:
+            return
+        size = len(statement.encode(errors="surrogateescape")) + 1
+        if size >= self.largest:
+            raise StorageError(
+                f"the record takes {size} bytes in a statement; the server's max_allowed_packet is {self.largest}"
+            )
+
+    def _close(self) -> None:
+        if self.connection.open:
+            self.connection.close()
+
+
+class MysqlDatabase(ServerDatabase):
+    """The connections of one process to a MySQL or MariaDB database."""
+
+    def __init__(self, target: Target, settings: Settings) -> None:
+        super().__init__(target, settings)
+        self.sql: MysqlStatements = MysqlStatements(self.key)
+
+    def _connect(self) -> MysqlLink:
+        target, settings = self.target, self.settings
+        options: dict[str, Any] = dict(target.options)
+        for name in ("ssl_verify_cert", "ssl_verify_identity"):
+            if name in options:
+                options[name] = options[name].lower() in ("1", "true", "yes", "on")
+        # The server gives up first, and says so; then what was asked has certainly not been done.
+        patience = settings.timeout + _MARGIN
+        connection = pymysql.connect(
+            host=target.host or "localhost",
+            port=target.port,
+            user=target.user,
+            password=target.password or "",
+            database=target.database,
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=max(1, round(settings.connect_timeout)),
+            read_timeout=patience,
+            write_timeout=patience,
+            program_name="flowstore",
+            **options,
+        )
+        # The driver does not tell it in public.
+        link = MysqlLink(connection, connection._sock.fileno())  # type: ignore[attr-defined]
+        try:
+            for statement in _SESSION:
+                link.run(statement.format(seconds=max(1, round(settings.timeout))))
+            if "MariaDB" in connection.get_server_info():  # type: ignore[no-untyped-call]
+                link.run(f"SET SESSION max_statement_time = {settings.timeout}")
+            asked = time.monotonic()
+            [(server, link.largest)] = link.run(_FACTS).rows
+            self._clock = ServerClock(float(server), CLOCK_RESOLUTION, asked)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def _prepare(self, link: MysqlLink) -> None:
+        if not self._is_complete(link):
+            seconds = max(1, round(self.settings.timeout))
+            if link.run(f"SELECT GET_LOCK({_LOCK}, {seconds})").rows != ((1,),):
+                raise UnreachableError(f"{self.target}: another process is still creating the tables")
+            try:
+                # Else another process was faster.
+                if not self._is_complete(link):
+                    self._create(link)
+            finally:
+                link.run(f"DO RELEASE_LOCK({_LOCK})")
+        check_version(self._version(link), self.target)
+
+    def _is_complete(self, link: MysqlLink) -> bool:
+        """Tell whether our tables are there; refuse others of their names.
+
+        There are no transactions for tables: until all is there, the version says that it is being made.
+        """
+        tables = link.run(_TABLES).rows
+        if (meta.name,) in tables:
+            version = self._version(link)
+            if version == _CREATING or (version is None and len(tables) == 1):
+                return False
+        return self._holds_ours(tables)
+
+    def _version(self, link: MysqlLink) -> str | None:
+        rows = link.run(VERSION).rows
+        return rows[0][0] if rows else None
+
+    def _create(self, link: MysqlLink) -> None:
+        first, *others = creation(self.sql.dialect)
+        for statement in (first, _START, *others, _FINISH):
+            try:
+                link.run(statement)
+            except pymysql.MySQLError as exc:
+                if exc.args[0] not in _EXISTS:  # made by a process that ended before all was there
+                    raise
+
+    def key(self, text: str) -> bytes:
+        return text.encode()
+
+    def text(self, kept: Any) -> str:
+        try:
+            return kept.decode()  # type: ignore[no-any-return]
+        except UnicodeDecodeError as exc:
+            raise CorruptError(f"{self.target} holds a name that is not UTF-8: {kept!r}") from exc
+
+    def insertion(self, row: Parameters, now: float) -> Parameters:
+        return (*row, *[now] * self.sql.now_in_insert)
+
+    def revision(self, outcome: Outcome) -> int | None:
+        # Nothing changed, a row was added, or (2) a row was changed: MySQL's way of counting.
+        return (None, 1, outcome.last_id)[outcome.changed]
+
+    def translate(self, exc: BaseException) -> StorageError | None:
+        return translate(exc, self.target)
+
+    def is_lost(self, link: Link, exc: BaseException) -> bool:
+        # Whatever else interrupted a call, the answer to it may still come, and would be taken for the next one's.
+        is_open = link.connection.open  # type: ignore[attr-defined]
+        return not isinstance(exc, pymysql.MySQLError | StorageError) or not is_open
+
+    def is_read_only(self, exc: BaseException) -> bool:
+        return isinstance(exc, pymysql.MySQLError) and exc.args[0] in READ_ONLY
+
+
+def open_database(target: Target, settings: Settings) -> MysqlDatabase:
+    """Connect to a database, creating the tables where there are none; see ``SqlStorage.connect``."""
+    database = MysqlDatabase(target, settings)
+    database.prepare()
+    return database

@@ -1,0 +1,197 @@
+"""Connections to PostgreSQL through psycopg, and the creation of the tables there."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import psycopg
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Text, and_, any_, bindparam, func, literal_column
+from sqlalchemy.dialects.postgresql import dialect, insert
+from sqlalchemy.engine import Dialect
+
+from flowstore.errors import StorageError
+from flowstore.record import Record
+from flowstore.storages._postgres_errors import READ_ONLY, translate
+from flowstore.storages._server_clock import ServerClock
+from flowstore.storages._sql_database import Link, Outcome, Parameters
+from flowstore.storages._sql_schema import SET_VERSION, START, VERSION, check_version, creation, meta, records, start
+from flowstore.storages._sql_server import CLOCK_RESOLUTION, ServerDatabase, ServerLink
+from flowstore.storages._sql_statements import OnConflict, Statements
+from flowstore.storages._sql_target import Settings, Target
+
+_LARGEST: Final = 1_000_000_000
+_LOCK: Final = 0x666C6F7773746F72
+_INDEXED: Final = ("kind", "flow_name", "task_id", "run_id")
+
+_CLOCK: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
+# Not by to_regclass(), which may remember within a transaction that a table was missing when it began.
+_TABLES: Final = (
+    f"SELECT relname FROM pg_class WHERE relname IN ('{meta.name}', '{records.name}') AND pg_table_is_visible(oid)"
+)
+_HAS_LZ4: Final = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)"
+
+# The compression that PostgreSQL takes by itself costs more than all the rest of storing a large value.
+_STORED: Final = "ALTER TABLE {} ALTER COLUMN {} SET {}"
+
+# What stands for a NUL, which PostgreSQL's text can't hold; a control character that names don't have, as a rule.
+_ESCAPE: Final = "\x10"
+_ESCAPES: Final = {"\0": f"{_ESCAPE}0", _ESCAPE: f"{_ESCAPE}1"}
+_TO_ESCAPE: Final = re.compile(f"[\0{_ESCAPE}]")
+
+
+def escape(text: str) -> str:
+    """Replace NUL, so that different texts stay different."""
+    if "\0" in text or _ESCAPE in text:
+        return _TO_ESCAPE.sub(lambda found: _ESCAPES[found[0]], text)
+    return text
+
+
+def unescape(kept: str) -> str:
+    """Give back what ``escape`` was given."""
+    if _ESCAPE in kept:
+        return kept.replace(f"{_ESCAPE}0", "\0").replace(f"{_ESCAPE}1", _ESCAPE)
+    return kept
+
+
+class PostgresStatements(OnConflict):
+    """PostgreSQL's statements."""
+
+    dialect: ClassVar[Dialect] = dialect(paramstyle="format")  # type: ignore[no-untyped-call]
+    insertion = insert
+    payload = func.coalesce(func.convert_to(records.c.value, literal_column("'UTF8'")), records.c.payload)
+
+    def _same(self, column: str) -> ColumnElement[bool]:
+        exact = super()._same(column)
+        if column not in _INDEXED:
+            return exact
+        return and_(start(records.c[column]) == start(bindparam(column)), exact)
+
+    def _among(self, column: str, count: int, name: str | None = None) -> ColumnElement[bool]:
+        name = name or column
+        of = records.c[column]
+        exact = of == any_(bindparam(name, type_=ARRAY(LargeBinary if column == "address" else Text)))
+        if column not in _INDEXED:
+            return exact
+        return and_(start(of) == any_(bindparam(f"{name}_start", type_=ARRAY(Text))), exact)
+
+    def _values_of_list(self, name: str, values: Sequence[Any]) -> dict[str, Any]:
+        return {name: list(values), f"{name}_start": [value[:START] for value in values]}
+
+
+class PostgresLink(ServerLink):
+    """A connection to PostgreSQL."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        super().__init__(connection.fileno())
+        self.connection = connection
+        self._cursor = connection.cursor(binary=True)
+
+    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
+        cursor = self._cursor.execute(sql, parameters)
+        return Outcome(cursor.fetchall() if cursor.description else (), cursor.rowcount, None)
+
+    def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
+        with self.connection.transaction():
+            self._cursor.executemany(sql.upsert, rows, returning=True)
+            return [revision for result in self._cursor.results() for (revision,) in result]
+
+    def _has_ended(self) -> bool:
+        try:
+            # It may be a notice, or a setting that was changed.
+            while self._poll(0):
+                self.connection.pgconn.consume_input()
+        except psycopg.Error:
+            return True
+        return self.connection.closed
+
+    def _close(self) -> None:
+        self.connection.close()
+
+
+class PostgresDatabase(ServerDatabase):
+    """The connections of one process to a PostgreSQL database."""
+
+    def __init__(self, target: Target, settings: Settings) -> None:
+        super().__init__(target, settings)
+        self.sql = PostgresStatements(self.key)
+
+    def _connect(self) -> PostgresLink:
+        settings, target = self.settings, self.target
+        milliseconds = max(1, round(settings.timeout * 1000))
+        options = dict(target.options)
+        session = f"-c statement_timeout={milliseconds} -c default_transaction_isolation=read\\ committed"
+        known = {
+            "host": target.host,
+            "port": target.port,
+            "user": target.user,
+            "password": target.password,
+            "dbname": target.database,
+            "client_encoding": "UTF8",
+            "connect_timeout": max(1, round(settings.connect_timeout)),
+            "application_name": "flowstore",
+            "tcp_user_timeout": milliseconds,
+        }
+        parameters: dict[str, Any] = {name: value for name, value in known.items() if value not in (None, "")}
+        # What a connection string says holds, the timeouts of this storage excepted.
+        parameters |= {**options, "options": f"{session} {options.get('options', '')}"}
+        # Prepared when a statement comes for the second time.
+        connection = psycopg.connect(autocommit=True, prepare_threshold=1, **parameters)
+        link = PostgresLink(connection)
+        try:
+            asked = time.monotonic()
+            [(server, *_)] = link.run(_CLOCK).rows
+            self._clock = ServerClock(server, CLOCK_RESOLUTION, asked)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def _prepare(self, link: PostgresLink) -> None:
+        if not self._holds_ours(link.run(_TABLES).rows):
+            with link.connection.transaction():
+                # Let go of at the end of the transaction.
+                link.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
+                # Else another process was faster.
+                if not self._holds_ours(link.run(_TABLES).rows):
+                    self._create(link)
+        version = link.run(VERSION).rows
+        check_version(version[0][0] if version else None, self.target)
+
+    def _create(self, link: PostgresLink) -> None:
+        how = "COMPRESSION lz4" if link.run(_HAS_LZ4).rows else "STORAGE EXTERNAL"
+        stored = [_STORED.format(records.name, column, how) for column in ("value", "payload")]
+        for statement in (*creation(self.sql.dialect), *stored, SET_VERSION):
+            link.run(statement)
+
+    def key(self, text: str) -> str:
+        return escape(text)
+
+    def text(self, kept: Any) -> str:
+        return unescape(kept)
+
+    def columns(self, record: Record) -> tuple[str | None, bytes | None]:
+        if len(record.payload) > _LARGEST:
+            raise StorageError(f"{record.ref} has {len(record.payload)} bytes; PostgreSQL keeps up to {_LARGEST}")
+        if b"\0" in record.payload:
+            return None, record.payload  # no JSON: that has no NUL
+        return super().columns(record)
+
+    def translate(self, exc: BaseException) -> StorageError | None:
+        return translate(exc, self.target)
+
+    def is_lost(self, link: Link, exc: BaseException) -> bool:
+        # Whatever else interrupted a call, the answer to it may still come.
+        return not isinstance(exc, psycopg.Error | StorageError) or link.connection.closed  # type: ignore[attr-defined]
+
+    def is_read_only(self, exc: BaseException) -> bool:
+        return isinstance(exc, psycopg.Error) and exc.sqlstate == READ_ONLY
+
+
+def open_database(target: Target, settings: Settings) -> PostgresDatabase:
+    """Connect to a database, creating the tables where there are none; see ``SqlStorage.connect``."""
+    database = PostgresDatabase(target, settings)
+    database.prepare()
+    return database

@@ -1,0 +1,106 @@
+"""What the exceptions of the Redis driver mean."""
+
+from __future__ import annotations
+
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from flowstore.errors import CorruptError, OutcomeUnknownError, StorageError, UnreachableError
+
+_REFUSED = (BusyLoadingError, AuthenticationError, AuthorizationError)
+
+_REDIRECTIONS = {"MOVED": MovedError, "ASK": AskError}
+
+_UNUSABLE = {
+    "OOM ": "is full: it has reached its maxmemory",
+    "MISCONF": "takes no writes, because it can't save them to disk",
+    "READONLY": "is a replica, which takes no writes",
+    "MASTERDOWN": "has lost its primary",
+    "NOREPLICAS": "takes no writes, because too few replicas are connected",
+    "CLUSTERDOWN": "can't answer: its cluster is down",
+    "TRYAGAIN": "can't answer while its cluster moves the keys",
+    "LOADING": "is still loading its data",
+    "BUSY": "is busy with another script",
+    "NOAUTH": "wants a password",
+    "WRONGPASS": "refuses the password",
+    "NOPERM": "does not permit this user what flowstore needs",
+}
+
+
+def named(exc: ResponseError) -> ResponseError:
+    """Return a redirection as one: old versions of the driver know them in their own cluster client alone."""
+    if type(exc) is ResponseError:
+        code, _, rest = str(exc).partition(" ")
+        if code in _REDIRECTIONS:
+            return _REDIRECTIONS[code](rest)
+    return exc
+
+
+def broken(exc: Exception, server: str, *, mutates: bool) -> UnreachableError:
+    """Build the error of a connection that failed after a command may have been sent."""
+    if isinstance(exc, _REFUSED):
+        return UnreachableError(f"{server} refused: {_reason(exc)}")
+    if mutates:
+        return OutcomeUnknownError(
+            f"the connection to {server} broke while something was being written: {_reason(exc)}"
+        )
+    return UnreachableError(f"the connection to {server} broke: {_reason(exc)}")
+
+
+def unreachable(exc: Exception, server: str) -> UnreachableError:
+    """Build the error of a connection that could not be made."""
+    if isinstance(exc, AuthenticationError | AuthorizationError | NoPermissionError):
+        return UnreachableError(f"{server} refuses this user or password ({_reason(exc)})")
+    return UnreachableError(f"can't connect to {server}: {_reason(exc)}")
+
+
+def translate(exc: Exception, server: str) -> StorageError | None:
+    """Return the flowstore error that an exception of the driver means, or ``None`` for one that is a bug."""
+    if not isinstance(exc, RedisError):
+        return None
+    # The driver cuts the code off errors that have classes of their own.
+    if isinstance(exc, ReadOnlyError):
+        return UnreachableError(f"{server} {_UNUSABLE['READONLY']}")
+    if isinstance(exc, NoPermissionError):
+        return UnreachableError(f"{server} {_UNUSABLE['NOPERM']} ({_reason(exc)})")
+    if isinstance(exc, ClusterDownError):
+        return UnreachableError(f"{server} {_UNUSABLE['CLUSTERDOWN']}")
+    if isinstance(exc, TryAgainError):
+        return UnreachableError(f"{server} {_UNUSABLE['TRYAGAIN']}")
+    if isinstance(exc, _REFUSED):
+        return UnreachableError(f"{server} refused: {_reason(exc)}")
+    if isinstance(exc, ResponseError):
+        return _response(str(exc), server)
+    if isinstance(exc, RedisClusterException):
+        return UnreachableError(f"{server} can't be used as a cluster: {_reason(exc)}")
+    return UnreachableError(f"{server} failed: {_reason(exc)}")
+
+
+def _response(text: str, server: str) -> StorageError | None:
+    if "command not allowed when used memory" in text:
+        return UnreachableError(f"{server} {_UNUSABLE['OOM ']}")
+    if "WRONGTYPE" in text or "wrong kind of value" in text:
+        return CorruptError(f"{server} holds something under the prefix that is not flowstore's: {text}")
+    if "non local key" in text:
+        return UnreachableError(f"{server} {_UNUSABLE['TRYAGAIN']}")
+    for code, meaning in _UNUSABLE.items():
+        # Older servers put the error of a command in a script at the end of one of their own.
+        if text.startswith(code) or f"-{code}" in text:
+            return UnreachableError(f"{server} {meaning}")
+    return None
+
+
+def _reason(exc: Exception) -> str:
+    return str(exc) or type(exc).__name__

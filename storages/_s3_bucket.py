@@ -1,0 +1,282 @@
+"""Requests to a bucket, one method each, and what their failures mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProxyConnectionError,
+    ResponseStreamingError,
+)
+from botocore.exceptions import (
+    ConnectionError as BrokenConnectionError,
+)
+
+from flowstore.errors import OutcomeUnknownError, StorageError, UnreachableError, UnsupportedError
+
+MAX_SIZE: Final = 5 * 1024**3
+"""Bytes that one request can store."""
+
+_HEAD: Final = 8192
+_BATCH: Final = 1000
+_CONDITION_FAILED: Final = (409, 412)
+_REFUSED: Final = (429, 503)
+_NOT_SENT: Final = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+_NO_CREDENTIALS: Final = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach a bucket, and how its objects are kept."""
+
+    bucket: str
+    endpoint_url: str | None
+    region: str | None
+    use_ssl: bool
+    verify: bool | str
+    credentials: Mapping[str, str | None] = field(repr=False)
+    connect_timeout: float
+    read_timeout: float
+    addressing_style: str
+    encryption: str | None
+    kms_key_id: str | None
+    versioned: bool
+    create_bucket: bool
+
+    @property
+    def where(self) -> str:
+        """What messages call the bucket."""
+        return f"the bucket {self.bucket!r} at {self.endpoint_url or 'AWS'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An object's bytes, or the first of them; how many the whole has; and its ETag."""
+
+    data: bytes
+    total: int
+    etag: str
+
+
+class Bucket:
+    """A bucket, used by one process. All methods may be called from several threads.
+
+    Nothing is sent twice: a condition that a first try has fulfilled would fail a second one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.pid = os.getpid()
+        self.where = settings.where
+        self.settings = settings
+        self._name = settings.bucket
+        self._stored_with = {
+            name: value
+            for name, value in (
+                ("ServerSideEncryption", settings.encryption),
+                ("SSEKMSKeyId", settings.kms_key_id),
+            )
+            if value is not None
+        }
+        with self._request(mutates=False):
+            self._client = Session(**settings.credentials).client(
+                "s3",
+                region_name=settings.region,
+                endpoint_url=settings.endpoint_url,
+                use_ssl=settings.use_ssl,
+                verify=settings.verify,
+                config=Config(
+                    connect_timeout=settings.connect_timeout,
+                    read_timeout=settings.read_timeout,
+                    retries={"total_max_attempts": 1, "mode": "standard"},
+                    max_pool_connections=64,
+                    s3={"addressing_style": settings.addressing_style},
+                    # Stores other than AWS's refuse, or don't understand, the checksums that newer clients add.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                ),
+            )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def look(self, prefix: str) -> str | None:
+        """Look into the bucket; return the server's date, or ``None`` if there is no such bucket."""
+        try:
+            with self._request(mutates=False):
+                answer = self._client.list_objects_v2(Bucket=self._name, Prefix=prefix, MaxKeys=1)
+        except StorageError as exc:
+            if _code(exc.__cause__) == "NoSuchBucket":
+                return None
+            raise
+        return str(answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
+
+    def create(self) -> None:
+        """Create the bucket, with versions if that is what is expected."""
+        region = self._client.meta.region_name
+        place = {} if region in (None, "us-east-1", "aws-global") else {"LocationConstraint": region}
+        try:
+            with self._request(mutates=True):
+                self._client.create_bucket(Bucket=self._name, **({"CreateBucketConfiguration": place} if place else {}))
+        except StorageError as exc:
+            if _code(exc.__cause__) != "BucketAlreadyOwnedByYou":
+                raise
+        if self.settings.versioned:
+            with self._request(mutates=True):
+                self._client.put_bucket_versioning(Bucket=self._name, VersioningConfiguration={"Status": "Enabled"})
+
+    def is_versioned(self) -> bool:
+        """Tell whether the bucket keeps older versions of its objects."""
+        with self._request(mutates=False):
+            return bool(self._client.get_bucket_versioning(Bucket=self._name).get("Status") == "Enabled")
+
+    def get(self, key: str, whole: bool) -> Body | None:
+        """Read an object, or its first line at least; return ``None`` if there is none."""
+        ranged = {} if whole else {"Range": f"bytes=0-{_HEAD - 1}"}
+        try:
+            with self._request(mutates=False):
+                answer = self._client.get_object(Bucket=self._name, Key=key, **ranged)
+                data: bytes = answer["Body"].read()
+        except StorageError as exc:
+            code = _code(exc.__cause__)
+            if code in ("NoSuchKey", "404"):
+                return None
+            if code == "InvalidRange" and not whole:
+                return self.get(key, True)  # an object of no bytes has no range
+            raise
+        total = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
+        if b"\n" not in data and len(data) < total:
+            return self.get(key, True)
+        return Body(data, total, answer["ETag"])
+
+    def put(
+        self, key: str, data: bytes, *, content_type: str, if_match: str | None = None, if_absent: bool = False
+    ) -> str | None:
+        """Write an object and return its ETag, or ``None`` if the condition does not hold.
+
+        Raises:
+            UnsupportedError: it is too large; nothing was sent.
+        """
+        if len(data) > MAX_SIZE:
+            raise UnsupportedError(f"{self.where} can't store {len(data)} bytes at once: {MAX_SIZE} are the limit")
+        condition = {"IfMatch": if_match} if if_match else {"IfNoneMatch": "*"} if if_absent else {}
+        try:
+            with self._request(mutates=True):
+                answer = self._client.put_object(
+                    Bucket=self._name, Key=key, Body=data, ContentType=content_type, **condition, **self._stored_with
+                )
+        except StorageError as exc:
+            if condition and _failed_condition(exc.__cause__):
+                return None
+            raise
+        etag: str = answer["ETag"]
+        return etag
+
+    def delete(self, key: str, if_match: str | None = None) -> bool:
+        """Delete an object; tell whether the condition held."""
+        condition = {"IfMatch": if_match} if if_match else {}
+        try:
+            with self._request(mutates=True):
+                self._client.delete_object(Bucket=self._name, Key=key, **condition)
+        except StorageError as exc:
+            if condition and _failed_condition(exc.__cause__):
+                return False
+            raise
+        return True
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete objects, whether they are there or not."""
+        for start in range(0, len(keys), _BATCH):
+            objects = [{"Key": key} for key in keys[start : start + _BATCH]]
+            with self._request(mutates=True):
+                answer = self._client.delete_objects(Bucket=self._name, Delete={"Objects": objects, "Quiet": True})
+            for error in answer.get("Errors", ()):
+                raise StorageError(f"{self.where} did not delete {error.get('Key')}: {error.get('Code')}")
+
+    def keys(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Go through the keys that begin with a prefix and follow another key, in the order of their bytes."""
+        following = {"StartAfter": after} if after else {}
+        while True:
+            with self._request(mutates=False):
+                answer = self._client.list_objects_v2(Bucket=self._name, Prefix=prefix, **following)
+            for entry in answer.get("Contents", ()):
+                yield entry["Key"]
+            if not answer.get("IsTruncated"):
+                return
+            following = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def folders(self, prefix: str) -> list[str]:
+        """Return what stands between a prefix and the next slash."""
+        found: list[str] = []
+        following: dict[str, str] = {}
+        while True:
+            with self._request(mutates=False):
+                answer = self._client.list_objects_v2(Bucket=self._name, Prefix=prefix, Delimiter="/", **following)
+            found += [entry["Prefix"][len(prefix) : -1] for entry in answer.get("CommonPrefixes", ())]
+            if not answer.get("IsTruncated"):
+                return found
+            following = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    @contextmanager
+    def _request(self, *, mutates: bool) -> Iterator[None]:
+        try:
+            yield
+        except (ClientError, BotoCoreError) as exc:
+            error = translate(exc, self.where, mutates)
+            if error is None:
+                raise
+            raise error from exc
+
+
+def translate(exc: ClientError | BotoCoreError, where: str, mutates: bool) -> StorageError | None:
+    """Return what a failed request means, or ``None`` for one that should not have been made."""
+    lost = OutcomeUnknownError if mutates else UnreachableError
+    if isinstance(exc, ClientError):
+        status, code = _status(exc), _code(exc)
+        if code == "NoSuchBucket":
+            return StorageError(f"{where} does not exist")
+        if status in _REFUSED:
+            return UnreachableError(f"{where} is too busy ({code})")
+        if code == "EntityTooLarge":
+            return UnsupportedError(f"{where} can't store that many bytes at once")
+        if status >= 500:
+            return lost(f"{where} failed ({code}, {status})")
+        if status in (401, 403):
+            return StorageError(f"{where} refuses the credentials or what they may do ({code})")
+        return StorageError(f"{where} refuses the request ({code}, {status})")
+    name = type(exc).__name__
+    if isinstance(exc, _NO_CREDENTIALS):
+        return StorageError(f"there are no credentials for {where} ({name})")
+    if isinstance(exc, _NOT_SENT):
+        return UnreachableError(f"can't connect to {where} ({name})")
+    if isinstance(exc, BrokenConnectionError | HTTPClientError | IncompleteReadError | ResponseStreamingError):
+        return lost(f"the connection to {where} broke ({name})")
+    return None
+
+
+def _status(exc: ClientError) -> int:
+    return int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _code(exc: BaseException | None) -> str:
+    return str(exc.response.get("Error", {}).get("Code", "")) if isinstance(exc, ClientError) else ""
+
+
+def _failed_condition(exc: BaseException | None) -> bool:
+    # A condition on an object that is gone is answered with 404, one that meets another request's with 409.
+    return isinstance(exc, ClientError) and (_status(exc) in _CONDITION_FAILED or _code(exc) == "NoSuchKey")

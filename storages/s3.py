@@ -1,0 +1,214 @@
+"""Records in an S3 bucket."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from flowstore.errors import ConfigurationError, StorageError
+from flowstore.forks import ForkSafeLock
+from flowstore.record import Page, Query, Record, Ref
+from flowstore.storage import RecordStorage
+
+if TYPE_CHECKING:
+    from flowstore.storages._s3_records import Records
+
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_PREFIX_LIMIT: Final = 700
+
+
+class S3Storage(RecordStorage):
+    """Keep each record in an object of its own, in a bucket of AWS or of a compatible store.
+
+    An object's first line is JSON and tells what the record is; the payload follows as it is. Names of objects are
+    hashes, below ``records/<kind>/`` behind the prefix. Objects of no bytes below ``index/`` list the records of each
+    flow and run by time: such a listing does not go through the whole bucket, and reads only the records of its page.
+    ``descending`` goes through all names of the flow or run first. Selecting by state, time, task or id alone reads
+    each record of the kinds and flows that are asked for.
+
+    What ``store`` has returned for is as durable as the store makes it; AWS keeps it in several places before it
+    answers. A record is replaced as a whole: readers see the old or the new one. A first ``store`` takes two trips to
+    the store, markers and record; replacing reads before it writes, and ``delete`` reads, writes and deletes.
+
+    Revisions rest on conditional writes. Whether the store keeps to them is tried once in each process, with one small
+    object that is deleted again. Where it does not, or the credentials may not write, ``if_revision`` raises
+    ``UnsupportedError``, and of two who replace a record at once, one is lost. Where only deleting knows no conditions,
+    a small object stays in the place of each record that is deleted one by one.
+
+    A writer that dies may leave a marker without a record. It is passed over, and deleted by the next cleanup that
+    finds it older than a day. Whatever else is in the bucket is left alone. One record holds up to 5 GiB. Any number
+    of threads and processes may use a bucket at once; a fork is met with new connections.
+
+    Args:
+        bucket: the bucket's name; ``bucket_name`` is the same.
+        prefix: what the names of all objects begin with; ``flows/`` makes a folder of that name.
+        location: the region; ``region`` is the same. Without, boto3 looks for it in its own places.
+        endpoint_url: a store other than AWS; ``s3_endpoint`` is the same. Without ``http://`` or ``https://``,
+            ``use_ssl`` decides.
+        use_ssl: encrypt the connection.
+        verify: check the server's certificate; or the path of a file with those to trust.
+        aws_access_key_id, aws_secret_access_key, aws_session_token: without, boto3 looks for credentials in its own
+            places: the environment, its files, the machine's role.
+        profile: the name of a profile in boto3's files.
+        encryption: how the store encrypts what it keeps: ``AES256`` or ``aws:kms``; its own setting without.
+        kms_key_id: the key for ``aws:kms``.
+        versioned: the bucket has to keep older versions of its objects; set when the bucket is created.
+        create_bucket: create the bucket when connecting, if it does not exist.
+        connect_timeout, read_timeout: seconds.
+        addressing_style: whether the bucket's name comes in the ``path`` or in the host's name (``virtual``).
+
+    Raises:
+        ConfigurationError: an argument is missing, is given twice, or is not one of the values above.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("boto3",)
+    extra: ClassVar[str | None] = "s3"
+
+    def __init__(
+        self,
+        bucket: str | None = None,
+        prefix: str = "",
+        location: str | None = None,
+        endpoint_url: str | None = None,
+        use_ssl: bool = True,
+        aws_access_key_id: str | None = None,
+        aws_secret_access_key: str | None = None,
+        aws_session_token: str | None = None,
+        encryption: Literal["AES256", "aws:kms"] | None = None,
+        kms_key_id: str | None = None,
+        versioned: bool = False,
+        create_bucket: bool = False,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 60.0,
+        addressing_style: Literal["auto", "path", "virtual"] = "auto",
+        verify: bool | str = True,
+        profile: str | None = None,
+        bucket_name: str | None = None,
+        region: str | None = None,
+        s3_endpoint: str | None = None,
+    ) -> None:
+        name = _either("bucket", bucket, "bucket_name", bucket_name)
+        if name is None:
+            raise ConfigurationError("bucket: the name of a bucket is needed")
+        if not _BUCKET.fullmatch(name):
+            raise ConfigurationError(f"bucket: {name!r} can't be the name of a bucket")
+        if len(prefix.encode()) > _PREFIX_LIMIT:
+            raise ConfigurationError(
+                f"prefix: {len(prefix.encode())} bytes are too long; {_PREFIX_LIMIT} are the limit"
+            )
+        if encryption not in (None, "AES256", "aws:kms"):
+            raise ConfigurationError(f"encryption must be AES256 or aws:kms, not {encryption!r}")
+        if kms_key_id is not None and encryption != "aws:kms":
+            raise ConfigurationError("kms_key_id is for encryption: aws:kms")
+        if addressing_style not in ("auto", "path", "virtual"):
+            raise ConfigurationError(f"addressing_style must be auto, path or virtual, not {addressing_style!r}")
+        if (aws_access_key_id is None) != (aws_secret_access_key is None):
+            raise ConfigurationError("aws_access_key_id and aws_secret_access_key belong together: one is missing")
+        for what, seconds in (("connect_timeout", connect_timeout), ("read_timeout", read_timeout)):
+            if not seconds > 0:
+                raise ConfigurationError(f"{what} must be a number of seconds above 0, not {seconds!r}")
+        self._prefix = prefix
+        self._configuration: dict[str, Any] = {
+            "bucket": name,
+            "endpoint_url": _url(_either("endpoint_url", endpoint_url, "s3_endpoint", s3_endpoint), use_ssl),
+            "region": _either("location", location, "region", region),
+            "use_ssl": use_ssl,
+            "verify": verify,
+            "credentials": {
+                "aws_access_key_id": aws_access_key_id,
+                "aws_secret_access_key": aws_secret_access_key,
+                "aws_session_token": aws_session_token,
+                "profile_name": profile,
+            },
+            "connect_timeout": connect_timeout,
+            "read_timeout": read_timeout,
+            "addressing_style": addressing_style,
+            "encryption": encryption,
+            "kms_key_id": kms_key_id,
+            "versioned": versioned,
+            "create_bucket": create_bucket,
+        }
+        self._records: Records | None = None
+        self._connecting = ForkSafeLock()
+
+    def connect(self) -> None:
+        """Look into the bucket; create it if it does not exist and ``create_bucket`` is set.
+
+        Does nothing while connected.
+
+        Raises:
+            UnreachableError: the store can't be reached.
+            StorageError: there is no such bucket, it is not versioned as expected, or there are no credentials that
+                may list it.
+        """
+        from flowstore.storages._s3_bucket import Settings
+        from flowstore.storages._s3_records import open_records
+
+        with self._connecting:
+            if not self.is_connected():
+                self._records = open_records(Settings(**self._configuration), self._prefix)
+
+    def disconnect(self) -> None:
+        """Close all connections of this process."""
+        with self._connecting:
+            records, self._records = self._records, None
+            if records is not None and records.pid == os.getpid():
+                records.close()
+
+    def is_connected(self) -> bool:
+        return self._records is not None and self._records.pid == os.getpid()
+
+    def now(self) -> float:
+        return self._connected().clock.now()
+
+    def _get(self, ref: Ref, payload: bool) -> Record | None:
+        return self._connected().get(ref, payload)
+
+    def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
+        return self._connected().get_many(refs)
+
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
+        return self._connected().put(record, if_revision, now)
+
+    def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
+        return self._connected().put_many(records, now)
+
+    def _delete(self, ref: Ref, if_revision: int | None) -> bool:
+        return self._connected().delete(ref, if_revision)
+
+    def _delete_many(self, refs: Sequence[Ref]) -> int:
+        return self._connected().delete_many(refs)
+
+    def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
+        return self._connected().scan(query, cursor, limit, payload)
+
+    def _connected(self) -> Records:
+        records = self._records
+        if records is None:
+            raise StorageError("the storage is not connected: call connect() first")
+        if records.pid == os.getpid():
+            return records
+        self.connect()
+        return self._connected()
+
+
+def _either(name: str, value: str | None, other: str, other_value: str | None) -> str | None:
+    if value is not None and other_value is not None:
+        raise ConfigurationError(f"{name} and {other} are the same: give one of them")
+    return other_value if value is None else value
+
+
+def _url(endpoint: str | None, use_ssl: bool) -> str | None:
+    if not endpoint:
+        return None
+    scheme, found, rest = endpoint.partition("://")
+    if not found:
+        scheme, rest = "https" if use_ssl else "http", endpoint
+    if "@" in rest:
+        # It may hold a password: it stays out of the message.
+        raise ConfigurationError("endpoint_url: credentials belong into aws_access_key_id and aws_secret_access_key")
+    if scheme not in ("http", "https"):
+        raise ConfigurationError(f"endpoint_url: must begin with http:// or https://, not {scheme}://")
+    return f"{scheme}://{rest}"

@@ -1,0 +1,75 @@
+"""The test that is meant for each broken adapter, by the name of its test class."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CAUGHT_BY: Final = {
+    # six methods
+    "TestKeyByTaskId": "test_does_not_find_another_key",
+    "TestJoinedKey": "test_keeps_results_apart_whose_keys_look_alike_when_joined",
+    "TestFoldedKey": "test_keeps_results_of_hostile_keys_apart",
+    "TestTrimmedKey": "test_keeps_results_of_hostile_keys_apart",
+    "TestInsertOnly": "test_replaces_what_was_stored_under_the_same_key",
+    "TestMissIsNone": "test_tells_that_nothing_is_stored",
+    "TestErrorInResultsSlot": "test_keeps_the_error_beside_the_result",
+    "TestTornWrite": "test_readers_never_see_half_a_value",
+    "TestSharedValue": "test_retrieves_repeatedly",
+    "TestWritesBehind": "test_another_instance_sees_what_was_stored",
+    "TestNotThreadSafe": "test_threads_get_their_own_values",
+    # records, lifecycle
+    "TestConnectsInConstructor": "test_constructor_does_no_io",
+    "TestShowsPassword": "test_does_not_show_secrets",
+    "TestLeaksConnections": "test_leaks_no_descriptors",
+    # records, one at a time
+    "TestStaleCache": "test_sees_what_another_instance_replaced",
+    "TestNormalizedPayload": "test_keeps_payloads_byte_for_byte",
+    "TestOnlyKnownHeaders": "test_keeps_headers_that_it_does_not_know",
+    "TestRevisionReset": "test_counts_revisions",
+    "TestConflictWithoutCurrent": "test_stores_if_there_is_none",
+    "TestDeletesInAnyCase": "test_deletes_only_the_revision_that_is_expected",
+    "TestCutsLargePayloads": "test_keeps_payloads_of_any_size",
+    "TestScrambledBothWays": "test_stores_the_bytes_themselves",
+    # records, many
+    "TestLosesLastOfBatch": "test_stores_many",
+    "TestBatchOutOfOrder": "test_gets_many_in_the_order_asked_for",
+    "TestDescendingIgnored": "test_selects",
+    "TestStatesIgnored": "test_selects",
+    "TestLimitBeforeFilter": "test_selects",
+    "TestCursorCounts": "test_goes_on_where_it_was_while_records_come_and_go",
+    "TestCursorRepeats": "test_selects",
+    "TestLeaksErrorOfCursor": "test_refuses_a_foreign_cursor",
+    "TestCountsEverything": "test_counts",
+    # records, expiry
+    "TestListsExpired": "test_listings_leave_out_what_has_expired",
+    "TestExpiredBlocks": "test_stores_if_what_is_there_has_expired",
+    "TestExpiresInWholeSeconds": "test_the_boundary_is_exact",
+    "TestExpiredIsNotFound": "test_tells_expired_from_never_stored",
+    "TestExpiredIsReturned": "test_tells_expired_from_never_stored",
+    "TestClientsClock": "test_a_wrong_clock_changes_nothing",
+    # records, at once
+    "TestTwoWinners": "test_one_thread_stores_if_there_is_none",
+    "TestLockHeldAfterError": "test_goes_on_after_a_refusal",
+    "TestLocksBatchInAnyOrder": "test_threads_store_the_same_batch",
+    "TestOneConnectionForAll": "test_threads_get_their_own_values",
+    "TestForkSharedConnection": "test_a_child_uses_the_instance_of_its_parent",
+    # records, faults
+    "TestLeaksDriverError": "test_operations_tell_that_the_server_is_unreachable",
+    "TestOutageIsMiss": "test_unreachable_is_no_miss",
+    "TestKeepsDeadConnection": "test_goes_on_after_an_outage_that_it_did_not_notice",
+}
+
+WORKS: Final = "test_gives_back_what_was_stored"
+"""What each of them passes: it is broken in one respect and works otherwise."""
+
+
+def pytest_collection_modifyitems(items: list[object]) -> None:
+    """Leave the tests above alone, when this module is given to pytest as a plugin."""
+    items[:] = [item for item in items if _is_meant(item)]
+
+
+def _is_meant(item: object) -> bool:
+    name = getattr(item, "originalname", "")
+    return CAUGHT_BY.get(getattr(item, "cls", object).__name__) == name or (
+        name == WORKS and getattr(item, "cls", object).__name__ in CAUGHT_BY
+    )

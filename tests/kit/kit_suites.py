@@ -1,0 +1,91 @@
+"""A test class for each adapter here, right ones and broken ones. Run by test_kit.py, in a process of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import broken
+import broken_plain
+import plain
+import pytest
+import wire
+
+from flowstore.record import Ref
+from flowstore.testing import DataStorageTests, StorageTests
+
+Given = tuple[int, wire.WireOutage]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Given]:
+    with wire.wire_server() as given:
+        yield given
+
+
+class WireTests(StorageTests):
+    storage_class: ClassVar[Any] = wire.WireStorage
+
+    @pytest.fixture
+    def configuration(self, server: Given) -> dict[str, Any]:
+        return {"port": server[0], "place": uuid.uuid4().hex, "password": "canary-7b1c"}
+
+    @pytest.fixture
+    def outage(self, server: Given) -> wire.WireOutage:
+        return server[1]
+
+    @pytest.fixture
+    def raw_get(self, configuration: dict[str, Any]) -> Callable[[Ref], bytes | None]:
+        def look(ref: Ref) -> bytes | None:
+            direct = wire.WireStorage(**configuration)
+            found = direct._get(ref, True)
+            direct.disconnect()
+            return found.payload if found else None
+
+        return look
+
+
+class PlainTests(DataStorageTests):
+    storage_class: ClassVar[Any] = plain.PlainStorage
+    lacks: ClassVar = {"faults": "there is no server"}
+
+    @pytest.fixture
+    def configuration(self, tmp_path: Path) -> dict[str, Any]:
+        return {"path": str(tmp_path / "results")}
+
+
+class TestWire(WireTests):
+    """Right in every respect."""
+
+
+class TestPlain(PlainTests):
+    """Right in every respect, with six methods."""
+
+
+class TestPlainWithoutErrors(PlainTests):
+    storage_class = plain.ResultStorage
+
+
+class AloneTests(DataStorageTests):
+    lacks: ClassVar = {
+        "faults": "there is no server",
+        "instances": "each has values of its own",
+        "processes": "each has values of its own",
+    }
+
+    @pytest.fixture
+    def configuration(self) -> dict[str, Any]:
+        return {}
+
+
+def _add(module: Any, name: str, base: type[Any]) -> None:
+    facts = {"storage_class": getattr(module, name), "deadline": 3.0, "__module__": __name__}
+    globals()[f"Test{name}"] = type(f"Test{name}", (base,), facts)
+
+
+for module, base in ((broken, WireTests), (broken_plain, PlainTests)):
+    for name, found in list(vars(module).items()):
+        if isinstance(found, type) and found.__module__ == module.__name__ and not issubclass(found, Exception):
+            _add(module, name, AloneTests if name == "SharedValue" else base)

@@ -1,0 +1,379 @@
+"""What is in the collection, and what happens when the server does not answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from mongo_kit import fresh, through
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from servers.mongo import Place
+from servers.redis_proxy import Proxy
+
+from flowstore.errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptError,
+    NotFoundError,
+    OutcomeUnknownError,
+    StorageError,
+    UnreachableError,
+    UnsupportedError,
+)
+from flowstore.record import JSON, RESULT, Key, Query, Record, Ref
+from flowstore.storages import MongoStorage
+from flowstore.testing import HOSTILE, record
+
+pytest_plugins = ("mongo_fixtures",)
+
+Document = dict[str, Any]
+
+KEY = Key("f", "t", "1")
+CANARY = "canary-c0ffee"
+
+
+@contextmanager
+def opened(configuration: dict[str, Any]) -> Iterator[MongoStorage]:
+    storage = MongoStorage(**configuration)
+    storage.connect()
+    try:
+        yield storage
+    finally:
+        storage.disconnect()
+
+
+@pytest.fixture
+def storage(mongo_configuration: dict[str, Any]) -> Iterator[MongoStorage]:
+    with opened(mongo_configuration) as storage:
+        yield storage
+
+
+@pytest.fixture
+def collection(mongo_configuration: dict[str, Any]) -> Iterator[Collection[Document]]:
+    client: MongoClient[Document] = MongoClient(mongo_configuration["uri"])
+    with client:
+        yield client[mongo_configuration["db_name"]][mongo_configuration["collection_name"]]
+
+
+def document_of(collection: Collection[Document]) -> Document:
+    [document] = collection.find()
+    return document
+
+
+# Documents
+
+
+def test_a_document_tells_what_it_is(storage: MongoStorage, collection: Collection[Document]) -> None:
+    stored = storage.put(record(KEY, {"price": 42, "é": ["ü", None, 1.5]}, run_id="r", state="SUCCESS"))
+    document = document_of(collection)
+    assert document["_id"] == stored.ref.address.hex()
+    assert [document[name] for name in ("kind", "flow_name", "task_name", "task_id", "name")] == [
+        RESULT,
+        "f",
+        "t",
+        "1",
+        "",
+    ]
+    assert (document["run_id"], document["state"], document["revision"]) == ("r", "SUCCESS", 1)
+    assert document["value"] == {"price": 42, "é": ["ü", None, 1.5]}
+    assert "payload" not in document
+    assert collection.count_documents({"value.price": {"$gt": 41}}) == 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"$where":1}',
+        b'{"a.b":1}',
+        b'{"a\\u0000b":1}',
+        b'{"":1}',
+        b'[{"x":{"$y":1}}]',
+        b"9223372036854775808",
+        b"[18446744073709551615]",
+        b'{"a":1,"a":2}',
+        b'{"a": 1}',
+        b"1e2",
+        b"[" * 60 + b"]" * 60,
+        b'"' + b"x" * 70_000 + b'"',
+        b"not json",
+    ],
+    ids=lambda payload: payload[:20].decode(),
+)
+def test_what_mongodb_would_change_is_kept_as_bytes(
+    storage: MongoStorage, collection: Collection[Document], payload: bytes
+) -> None:
+    storage.put(Record(Ref(RESULT, KEY), b'{"was":"native"}', {"content_type": JSON}))
+    storage.put(Record(Ref(RESULT, KEY), payload, {"content_type": JSON}))
+    document = document_of(collection)
+    assert bytes(document["payload"]) == payload
+    assert "value" not in document
+    assert storage.get(KEY).payload == payload
+    storage.put(Record(Ref(RESULT, KEY), b"1", {"content_type": JSON}))
+    document = document_of(collection)
+    assert ("payload" in document, document["value"], document["revision"]) == (False, 1, 3)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"null",
+        b'""',
+        b"[]",
+        b"{}",
+        b"-0.0",
+        b"1.0",
+        b"0.1",
+        b"9223372036854775807",
+        b"-9223372036854775808",
+        b"2147483648",
+        b'{"10":1,"9":2,"_id":3,"b":4,"a":5}',
+        b'{"key":"$a.b"}',
+        b'["\\u0000","\xc3\xa9\xf0\x9f\x8d\x8e"]',
+        b"[[[true]],[false,null]]",
+    ],
+    ids=lambda payload: payload.decode(),
+)
+def test_what_mongodb_can_hold_gives_the_same_bytes(
+    storage: MongoStorage, collection: Collection[Document], payload: bytes
+) -> None:
+    storage.put(Record(Ref(RESULT, KEY), payload, {"content_type": JSON}))
+    assert "value" in document_of(collection)
+    assert storage.get(KEY).payload == payload
+
+
+def test_a_time_to_expire_is_a_date_too(storage: MongoStorage, collection: Collection[Document]) -> None:
+    storage.put(record(KEY, 1, expires_at=1e9 + 0.25))
+    document = document_of(collection)
+    assert document["expires_at"] == 1e9 + 0.25
+    assert document["reclaim_at"].replace(tzinfo=UTC) == datetime.fromtimestamp(1e9 + 0.25, UTC)
+    reclaim = collection.index_information().get("flowstore_reclaim")
+    assert reclaim is None or reclaim.get("expireAfterSeconds", 86_400) == 86_400
+    storage.put(record(KEY, 2))
+    document = document_of(collection)
+    assert (document["expires_at"], document["reclaim_at"]) == (None, None)
+
+
+@pytest.mark.parametrize("expires_at", [1e12, 1e300, 0, -1e9])
+def test_a_time_may_be_far_away(storage: MongoStorage, expires_at: float) -> None:
+    storage.put(record(KEY, 1, expires_at=expires_at))
+    found = storage.scan(Query(live_at=-1e10)).records
+    assert [one.expires_at for one in found] == [expires_at]
+
+
+def test_creates_nothing_else(storage: MongoStorage, mongo_server: Place, mongo_configuration: dict[str, Any]) -> None:
+    database = f"own_{mongo_configuration['collection_name']}"
+    with opened({**mongo_configuration, "db_name": database}) as own:
+        own.store("f", "t", "1", "x" * 100_000)
+        own.put_many([record(Key("f", "t", str(number)), number) for number in range(5)])
+        list(own.records(Query()))
+        own.delete_task(KEY)
+    client: MongoClient[Document] = MongoClient(mongo_server.uri)
+    with client:
+        assert client[database].list_collection_names() == [mongo_configuration["collection_name"]]
+        client.drop_database(database)
+
+
+def test_collections_are_apart(mongo_configuration: dict[str, Any], mongo_server: Place) -> None:
+    with opened(mongo_configuration) as one, opened(fresh(mongo_server.uri)) as other:
+        one.put(record(KEY, "one", run_id="r"))
+        other.put(record(KEY, "other", run_id="r"))
+        assert (one.retrieve("f", "t", "1"), other.retrieve("f", "t", "1")) == ("one", "other")
+        assert one.delete_task(KEY) == 1
+        assert other.count(Query(run_id="r")) == 1
+
+
+def test_leaves_other_documents_alone(storage: MongoStorage, collection: Collection[Document]) -> None:
+    storage.put(record(KEY, "x", run_id="r"))
+    others: list[Document] = [{"_id": "readme", "kind": RESULT, "run_id": "r"}, {"_id": "more", "text": "x"}]
+    collection.insert_many(others)
+    for query in (Query(), Query(kinds=(RESULT,)), Query(run_id="r")):
+        assert [one.key for one in storage.records(query)] == [KEY]
+        assert storage.count(query) == 1
+    assert storage.delete_task(KEY) == 1
+    assert sorted(collection.find(), key=lambda one: str(one["_id"])) == others[::-1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"headers": "{"}, {"headers": 1}, {"headers": "[]"}, {"flow_name": 1}, {"kind": None}, {"revision": "x"}],
+    ids=str,
+)
+def test_a_damaged_document_is_told_and_can_be_deleted(
+    storage: MongoStorage, collection: Collection[Document], change: Document
+) -> None:
+    storage.put(record(KEY, "x"))
+    collection.update_one({}, {"$set": change})
+    with pytest.raises(CorruptError):
+        storage.get(KEY)
+    assert storage.delete(KEY)
+    with pytest.raises(NotFoundError):
+        storage.get(KEY)
+
+
+def test_a_document_of_another_record_is_not_handed_out(
+    storage: MongoStorage, collection: Collection[Document]
+) -> None:
+    storage.put(record(KEY, "x"))
+    collection.update_one({}, {"$set": {"task_id": "2"}})
+    with pytest.raises(CorruptError, match="answered with"):
+        storage.get(KEY)
+
+
+@pytest.mark.parametrize("operator", [{"$ne": ""}, {"$gt": ""}, {"$exists": True}, {"$regex": ".*"}], ids=str)
+def test_a_query_can_not_be_made_an_operator(storage: MongoStorage, operator: Any) -> None:
+    storage.put(record(KEY, "x", run_id="r", state="SUCCESS"))
+    for field in ("flow_name", "task_name", "task_id", "run_id"):
+        assert storage.scan(Query(**{field: operator})).records == []
+        assert storage.count(Query(**{field: operator})) == 0
+    for field in ("kinds", "task_ids", "states"):
+        assert storage.scan(Query(**{field: (operator,)})).records == []
+
+
+def test_what_looks_like_an_operator_is_a_name(storage: MongoStorage) -> None:
+    for part in HOSTILE:
+        if "$" in part or "{" in part:
+            storage.put(record(Key(part, part, part), part, run_id=part))
+            assert [one.key.flow_name for one in storage.records(Query(flow_name=part, run_id=part))] == [part]
+
+
+def test_a_record_that_is_too_large_is_refused_before_it_is_sent(storage: MongoStorage) -> None:
+    storage.store("f", "t", "1", "old")
+    for work in (
+        lambda large: storage.put(large),
+        lambda large: storage.put(large, if_revision=1),
+        lambda large: storage.put_many([record(Key("f", "t", "2"), "small"), large]),
+    ):
+        with pytest.raises(UnsupportedError, match="one document of MongoDB holds"):
+            work(Record(Ref(RESULT, KEY), b"x" * (16 << 20)))
+    assert storage.retrieve("f", "t", "1") == "old"
+    assert storage.count(Query()) == 1
+    storage.put(Record(Ref(RESULT, KEY), b"x" * ((16 << 20) - (65 << 10)), {}))
+    assert len(storage.get(KEY).payload) == (16 << 20) - (65 << 10)
+
+
+def test_a_batch_replaces_and_adds(storage: MongoStorage) -> None:
+    keys = [Key("f", "t", str(number)) for number in range(1500)]
+    storage.put_many([record(key, "old") for key in keys[::2]])
+    storage.store("f", "t", "0", "older")
+    stored = storage.put_many([record(key, "new", run_id="r") for key in keys])
+    assert [one.revision for one in stored] == [3] + [1, 2] * 749 + [1]
+    assert storage.count(Query(run_id="r")) == 1500
+    found = storage.get_many([one.ref for one in stored])
+    assert found == stored
+
+
+# Connecting
+
+
+def test_nothing_is_loaded_before_connect() -> None:
+    script = (
+        "import sys; from flowstore.storages import MongoStorage; MongoStorage('db', 'collection')\n"
+        "print([name for name in ('pymongo', 'bson') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"db_name": ""}, "db_name: ''"),
+        ({"collection_name": "a$b"}, r"collection_name: 'a\$b'"),
+        ({"uri": "mongodb://x", "host": "y"}, "either the URI, or host and port"),
+        ({"uri": f"http://user:{CANARY}@x"}, "must begin with mongodb://"),
+        ({"host": f"mongodb://user:{CANARY}@x"}, "give it as uri"),
+        ({"password": CANARY}, "there is no username"),
+        ({"write_concern": 0}, "would not notice"),
+        ({"connect_timeout": -1}, "connect_timeout must be"),
+        ({"read_timeout": float("nan")}, "read_timeout must be"),
+    ],
+)
+def test_refuses_what_it_can_not_use(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        MongoStorage(**{"db_name": "db", "collection_name": "c", **arguments})
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [f"mongodb://us@er:{CANARY}@x/", f"mongodb://user:{CANARY}%@x", f"mongodb://user:{CANARY}@x:port/"],
+)
+def test_an_address_that_is_wrong_does_not_show_its_password(uri: str) -> None:
+    storage = MongoStorage("db", "c", uri=uri)
+    with pytest.raises(ConfigurationError, match="not right") as caught:
+        storage.connect()
+    assert CANARY not in repr(storage) + "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("place", ["uri", "arguments"])
+def test_a_password_is_not_shown_when_nobody_answers(place: str) -> None:
+    given: dict[str, Any] = (
+        {"uri": f"mongodb://user:{CANARY}@127.0.0.1:1/"}
+        if place == "uri"
+        else {"host": "127.0.0.1", "port": 1, "username": "user", "password": CANARY}
+    )
+    storage = MongoStorage("db", "c", connect_timeout=0.2, **given)
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1 ") as caught:
+        storage.connect()
+    assert not isinstance(caught.value, OutcomeUnknownError)
+    assert CANARY not in repr(storage) + "".join(traceback.format_exception(caught.value))
+
+
+def test_takes_host_and_port(mongo_server: Place, mongo_configuration: dict[str, Any]) -> None:
+    if mongo_server.server is None:
+        pytest.skip("the server given may need more than host and port")
+    configuration = {**mongo_configuration, "host": "127.0.0.1", "port": mongo_server.server.port}
+    del configuration["uri"]
+    with opened(configuration) as storage:
+        storage.store("f", "t", "1", 1)
+        assert storage.retrieve("f", "t", "1") == 1
+
+
+def test_is_not_usable_while_disconnected(mongo_configuration: dict[str, Any]) -> None:
+    storage = MongoStorage(**mongo_configuration)
+    with pytest.raises(StorageError, match="not connected"):
+        storage.retrieve("f", "t", "1")
+
+
+def test_refuses_a_server_whose_changes_are_not_atomic(ferret: Place) -> None:
+    with pytest.raises(UnsupportedError, match="FerretDB"), opened(fresh(ferret.uri)):
+        pass
+
+
+@pytest.mark.parametrize("if_revision", [None, 0, 1])
+def test_a_lost_answer_is_an_unknown_outcome_and_no_conflict_later(mongo_proxy: Proxy, if_revision: int | None) -> None:
+    with opened(fresh(through(mongo_proxy))) as storage:
+        if if_revision:
+            storage.put(record(KEY, "old"))
+        mine = record(KEY, "mine", run_id="r")
+        mongo_proxy.lose_answers = True
+        with pytest.raises(OutcomeUnknownError):
+            storage.put(mine, if_revision=if_revision)
+        assert mongo_proxy.lost >= 1
+        mongo_proxy.lose_answers = False
+        stored = storage.put(mine, if_revision=if_revision)
+        assert storage.get(KEY) == stored
+        assert storage.count(Query(run_id="r")) == 1
+        with pytest.raises(ConflictError):
+            storage.put(record(KEY, "another"), if_revision=0)
+
+
+def test_a_lost_answer_to_a_delete_or_a_batch_is_an_unknown_outcome(mongo_proxy: Proxy) -> None:
+    with opened(fresh(through(mongo_proxy))) as storage:
+        for work in (
+            lambda: storage.delete(KEY),
+            lambda: storage.delete_many([Ref(RESULT, KEY)]),
+            lambda: storage.put_many([record(KEY, 1)]),
+        ):
+            storage.put(record(KEY, "x"))
+            mongo_proxy.lose_answers = True
+            with pytest.raises(OutcomeUnknownError):
+                work()
+            mongo_proxy.lose_answers = False

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from servers.redis_proxy import Proxy
+from sql_servers import ask, behind, raw_payload
+from storage_contract import StorageContract
+from storage_kit import Recipe, opened, record
+from storage_races import ProcessRaces
+
+from flowstore.errors import StorageError, UnreachableError
+from flowstore.record import Key, Query, Ref
+from flowstore.storages import SqlStorage
+from flowstore.storages._mysql import MysqlStatements
+from flowstore.storages._sql_schema import creation
+
+pytest_plugins = ("sql_fixtures",)
+
+
+class TestMysql(ProcessRaces, StorageContract):
+    @pytest.fixture
+    def in_front(self, mysql_recipe: Recipe) -> Iterator[tuple[Recipe, Proxy]]:
+        with behind(mysql_recipe) as found:
+            yield found
+
+    @pytest.fixture
+    def recipe(self, in_front: tuple[Recipe, Proxy]) -> Recipe:
+        return in_front[0]
+
+    @pytest.fixture
+    def outage(self, in_front: tuple[Recipe, Proxy]) -> Proxy:
+        return in_front[1]
+
+    @pytest.fixture
+    def raw_get(self, mysql_recipe: Recipe) -> Callable[[Ref], bytes | None]:
+        return lambda ref: raw_payload(mysql_recipe, ref)
+
+
+def questions(recipe: Recipe) -> int:
+    """Count what flowstore's only connection has asked since the server's start."""
+    database = recipe[1]["connection_string"].rpartition("/")[2]
+    statement = f"SELECT query_id FROM information_schema.processlist WHERE db = '{database}' AND id <> CONNECTION_ID()"
+    [(number,)] = ask(recipe, statement)
+    return int(number)
+
+
+def test_a_record_that_is_too_large_is_not_sent(mysql_recipe: Recipe) -> None:
+    [(limit,)] = ask(mysql_recipe, "SELECT @@max_allowed_packet")
+    with opened(mysql_recipe) as storage:
+        storage.store("f", "t", "1", "old")
+        large = record(Key("f", "t", "2"), "x" * limit)
+        writes: list[Callable[[], object]] = [
+            lambda: storage.put(large),
+            lambda: storage.put(large, if_revision=0),
+            lambda: storage.put_many([record(Key("f", "t", "3"), "x"), large]),
+        ]
+        before = questions(mysql_recipe)
+        for write in writes:
+            with pytest.raises(StorageError, match=f"max_allowed_packet is {limit}") as caught:
+                write()
+            assert not isinstance(caught.value, UnreachableError)
+        assert questions(mysql_recipe) == before
+        assert storage.retrieve("f", "t", "1") == "old"
+        assert storage.count(Query()) == 1
+
+
+def test_what_just_fits_is_stored(mysql_recipe: Recipe) -> None:
+    [(limit,)] = ask(mysql_recipe, "SELECT @@max_allowed_packet")
+    with opened(mysql_recipe) as storage:
+        # Each " and each NUL takes two characters.
+        for filling, size in (("x", 1), ('"', 4)):
+            refused = 0
+            for missing in range(1600, 0, -100):
+                value = filling * ((limit - missing) // size)
+                try:
+                    storage.store("f", "t", str(missing), value)
+                except UnreachableError:
+                    raise
+                except StorageError:
+                    refused += 1
+                else:
+                    assert storage.retrieve("f", "t", str(missing)) == value
+            assert 0 < refused < 16
+
+
+def test_completes_tables_that_a_killed_process_began(mysql_recipe: Recipe) -> None:
+    statements = [*creation(MysqlStatements.dialect)]
+    for done in range(1, len(statements) + 1):
+        ask(mysql_recipe, "DROP TABLE IF EXISTS flowstore_meta, flowstore_records")
+        ask(mysql_recipe, statements[0])
+        if done > 1:
+            ask(mysql_recipe, "INSERT INTO flowstore_meta VALUES ('schema', 'creating')")
+        for statement in statements[1:done]:
+            ask(mysql_recipe, statement)
+        with opened(mysql_recipe) as storage:
+            storage.store("f", "t", "1", 1)
+        assert ask(mysql_recipe, "SELECT value FROM flowstore_meta") == [("1",)]
+        assert len(ask(mysql_recipe, "SHOW INDEX FROM flowstore_records")) == 7
+
+
+def test_a_replica_is_unreachable_for_writes(mysql_recipe: Recipe) -> None:
+    with opened(mysql_recipe) as storage:
+        storage.store("f", "t", "1", 1)
+        assert isinstance(storage, SqlStorage)
+        for _ in range(2):
+            # As a whole server's read_only does, without keeping other tests from writing.
+            storage._connected().rows("SET SESSION TRANSACTION READ ONLY")
+            with pytest.raises(UnreachableError, match="is read-only, as a replica is") as caught:
+                storage.store("f", "t", "1", 2)
+            assert type(caught.value) is UnreachableError
+        assert storage.retrieve("f", "t", "1") == 1
+        storage.store("f", "t", "1", 2)

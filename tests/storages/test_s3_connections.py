@@ -1,0 +1,313 @@
+"""Configuration, connecting, and stores that do less than they should."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from servers.redis_proxy import Proxy
+from servers.s3 import BUCKET, Store
+
+from flowstore.errors import (
+    ConfigurationError,
+    ConflictError,
+    OutcomeUnknownError,
+    StorageError,
+    UnreachableError,
+    UnsupportedError,
+)
+from flowstore.record import Key, Query
+from flowstore.storages import S3Storage, _s3_bucket
+from flowstore.testing import record
+
+pytest_plugins = ("s3_fixtures",)
+
+KEY = Key("f", "t", "1")
+CANARY = "canary-c0ffee"
+
+
+@contextmanager
+def opened(configuration: dict[str, Any]) -> Iterator[S3Storage]:
+    storage = S3Storage(**configuration)
+    storage.connect()
+    try:
+        yield storage
+    finally:
+        storage.disconnect()
+
+
+def buckets(store: Store) -> list[str]:
+    with closing(store.client()) as client:
+        return [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+
+
+# Configuration
+
+
+def test_nothing_is_loaded_before_connect() -> None:
+    script = (
+        "import sys; from flowstore.storages import S3Storage; S3Storage('bucket')\n"
+        "print([name for name in ('boto3', 'botocore') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "the name of a bucket is needed"),
+        ({"bucket": "one", "bucket_name": "two"}, "bucket and bucket_name are the same"),
+        ({"bucket": "a/b"}, "'a/b' can't be the name"),
+        ({"bucket": "one", "location": "x", "region": "y"}, "location and region"),
+        ({"bucket": "one", "endpoint_url": "http://x", "s3_endpoint": "http://x"}, "endpoint_url and s3_endpoint"),
+        ({"bucket": "one", "endpoint_url": "ftp://x"}, "http:// or https://"),
+        ({"bucket": "one", "endpoint_url": f"http://user:{CANARY}@x"}, "credentials belong into"),
+        ({"bucket": "one", "encryption": "DES"}, "AES256 or aws:kms"),
+        ({"bucket": "one", "kms_key_id": "x"}, "kms_key_id is for"),
+        ({"bucket": "one", "addressing_style": "x"}, "auto, path or virtual"),
+        ({"bucket": "one", "aws_access_key_id": "x"}, "belong together"),
+        ({"bucket": "one", "aws_secret_access_key": CANARY}, "belong together"),
+        ({"bucket": "one", "connect_timeout": 0}, "connect_timeout must be"),
+        ({"bucket": "one", "read_timeout": float("nan")}, "read_timeout must be"),
+        ({"bucket": "one", "prefix": "é" * 351}, "702 bytes are too long"),
+    ],
+)
+def test_refuses_what_it_can_not_use(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        S3Storage(**arguments)
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("use_ssl", [True, False])
+def test_takes_other_names_and_an_endpoint_without_a_scheme(s3_configuration: dict[str, Any], use_ssl: bool) -> None:
+    place = {**s3_configuration, "use_ssl": use_ssl}
+    place["bucket_name"], place["region"] = place.pop("bucket"), place.pop("location")
+    place["s3_endpoint"] = urlsplit(place.pop("endpoint_url")).netloc
+    if use_ssl:
+        # The server speaks no TLS, which shows that it was tried.
+        with pytest.raises(UnreachableError), opened(place):
+            pass
+    else:
+        with opened(place) as storage:
+            storage.store("f", "t", "1", 1)
+            assert storage.retrieve("f", "t", "1") == 1
+
+
+# Buckets
+
+
+def test_a_missing_bucket_is_told_and_not_created(store: Store, s3_configuration: dict[str, Any]) -> None:
+    before = buckets(store)
+    for versioned in (False, True):
+        storage = S3Storage(**{**s3_configuration, "bucket": "not-there", "versioned": versioned})
+        with pytest.raises(StorageError, match=r"'not-there' .* does not exist; create it, or set create_bucket"):
+            storage.connect()
+        assert not storage.is_connected()
+    assert buckets(store) == before
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_creates_a_bucket_when_told_to(store: Store, s3_configuration: dict[str, Any], versioned: bool) -> None:
+    name = f"created-{uuid.uuid4()}"
+    configuration = {**s3_configuration, "bucket": name, "create_bucket": True, "versioned": versioned}
+    for _ in range(2):
+        with opened(configuration) as storage:
+            storage.store("f", "t", "1", 1)
+            assert storage.retrieve("f", "t", "1") == 1
+    with closing(store.client()) as client:
+        assert client.get_bucket_versioning(Bucket=name).get("Status") == ("Enabled" if versioned else None)
+
+
+def test_tells_that_a_bucket_is_not_versioned(s3_configuration: dict[str, Any]) -> None:
+    with pytest.raises(StorageError, match="is not versioned"), opened({**s3_configuration, "versioned": True}):
+        pass
+
+
+def test_a_bucket_that_is_gone_is_no_miss(store: Store, s3_configuration: dict[str, Any]) -> None:
+    name = f"gone-{uuid.uuid4()}"
+    with opened({**s3_configuration, "bucket": name, "create_bucket": True}) as storage:
+        with closing(store.client()) as client:
+            client.delete_bucket(Bucket=name)
+        for work in (lambda: storage.retrieve("f", "t", "1"), lambda: storage.store("f", "t", "1", 1)):
+            with pytest.raises(StorageError, match="does not exist") as caught:
+                work()
+            assert not isinstance(caught.value, LookupError)
+
+
+def test_encrypts_as_configured(emulation: Store, emulated_configuration: dict[str, Any]) -> None:
+    encryption = {"encryption": "aws:kms", "kms_key_id": "a-key"}
+    with opened({**emulated_configuration, **encryption}) as storage, closing(emulation.client()) as client:
+        storage.store("f", "t", "1", 1)
+        prefix = f"{emulated_configuration['prefix']}records/"
+        [entry] = client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
+        answer = client.head_object(Bucket=BUCKET, Key=entry["Key"])
+        assert answer["ServerSideEncryption"] == "aws:kms"
+        assert answer["SSEKMSKeyId"].endswith("a-key")
+
+
+# Trouble
+
+
+@pytest.mark.parametrize("field", ["aws_access_key_id", "aws_secret_access_key"])
+def test_wrong_credentials_are_told_and_not_shown(s3_configuration: dict[str, Any], field: str) -> None:
+    storage = S3Storage(**{**s3_configuration, field: CANARY})
+    with pytest.raises(StorageError, match="refuses") as caught:
+        storage.connect()
+    assert not isinstance(caught.value, UnreachableError)
+    assert CANARY not in repr(storage) + "".join(traceback.format_exception(caught.value))
+
+
+def test_settings_do_not_show_credentials(s3_configuration: dict[str, Any]) -> None:
+    with opened(s3_configuration) as storage:
+        shown = repr(storage) + repr(storage._connected()._bucket.settings)
+    assert s3_configuration["aws_secret_access_key"] not in shown
+
+
+def test_is_not_usable_while_disconnected(s3_configuration: dict[str, Any]) -> None:
+    storage = S3Storage(**s3_configuration)
+    with pytest.raises(StorageError, match="not connected"):
+        storage.retrieve("f", "t", "1")
+
+
+def test_too_much_is_refused_before_it_is_sent(
+    s3_configuration: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(s3_configuration) as storage:
+        storage.store("f", "t", "1", "old")
+        # The real limit is more than a test can hold in memory.
+        monkeypatch.setattr(_s3_bucket, "MAX_SIZE", 10_000)
+        with pytest.raises(UnsupportedError, match="10000 are the limit"):
+            storage.store("f", "t", "1", "x" * 10_000)
+        assert storage.retrieve("f", "t", "1") == "old"
+        assert storage.count(Query()) == 1
+
+
+@pytest.fixture
+def proxy(store: Store) -> Iterator[Proxy]:
+    proxy = Proxy(urlsplit(store.url).port or 80)
+    yield proxy
+    proxy.close()
+
+
+def through(proxy: Proxy, configuration: dict[str, Any]) -> dict[str, Any]:
+    return {**configuration, "endpoint_url": f"http://127.0.0.1:{proxy.port}"}
+
+
+@pytest.mark.parametrize("if_revision", [None, 0, 1])
+def test_a_lost_answer_is_an_unknown_outcome_and_no_conflict_later(
+    s3_configuration: dict[str, Any], proxy: Proxy, if_revision: int | None
+) -> None:
+    with opened(through(proxy, s3_configuration)) as storage:
+        if if_revision:
+            storage.put(record(KEY, "old"))
+        mine = record(KEY, "mine", run_id="r")
+        proxy.lose_answers = True
+        for _ in range(3):
+            with pytest.raises(UnreachableError):
+                storage.put(mine, if_revision=if_revision)
+        assert proxy.lost >= 3
+        proxy.lose_answers = False
+        stored = storage.put(mine, if_revision=if_revision)
+        assert storage.get(KEY) == stored
+        assert [one.ref for one in storage.records(Query(run_id="r"))] == [mine.ref]
+
+
+def test_a_lost_answer_to_a_write_is_an_unknown_outcome(s3_configuration: dict[str, Any], proxy: Proxy) -> None:
+    with opened(through(proxy, s3_configuration)) as storage:
+        proxy.lose_answers = True
+        with pytest.raises(OutcomeUnknownError):
+            storage.put(record(KEY, "x"))
+        with pytest.raises(UnreachableError) as caught:
+            storage.get(KEY)
+        assert not isinstance(caught.value, OutcomeUnknownError)
+
+
+class Careless:
+    """A store that overlooks conditions: what comes between a client and moto renames them on the way."""
+
+    def __init__(self, port: int, *overlooked: bytes) -> None:
+        self._target = ("127.0.0.1", port)
+        self._overlooked = overlooked
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            for source, target in ((client, server), (server, client)):
+                thread = threading.Thread(target=self._pump, args=(source, target))
+                self._threads.append(thread)
+                thread.start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with source, suppress(OSError):
+            while data := source.recv(1 << 20):
+                for header in self._overlooked:
+                    data = data.replace(header + b":", b"X" + header[1:] + b":")
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@contextmanager
+def careless(emulation: Store, configuration: dict[str, Any], *overlooked: bytes) -> Iterator[S3Storage]:
+    between = Careless(urlsplit(emulation.url).port or 80, *overlooked)
+    try:
+        with opened({**configuration, "endpoint_url": f"http://127.0.0.1:{between.port}"}) as storage:
+            yield storage
+    finally:
+        between.close()
+
+
+@pytest.mark.parametrize("overlooked", [b"If-None-Match", b"If-Match"])
+def test_refuses_conditions_that_the_store_overlooks(
+    emulation: Store, emulated_configuration: dict[str, Any], overlooked: bytes
+) -> None:
+    with careless(emulation, emulated_configuration, overlooked) as storage:
+        assert [storage.put(record(KEY, number)).revision for number in range(3)] == [1, 2, 3]
+        for work in (
+            lambda: storage.put(record(KEY, "x"), if_revision=0),
+            lambda: storage.put(record(KEY, "x"), if_revision=3),
+            lambda: storage.delete(KEY, if_revision=3),
+        ):
+            with pytest.raises(UnsupportedError, match="conditions"):
+                work()
+        assert storage.retrieve("f", "t", "1") == 2
+        assert [one.key for one in storage.records(Query())] == [KEY]
+        assert storage.delete(KEY)
+        assert not storage.delete(KEY)
+        assert storage.count(Query()) == 0
+
+
+def test_keeps_to_conditions_where_the_store_does(emulation: Store, emulated_configuration: dict[str, Any]) -> None:
+    with careless(emulation, emulated_configuration) as storage:
+        assert storage.put(record(KEY, "x"), if_revision=0).revision == 1
+        with pytest.raises(ConflictError):
+            storage.put(record(KEY, "y"), if_revision=0)
+
+
+def test_trying_a_store_leaves_nothing_behind(store: Store, s3_configuration: dict[str, Any]) -> None:
+    name = f"tried-{uuid.uuid4()}"
+    with opened({**s3_configuration, "bucket": name, "create_bucket": True}), closing(store.client()) as client:
+        assert "Contents" not in client.list_objects_v2(Bucket=name)
