@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_kit import Recipe, make, record
 
 from flowstore import pipeline
 from flowstore.errors import ConflictError, InvalidKeyError, NotFoundError, SerializationError, StorageError
 from flowstore.record import ERROR, RESULT, RUN, Key, Query, Record, Ref
 from flowstore.storage import RecordStorage
+from tests.storages.storage_kit import Recipe, make, record
 
 KEY = Key("flow", "task", "1")
 

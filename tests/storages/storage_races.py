@@ -15,12 +15,11 @@ from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
-from storage_kit import Recipe, in_child, opened, record, wait_for
-
 from flowstore import pipeline
 from flowstore.errors import ConflictError
 from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storage import RecordStorage
+from tests.storages.storage_kit import Recipe, in_child, opened, record, wait_for
 
 T = TypeVar("T")
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from storage_contract import StorageContract
-from storage_kit import Recipe
-from storage_races import ThreadRaces
 
 from flowstore.record import Query
 from flowstore.storages import MemoryStorage
+from tests.storages.storage_contract import StorageContract
+from tests.storages.storage_kit import Recipe
+from tests.storages.storage_races import ThreadRaces
 
 
 class TestMemoryStorage(ThreadRaces, StorageContract):

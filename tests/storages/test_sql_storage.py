@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_contract import StorageContract
-from storage_kit import Recipe, contents, file_size_limit, in_child, open_files, opened, record, wait_for
-from storage_races import ProcessRaces, ThreadRaces
 
 from flowstore.errors import ConfigurationError, CorruptError, NotFoundError, StorageError, UnreachableError
 from flowstore.record import Key, Query
 from flowstore.storages import SqlStorage
+from tests.storages.storage_contract import StorageContract
+from tests.storages.storage_kit import Recipe, contents, file_size_limit, in_child, open_files, opened, record, wait_for
+from tests.storages.storage_races import ProcessRaces, ThreadRaces
 
 
 class TestSqlite(ProcessRaces, StorageContract):
