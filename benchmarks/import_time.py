@@ -1,6 +1,6 @@
 """What importing costs: ``flowstore`` next to ``celery.app.base``, each over a bare interpreter, interleaved.
 
-    python -m benchmarks.import_time [--rounds 21]
+Run it with: python -m benchmarks.import_time [--rounds 21]
 """
 
 from __future__ import annotations
