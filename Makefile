@@ -51,6 +51,7 @@ docs: $(VENV)/ready-dev ## Build the documentation into docs/_build/html
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/ready ## Measure speed and print it
+	@$(BIN)/python -m benchmarks.import_time
 	@$(BIN)/python -m benchmarks.worker_throughput $(ARGS)
 
 clean: ## Remove everything that the other targets made

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FileStorage", "MemoryStorage", "MongoStorage", "RedisStorage", "S3Storage", "SqlStorage"]
 
-_HOMES = {"FileStorage": "file", "MemoryStorage": "memory", "MongoStorage": "mongo", "RedisStorage": "redis", "S3Storage": "s3", "SqlStorage": "sql"}
+_HOMES = {
+    "FileStorage": "file",
+    "MemoryStorage": "memory",
+    "MongoStorage": "mongo",
+    "RedisStorage": "redis",
+    "S3Storage": "s3",
+    "SqlStorage": "sql",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.celery.sites import Site, free_port, until
 MakeSite = Callable[..., Site]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSite]:
     made: list[Site] = []
 
@@ -55,11 +56,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis server of the tests' own."""
-    pytest.importorskip("redis", reason="the package redis is not installed: pip install 'flowstore[redis]'")
+    """A Redis server of the tests' own, or the empty one that the environment names: a URL without a database."""
+    redis = pytest.importorskip("redis", reason="the package redis is not installed: pip install 'flowstore[redis]'")
+    given = os.environ.get("FLOWSTORE_TEST_REDIS_URL", "").rstrip("/")
+    if given:
+        with contextlib.closing(redis.Redis.from_url(given)) as client:
+            assert not client.info("keyspace"), "FLOWSTORE_TEST_REDIS_URL names a server that is not empty"
+        yield given
+        return
     program = shutil.which("redis-server")
     if program is None:
-        pytest.skip("there is no redis-server on the PATH")
+        pytest.skip("there is no redis-server on the PATH, and FLOWSTORE_TEST_REDIS_URL is not set")
     port, folder = free_port(), tmp_path_factory.mktemp("redis")
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as server:

@@ -18,7 +18,7 @@ ENDINGS: dict[str, tuple[Callable[[Site], Any], str, str, str]] = {
     "hard time limit": (lambda s: s.si("sleep", time_limit=1), "sleep", "TimeLimitExceeded", "1"),
     "soft time limit": (lambda s: s.si("sleep", soft_time_limit=1), "sleep", "SoftTimeLimitExceeded", ""),
     "process that exits": (lambda s: s.si("die", "exit"), "die", "WorkerLostError", "Worker exited prematurely"),
-    "process that is killed": (lambda s: s.si("die", "kill"), "die", "WorkerLostError", "signal 9"),
+    "process that is killed": (lambda s: s.si("die", "kill"), "die", "WorkerLostError", "Worker exited prematurely"),
     "KeyboardInterrupt": (
         lambda s: s.si("fail_below_exception"),
         "fail_below_exception",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -57,6 +58,7 @@ def in_threads(number: int, call: Callable[[], Any]) -> list[Any]:
 def in_child(check: Callable[[], bool]) -> bool:
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # what hangs counts as failed
         try:
             os._exit(0 if check() else 1)
         finally:

@@ -10,10 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from wire import Link, WireStorage
-
 from flowstore.errors import ConflictError, StorageError
 from flowstore.record import Page, Query, Record, Ref
+from tests.kit.wire import Link, WireStorage
 
 
 class ConnectsInConstructor(WireStorage):

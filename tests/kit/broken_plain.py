@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from plain import PlainStorage, ResultStorage
-
 from flowstore.storage import DataStorage, ExcInfo
+from tests.kit.plain import PlainStorage, ResultStorage
 
 
 class KeyByTaskId(PlainStorage):

@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import broken
-import broken_plain
-import plain
 import pytest
-import wire
 
 from flowstore.record import Ref
 from flowstore.testing import DataStorageTests, StorageTests
+from tests.kit import broken, broken_plain, plain, wire
 
 Given = tuple[int, wire.WireOutage]
 

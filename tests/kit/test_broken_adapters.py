@@ -10,7 +10,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from caught_by import CAUGHT_BY, WORKS
+
+from tests.kit.caught_by import CAUGHT_BY, WORKS
 
 HERE = Path(__file__).parent
 
@@ -20,7 +21,7 @@ Outcomes = dict[str, dict[str, set[str]]]
 
 def run(folder: Path, *arguments: str) -> tuple[Outcomes, str]:
     """Run the suites in a process of their own; return what came out of them, and the output."""
-    path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(HERE.parents[1]), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "-q", "--tb=no"]
     command += [f"--rootdir={folder}", f"--basetemp={folder / 'tmp'}", f"--junitxml={folder / 'outcomes.xml'}"]
     done = subprocess.run(
@@ -42,7 +43,7 @@ def run(folder: Path, *arguments: str) -> tuple[Outcomes, str]:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    return run(tmp_path_factory.mktemp("broken"), "-p", "caught_by")[0]
+    return run(tmp_path_factory.mktemp("broken"), "-p", "tests.kit.caught_by")[0]
 
 
 @pytest.mark.parametrize("broken", CAUGHT_BY)

@@ -15,11 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from wire_server import dump_record, dump_ref, load_record
-
 from flowstore.errors import ConflictError, OutcomeUnknownError, SerializationError, StorageError, UnreachableError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import RecordStorage
+from tests.kit.wire_server import dump_record, dump_ref, load_record
 
 _MUTATIONS = frozenset({"put", "put_many", "delete"})
 _abandoned: list[Any] = []

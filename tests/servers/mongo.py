@@ -17,7 +17,8 @@ from pathlib import Path
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
-from servers.process import Server
+
+from tests.servers.process import Server
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_MONGO_URL")
 

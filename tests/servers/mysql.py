@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pymysql
-from servers.process import PASSWORD, USER, Server, running
+
+from tests.servers.process import PASSWORD, USER, Server, running
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_MYSQL_URL")
 MISSING = (

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from servers.process import PASSWORD, USER, Server, running
+
+from tests.servers.process import PASSWORD, USER, Server, running
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_POSTGRES_URL")
 MISSING = (

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from boto3.session import Session
 from botocore.config import Config
-from servers.process import PASSWORD, Server
+
+from tests.servers.process import PASSWORD, Server
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_S3_URL")
 BUCKET = "flowstore-tests"

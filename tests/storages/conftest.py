@@ -2,4 +2,4 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("storage_contract", "storage_races")
+pytest.register_assert_rewrite("tests.storages.storage_contract", "tests.storages.storage_races")

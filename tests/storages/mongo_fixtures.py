@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from mongo_kit import fresh, in_front
-from servers import mongo
-from servers.mongo import Ferret, JavaServer, Mongod, Nx, Place
-from servers.process import Server
-from servers.redis_proxy import Proxy
+
+from tests.servers import mongo
+from tests.servers.mongo import Ferret, JavaServer, Mongod, Nx, Place
+from tests.servers.process import Server
+from tests.servers.redis_proxy import Proxy
+from tests.storages.mongo_kit import fresh, in_front
 
 
 def serve(*kinds: type[Server]) -> Iterator[Place]:

@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from servers.mongo import Place
-from servers.redis_proxy import Proxy, proxy
+
+from tests.servers.mongo import Place
+from tests.servers.redis_proxy import Proxy, proxy
 
 
 def in_front(place: Place) -> AbstractContextManager[Proxy]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
-from servers import redis as servers
+
+from tests.servers import redis as servers
 
 
 def need_program() -> None:

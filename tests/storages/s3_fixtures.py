@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from servers import s3
 from servers.s3 import Store
+
+from tests.servers import s3
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from servers import mysql, postgres
-from storage_kit import Recipe
 
 from flowstore.testing.concurrency import ROUNDS
+from tests.servers import mysql, postgres
+from tests.storages.storage_kit import Recipe
 
 
 def _places(request: pytest.FixtureRequest) -> list[str]:

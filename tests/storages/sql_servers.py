@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
-from servers import mysql
-from servers.redis_proxy import Proxy, proxy
-from storage_kit import Recipe
 
 from flowstore.record import Ref
+from tests.servers import mysql
+from tests.servers.redis_proxy import Proxy, proxy
+from tests.storages.storage_kit import Recipe
 
 
 def around(recipe: Recipe) -> Any:

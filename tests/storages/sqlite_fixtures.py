@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlite_kit import sql
 
 from flowstore.storages import SqlStorage
+from tests.storages.sqlite_kit import sql
 
 
 @pytest.fixture

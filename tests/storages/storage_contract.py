@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from storage_kit import Recipe
 
 import flowstore.storages
 from flowstore.testing import HOSTILE, StorageTests
+from tests.storages.storage_kit import Recipe
 
 __all__ = ["HOSTILE", "StorageContract"]
 

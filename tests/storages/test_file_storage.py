@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from storage_kit import contents, file_size_limit, in_child, open_files, record, wait_for
-from storage_races import ProcessRaces
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storages import FileStorage
 from flowstore.testing import HOSTILE, StorageTests
+from tests.storages.storage_kit import contents, file_size_limit, in_child, open_files, record, wait_for
+from tests.storages.storage_races import ProcessRaces
 
 KEY = Key("f", "t", "1")
 

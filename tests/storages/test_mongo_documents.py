@@ -11,11 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from mongo_kit import fresh, through
 from pymongo import MongoClient
 from pymongo.collection import Collection
-from servers.mongo import Place
-from servers.redis_proxy import Proxy
 
 from flowstore.errors import (
     ConfigurationError,
@@ -30,8 +27,11 @@ from flowstore.errors import (
 from flowstore.record import JSON, RESULT, Key, Query, Record, Ref
 from flowstore.storages import MongoStorage
 from flowstore.testing import HOSTILE, record
+from tests.servers.mongo import Place
+from tests.servers.redis_proxy import Proxy
+from tests.storages.mongo_kit import fresh, through
 
-pytest_plugins = ("mongo_fixtures",)
+pytest_plugins = ("tests.storages.mongo_fixtures",)
 
 Document = dict[str, Any]
 

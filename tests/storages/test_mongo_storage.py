@@ -5,17 +5,17 @@ from typing import Any, ClassVar
 
 import orjson
 import pytest
-from mongo_kit import fresh, in_front, through
 from pymongo import MongoClient
-from servers.mongo import Place
-from servers.redis_proxy import Proxy
-from storage_races import ProcessRaces
 
 from flowstore.record import Ref
 from flowstore.storages import MongoStorage
 from flowstore.testing import StorageTests
+from tests.servers.mongo import Place
+from tests.servers.redis_proxy import Proxy
+from tests.storages.mongo_kit import fresh, in_front, through
+from tests.storages.storage_races import ProcessRaces
 
-pytest_plugins = ("mongo_fixtures",)
+pytest_plugins = ("tests.storages.mongo_fixtures",)
 
 
 class MongoTests(StorageTests):

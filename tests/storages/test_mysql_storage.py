@@ -3,19 +3,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from servers.redis_proxy import Proxy
-from sql_servers import ask, behind, raw_payload
-from storage_contract import StorageContract
-from storage_kit import Recipe, opened, record
-from storage_races import ProcessRaces
 
 from flowstore.errors import StorageError, UnreachableError
 from flowstore.record import Key, Query, Ref
 from flowstore.storages import SqlStorage
 from flowstore.storages._mysql import MysqlStatements
 from flowstore.storages._sql_schema import creation
+from tests.servers.redis_proxy import Proxy
+from tests.storages.sql_servers import ask, behind, raw_payload
+from tests.storages.storage_contract import StorageContract
+from tests.storages.storage_kit import Recipe, opened, record
+from tests.storages.storage_races import ProcessRaces
 
-pytest_plugins = ("sql_fixtures",)
+pytest_plugins = ("tests.storages.sql_fixtures",)
 
 
 class TestMysql(ProcessRaces, StorageContract):

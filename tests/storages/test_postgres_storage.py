@@ -6,18 +6,18 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers.redis_proxy import Proxy
-from sql_servers import ask, behind, raw_payload
-from storage_contract import StorageContract
-from storage_kit import Recipe, opened, record
-from storage_races import ProcessRaces
 
 from flowstore.errors import UnreachableError
 from flowstore.record import Key, Query, Ref
 from flowstore.storages import SqlStorage
 from flowstore.storages._postgres import escape, unescape
+from tests.servers.redis_proxy import Proxy
+from tests.storages.sql_servers import ask, behind, raw_payload
+from tests.storages.storage_contract import StorageContract
+from tests.storages.storage_kit import Recipe, opened, record
+from tests.storages.storage_races import ProcessRaces
 
-pytest_plugins = ("sql_fixtures",)
+pytest_plugins = ("tests.storages.sql_fixtures",)
 
 
 class TestPostgres(ProcessRaces, StorageContract):

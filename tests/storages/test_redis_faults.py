@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis_kit import check_indexes, fresh_prefix, need_program
-from servers import redis as servers
-from servers.redis_proxy import Proxy, proxy
-from storage_kit import in_child, record, wait_for
 
 from flowstore import pipeline
 from flowstore.errors import (
@@ -30,6 +26,10 @@ from flowstore.errors import (
 )
 from flowstore.record import RESULT, Key, Query, Record, Ref
 from flowstore.storages import RedisStorage
+from tests.servers import redis as servers
+from tests.servers.redis_proxy import Proxy, proxy
+from tests.storages.redis_kit import check_indexes, fresh_prefix, need_program
+from tests.storages.storage_kit import in_child, record, wait_for
 
 CANARY = "hunter2-canary"
 KEY = Key("flow", "task", "1")

@@ -8,10 +8,11 @@ from typing import ClassVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
-from redis_kit import check_indexes, fresh_prefix, need_program
-from servers import redis as servers
-from storage_kit import Recipe
-from test_storage_model import History
+
+from tests.servers import redis as servers
+from tests.storages.redis_kit import check_indexes, fresh_prefix, need_program
+from tests.storages.storage_kit import Recipe
+from tests.storages.test_storage_model import History
 
 
 class Indexed(History):

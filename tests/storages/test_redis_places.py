@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from redis.crc import key_slot
-from redis_kit import check_indexes, fresh_prefix, need_program
-from servers import redis as servers
-from servers.redis_proxy import proxy
-from storage_kit import record
 
 from flowstore import pipeline
 from flowstore.errors import ConfigurationError, NotFoundError, StorageError, UnreachableError
 from flowstore.record import RESULT, Key, Query, Record, Ref
 from flowstore.storages import RedisStorage
+from tests.servers import redis as servers
+from tests.servers.redis_proxy import proxy
+from tests.storages.redis_kit import check_indexes, fresh_prefix, need_program
+from tests.storages.storage_kit import record
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import redis
-from redis_kit import fresh_prefix, need_program
-from servers import redis as servers
-from servers.redis_proxy import Proxy, proxy
 
 from flowstore.record import Ref
 from flowstore.storages import RedisStorage
 from flowstore.storages._redis_layout import shard_of
 from flowstore.testing import StorageTests
+from tests.servers import redis as servers
+from tests.servers.redis_proxy import Proxy, proxy
+from tests.storages.redis_kit import fresh_prefix, need_program
 
 
 @pytest.fixture(scope="session")

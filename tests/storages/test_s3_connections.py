@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from servers.redis_proxy import Proxy
 from servers.s3 import BUCKET, Store
 
 from flowstore.errors import (
@@ -28,8 +27,9 @@ from flowstore.errors import (
 from flowstore.record import Key, Query
 from flowstore.storages import S3Storage, _s3_bucket
 from flowstore.testing import record
+from tests.servers.redis_proxy import Proxy
 
-pytest_plugins = ("s3_fixtures",)
+pytest_plugins = ("tests.storages.s3_fixtures",)
 
 KEY = Key("f", "t", "1")
 CANARY = "canary-c0ffee"

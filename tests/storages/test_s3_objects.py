@@ -17,7 +17,7 @@ from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storages import S3Storage
 from flowstore.testing import HOSTILE, record
 
-pytest_plugins = ("s3_fixtures",)
+pytest_plugins = ("tests.storages.s3_fixtures",)
 
 KEY = Key("f", "t", "1")
 DAY = 86_400

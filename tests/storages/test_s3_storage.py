@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 
 import pytest
 from botocore.exceptions import ClientError
-from servers import s3
 from servers.s3 import Store
-from storage_races import ProcessRaces
 
 from flowstore.record import Ref
 from flowstore.storages import S3Storage
 from flowstore.testing import StorageTests
+from tests.servers import s3
+from tests.storages.storage_races import ProcessRaces
 
-pytest_plugins = ("s3_fixtures",)
+pytest_plugins = ("tests.storages.s3_fixtures",)
 
 
 def look(store: Store, prefix: str) -> Callable[[Ref], bytes | None]:

@@ -12,9 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from servers.process import PASSWORD
-from sql_servers import around, behind
-from storage_kit import Recipe, make, opened, record
 
 from flowstore.errors import (
     ConflictError,
@@ -24,8 +21,11 @@ from flowstore.errors import (
 from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages import SqlStorage
+from tests.servers.process import PASSWORD
+from tests.storages.sql_servers import around, behind
+from tests.storages.storage_kit import Recipe, make, opened, record
 
-pytest_plugins = ("sql_fixtures",)
+pytest_plugins = ("tests.storages.sql_fixtures",)
 
 KEY = Key("f", "t", "1")
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from servers import mysql, postgres
-from servers.process import Server
-from storage_kit import opened, record
 
 from flowstore.errors import OutcomeUnknownError, UnreachableError
 from flowstore.record import Key, Query
+from tests.servers import mysql, postgres
+from tests.servers.process import Server
+from tests.storages.storage_kit import opened, record
 
 WRITERS = 4
 KILLS = 5

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sql_servers import ask
-from storage_kit import Recipe, make, opened, record
 
 from flowstore.errors import (
     CorruptError,
@@ -17,8 +15,10 @@ from flowstore.errors import (
 )
 from flowstore.record import Key, Query, Ref
 from flowstore.storage import RecordStorage
+from tests.storages.sql_servers import ask
+from tests.storages.storage_kit import Recipe, make, opened, record
 
-pytest_plugins = ("sql_fixtures",)
+pytest_plugins = ("tests.storages.sql_fixtures",)
 
 KEY = Key("f", "t", "1")
 

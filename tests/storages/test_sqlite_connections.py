@@ -8,14 +8,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_kit import sql
-from storage_kit import contents, file_size_limit, in_child, open_files, opened, wait_for
 
 from flowstore.errors import NotFoundError, StorageError, UnreachableError
 from flowstore.record import Query
 from flowstore.storages import SqlStorage
+from tests.storages.sqlite_kit import sql
+from tests.storages.storage_kit import contents, file_size_limit, in_child, open_files, opened, wait_for
 
-pytest_plugins = ("sqlite_fixtures",)
+pytest_plugins = ("tests.storages.sqlite_fixtures",)
 
 
 def test_threads_that_end_leave_no_connections(storage: SqlStorage, path: Path) -> None:

@@ -9,14 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_kit import look, sql
-from storage_kit import contents, opened, record
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import Key, Query
 from flowstore.storages import SqlStorage
+from tests.storages.sqlite_kit import look, sql
+from tests.storages.storage_kit import contents, opened, record
 
-pytest_plugins = ("sqlite_fixtures",)
+pytest_plugins = ("tests.storages.sqlite_fixtures",)
 
 
 def test_json_is_text_that_sqlite_can_query(storage: SqlStorage, path: Path) -> None:

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from sqlite_kit import sql
-from storage_kit import contents
-from storage_races import ProcessRaces, ThreadRaces
 
 from flowstore.record import Ref
 from flowstore.storages import SqlStorage
 from flowstore.testing import StorageTests
+from tests.storages.sqlite_kit import sql
+from tests.storages.storage_kit import contents
+from tests.storages.storage_races import ProcessRaces, ThreadRaces
 
-pytest_plugins = ("sqlite_fixtures",)
+pytest_plugins = ("tests.storages.sqlite_fixtures",)
 
 
 class TestSqlite(ProcessRaces, StorageTests):

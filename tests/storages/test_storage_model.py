@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from storage_kit import Recipe, make
 
 from flowstore.errors import ConflictError, ExpiredError, NotFoundError
 from flowstore.record import JSON, Key, Query, Record, Ref
+from tests.storages.storage_kit import Recipe, make
 
 PARTS = ["", "a", "A", "a ", "a:b", "b:c", "é", "e\u0301", "x\0"]
 # Few, so that histories come back to each of them.
