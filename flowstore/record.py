@@ -117,7 +117,8 @@ class Record:
 
     @property
     def stored_at(self) -> float:
-        return self.headers.get("stored_at", 0.0)
+        stored_at: float = self.headers.get("stored_at", 0.0)
+        return stored_at
 
     @property
     def expires_at(self) -> float | None:

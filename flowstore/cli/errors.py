@@ -52,7 +52,7 @@ def errors(
 
 def _row(storage: str, record: Record, full: bool, damaged: list[Exception]) -> dict[str, Any]:
     from flowstore.errors import CorruptError
-    from flowstore.storage import remote_error
+    from flowstore.pipeline import decode_error
 
     headers = record.headers
     row: dict[str, Any] = {
@@ -66,7 +66,7 @@ def _row(storage: str, record: Record, full: bool, damaged: list[Exception]) -> 
         "storage": storage,
     }
     try:
-        failure = remote_error(record).failure
+        failure = decode_error(record).failure
     except CorruptError as exc:
         damaged.append(exc)
         return {**row, "type": None, "message": "(the stored error is damaged)", "chain": None}

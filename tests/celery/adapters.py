@@ -78,14 +78,14 @@ class SwitchedStorage(SqlStorage):
         super().__init__(connection_string)
         self._switch = Path(switch)
 
-    def _put(self, record: Record, if_revision: int | None) -> int:
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         if self._switch.exists():
             left = self._switch.read_text()
             if left:
                 self._switch.write_text(str(int(left) - 1))
             if left != "0":
                 raise UnreachableError("the database is switched off")
-        return super()._put(record, if_revision)
+        return super()._put(record, if_revision, now)
 
 
 class GatedStorage(SqlStorage):
@@ -95,13 +95,13 @@ class GatedStorage(SqlStorage):
         super().__init__(connection_string)
         self._gates = Path(gates)
 
-    def _put(self, record: Record, if_revision: int | None) -> int:
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         gate = self._gates / record.key.task_name
         if record.kind == RESULT and gate.exists():
             gate.with_suffix(".reached").touch()
             while gate.exists():
                 time.sleep(0.01)
-        return super()._put(record, if_revision)
+        return super()._put(record, if_revision, now)
 
 
 class BrokenStorage(DataStorage):

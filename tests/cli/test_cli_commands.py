@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from flowstore import FlowRun, FlowStore, Key
+from flowstore.pipeline import encode_error
 from flowstore.record import ERROR, RESULT, Ref
-from flowstore.storage import RecordStorage, failure_record
+from flowstore.storage import RecordStorage
 from tests.cli.helpers import SCRIPT, Place
 
 EVIL = "red\x1b[31m [bold]x[/bold]\x9b2J\r\n\u202eover :smile: é"
@@ -40,7 +41,7 @@ def put_error(store: FlowStore, run: FlowRun, task: str, id: str, name: str = ""
     storage = store.task_storage(run.flow_name, task)
     assert isinstance(storage, RecordStorage)
     facts = {"state": "FAILURE", "run_id": run.id, "attempt": 1, "started_at": 1002.0, "finished_at": 1002.2, **headers}
-    storage.put(failure_record(Ref(ERROR, Key(run.flow_name, task, id), name), chained(), facts))
+    storage.put(encode_error(Ref(ERROR, Key(run.flow_name, task, id), name), chained(), facts))
 
 
 @pytest.fixture

@@ -86,11 +86,11 @@ class FlakyStorage(MemoryStorage):
         self.arrives = arrives
         self.tries = 0
 
-    def _put(self, record: Record, if_revision: int | None) -> int:
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         self.tries += 1
         if self.failing:
             self.failing -= 1
             if self.arrives:
-                super()._put(record, if_revision)
+                super()._put(record, if_revision, now)
             raise UnreachableError("the line is cut")
-        return super()._put(record, if_revision)
+        return super()._put(record, if_revision, now)

@@ -9,9 +9,8 @@ import pytest
 
 from flowstore import FlowStore, Key, NotFoundError, Record, Ref, RemoteTaskError
 from flowstore.flow import Plan, tasks_of
-from flowstore.pipeline import encode
+from flowstore.pipeline import encode, encode_error
 from flowstore.record import ERROR, RESULT
-from flowstore.storage import failure_record
 
 FLOW = "flow"
 
@@ -23,7 +22,7 @@ def result(name: str, **facts: Any) -> tuple[str, Record]:
 def error(name: str, attempt: int = 1, final: bool = True, **facts: Any) -> tuple[str, Record]:
     ref = Ref(ERROR, Key(FLOW, name, f"{name}-id"), "" if final else str(attempt))
     facts = {"state": "FAILURE" if final else "RETRY", "run_id": "r", "attempt": attempt, **facts}
-    return "S", failure_record(ref, ValueError(f"attempt {attempt}"), facts)
+    return "S", encode_error(ref, ValueError(f"attempt {attempt}"), facts)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from servers.s3 import Store
 
 from tests.servers import s3
+from tests.servers.s3 import Store
 
 
 @pytest.fixture(scope="session")

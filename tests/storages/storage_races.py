@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from flowstore.record import Query
@@ -33,7 +34,7 @@ def _variant(adapter: Adapter, number: int) -> Adapter:
 class ThreadRaces:
     """What is stored is seen by this instance alone."""
 
-    lacks: ClassVar = {
+    lacks: ClassVar[Mapping[str, str]] = {
         "instances": "each instance has records of its own",
         "processes": "each process has records of its own",
         "faults": "there is no server",
@@ -44,8 +45,8 @@ class ThreadRaces:
 class ProcessRaces:
     """What one process stores, all others of the machine see."""
 
-    lacks: ClassVar[dict[str, str]] = {}
-    deadline = 60.0
+    lacks: ClassVar[Mapping[str, str]] = {}
+    deadline: ClassVar[float] = 60.0
 
     def test_processes_create_many_places_together(self, adapter: Adapter) -> None:
         numbers = in_processes(adapter, create_and_store, self.deadline)

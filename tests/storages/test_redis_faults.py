@@ -376,7 +376,10 @@ def test_what_was_acknowledged_survives_the_death_of_the_server() -> None:
                 pool.submit(work, worker)
             for _ in range(5):
                 before = sum(map(len, acknowledged))
-                servers.wait_until(lambda before=before: sum(map(len, acknowledged)) > before + 100, "writers go on")
+                servers.wait_until(
+                    lambda before=before: sum(map(len, acknowledged)) > before + 100,  # type: ignore[misc]
+                    "writers go on",
+                )
                 server.kill()
                 server.start()
             stop.set()

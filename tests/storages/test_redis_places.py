@@ -216,7 +216,7 @@ def test_counts_and_lists_what_has_expired(server: servers.Server) -> None:
     now = storage.now()
     for number in range(60):
         expires_at = {0: now - 10, 1: now + 3600, 2: None}[number % 3]
-        facts = {} if expires_at is None else {"expires_at": expires_at}
+        facts: dict[str, Any] = {} if expires_at is None else {"expires_at": expires_at}
         storage.put(record(Key("f", "t", str(number)), number, run_id="r", **facts))
     for query in (Query(), Query(run_id="r"), Query(kinds=(RESULT,), flow_name="f")):
         assert storage.count(query) == 40

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from servers.s3 import BUCKET, Store
 
 from flowstore.errors import (
     ConfigurationError,
@@ -28,6 +27,7 @@ from flowstore.record import Key, Query
 from flowstore.storages import S3Storage, _s3_bucket
 from flowstore.testing import record
 from tests.servers.redis_proxy import Proxy
+from tests.servers.s3 import BUCKET, Store
 
 pytest_plugins = ("tests.storages.s3_fixtures",)
 

@@ -10,12 +10,12 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
-from servers.s3 import BUCKET, Store
 
 from flowstore.errors import CorruptError, NotFoundError
 from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storages import S3Storage
 from flowstore.testing import HOSTILE, record
+from tests.servers.s3 import BUCKET, Store
 
 pytest_plugins = ("tests.storages.s3_fixtures",)
 

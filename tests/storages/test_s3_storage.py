@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import pytest
 from botocore.exceptions import ClientError
-from servers.s3 import Store
 
 from flowstore.record import Ref
 from flowstore.storages import S3Storage
 from flowstore.testing import StorageTests
 from tests.servers import s3
+from tests.servers.s3 import Store
 from tests.storages.storage_races import ProcessRaces
 
 pytest_plugins = ("tests.storages.s3_fixtures",)
