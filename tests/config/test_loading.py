@@ -235,7 +235,7 @@ def test_a_misspelt_key_does_not_hide_what_is_wrong_below(modules: Path) -> None
 @pytest.mark.parametrize(
     ("classname", "module", "message"),
     [
-        ("RedisStorage", "flowstore.storages", "classname: there is no adapter 'RedisStorage'"),
+        ("CassandraStorage", "flowstore.storages", "classname: there is no adapter 'CassandraStorage'"),
         ("import_module", "flowstore.storages", "classname: there is no adapter 'import_module'"),
         ("__dir__", "flowstore.storages", "classname: there is no adapter '__dir__'"),
         ("os.system", "flowstore.storages", "classname: 'os.system' is no class name"),
@@ -267,7 +267,7 @@ def test_what_is_no_adapter_is_refused(modules: Path, classname: str, module: st
     ("classname", "module", "hint"),
     [
         ("SQLStorage", "flowstore.storages", "Did you mean 'SqlStorage'?"),
-        ("Zzz", "flowstore.storages", "FileStorage, MemoryStorage, SqlStorage"),
+        ("Zzz", "flowstore.storages", "FileStorage, MemoryStorage, MongoStorage, RedisStorage, S3Storage, SqlStorage"),
         ("SqlStorage", "elsewhere.storage", "The built-in adapters are in 'flowstore.storages'; your own module must"),
         ("Typd", "adapters_of_test", "Did you mean 'Typed'?"),
         ("Driven", "adapters_of_test", "Run: pip install 'flowstore[redis]'"),
