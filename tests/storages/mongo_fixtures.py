@@ -10,7 +10,7 @@ import pytest
 from tests.servers import mongo
 from tests.servers.mongo import Ferret, JavaServer, Mongod, Nx, Place
 from tests.servers.process import Server
-from tests.servers.redis_proxy import Proxy
+from tests.servers.proxy import Proxy
 from tests.storages.mongo_kit import fresh, in_front
 
 

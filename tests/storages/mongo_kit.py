@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.servers.mongo import Place
-from tests.servers.redis_proxy import Proxy, proxy
+from tests.servers.proxy import Proxy, proxy
 
 
 def in_front(place: Place) -> AbstractContextManager[Proxy]:

@@ -11,7 +11,7 @@ import psycopg
 
 from flowstore.record import Ref
 from tests.servers import mysql
-from tests.servers.redis_proxy import Proxy, proxy
+from tests.servers.proxy import Proxy, proxy
 from tests.storages.storage_kit import Recipe
 
 

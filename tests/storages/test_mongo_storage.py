@@ -11,7 +11,7 @@ from flowstore.record import Ref
 from flowstore.storages import MongoStorage
 from flowstore.testing import StorageTests
 from tests.servers.mongo import Place
-from tests.servers.redis_proxy import Proxy
+from tests.servers.proxy import Proxy
 from tests.storages.mongo_kit import fresh, in_front, through
 from tests.storages.storage_races import ProcessRaces
 

@@ -11,7 +11,7 @@ from flowstore.errors import UnreachableError
 from flowstore.record import Key, Query, Ref
 from flowstore.storages import SqlStorage
 from flowstore.storages._postgres import escape, unescape
-from tests.servers.redis_proxy import Proxy
+from tests.servers.proxy import Proxy
 from tests.storages.sql_servers import ask, behind, raw_payload
 from tests.storages.storage_contract import StorageContract
 from tests.storages.storage_kit import Recipe, opened, record

@@ -27,7 +27,7 @@ from flowstore.errors import (
 from flowstore.record import RESULT, Key, Query, Record, Ref
 from flowstore.storages import RedisStorage
 from tests.servers import redis as servers
-from tests.servers.redis_proxy import Proxy, proxy
+from tests.servers.proxy import Proxy, proxy
 from tests.storages.redis_kit import check_indexes, fresh_prefix, need_program
 from tests.storages.storage_kit import in_child, record, wait_for
 

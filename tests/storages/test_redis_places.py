@@ -15,7 +15,7 @@ from flowstore.errors import ConfigurationError, NotFoundError, StorageError, Un
 from flowstore.record import RESULT, Key, Query, Record, Ref
 from flowstore.storages import RedisStorage
 from tests.servers import redis as servers
-from tests.servers.redis_proxy import proxy
+from tests.servers.proxy import proxy
 from tests.storages.redis_kit import check_indexes, fresh_prefix, need_program
 from tests.storages.storage_kit import record
 

@@ -14,7 +14,7 @@ from flowstore.storages import RedisStorage
 from flowstore.storages._redis_layout import shard_of
 from flowstore.testing import StorageTests
 from tests.servers import redis as servers
-from tests.servers.redis_proxy import Proxy, proxy
+from tests.servers.proxy import Proxy, proxy
 from tests.storages.redis_kit import fresh_prefix, need_program
 
 

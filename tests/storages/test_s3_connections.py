@@ -26,7 +26,7 @@ from flowstore.errors import (
 from flowstore.record import Key, Query
 from flowstore.storages import S3Storage, _s3_bucket
 from flowstore.testing import record
-from tests.servers.redis_proxy import Proxy
+from tests.servers.proxy import Proxy
 from tests.servers.s3 import BUCKET, Store
 
 pytest_plugins = ("tests.storages.s3_fixtures",)
