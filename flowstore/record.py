@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flowstore.errors import InvalidKeyError
@@ -136,7 +136,7 @@ class Record:
 
     def at(self, revision: int) -> Record:
         """Return this record with that revision."""
-        return replace(self, revision=revision)
+        return Record(self.ref, self.payload, self.headers, revision)
 
 
 @dataclass(frozen=True, slots=True)

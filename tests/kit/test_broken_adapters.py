@@ -13,6 +13,9 @@ import pytest
 
 from tests.kit.caught_by import CAUGHT_BY, WORKS
 
+# All broken adapters run once, for all tests here; many of them are found out by waiting in vain.
+pytestmark = pytest.mark.timeout(1800)
+
 HERE = Path(__file__).parent
 
 Outcomes = dict[str, dict[str, set[str]]]
