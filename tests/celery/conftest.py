@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.celery.flowapp import default_settings
-from tests.celery.sites import Site, free_port, until
+from tests.celery.sites import Site, until
+from tests.servers.process import free_port
 
 MakeSite = Callable[..., Site]
 

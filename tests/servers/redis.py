@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+
+from tests.servers.process import free_port
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -33,12 +34,6 @@ def describe() -> str:
     if PROGRAM is None:
         return "none"
     return f"real: {subprocess.run([PROGRAM, '--version'], capture_output=True, text=True, check=True).stdout.strip()}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:

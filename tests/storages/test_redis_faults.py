@@ -27,6 +27,7 @@ from flowstore.errors import (
 from flowstore.record import RESULT, Key, Query, Record, Ref
 from flowstore.storages import RedisStorage
 from tests.servers import redis as servers
+from tests.servers.process import free_port
 from tests.servers.proxy import Proxy, proxy
 from tests.storages.redis_kit import check_indexes, fresh_prefix, need_program
 from tests.storages.storage_kit import in_child, record, wait_for
@@ -557,7 +558,7 @@ def test_no_password_is_shown(way: str, mistake: str, caplog: pytest.LogCaptureF
     with servers.running({**settings, "requirepass": CANARY}, password=CANARY) as server:
         user, password, port = "good", f"{CANARY}-wrong" if mistake == "password" else CANARY, server.port
         if mistake == "port":
-            port = servers.free_port()
+            port = free_port()
         if mistake == "user":
             user, password = "nobody", CANARY
         if way == "url":

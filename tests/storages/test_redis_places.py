@@ -15,6 +15,7 @@ from flowstore.errors import ConfigurationError, NotFoundError, StorageError, Un
 from flowstore.record import RESULT, Key, Query, Record, Ref
 from flowstore.storages import RedisStorage
 from tests.servers import redis as servers
+from tests.servers.process import free_port
 from tests.servers.proxy import proxy
 from tests.storages.redis_kit import check_indexes, fresh_prefix, need_program
 from tests.storages.storage_kit import record
@@ -283,7 +284,7 @@ def test_tls(tmp_path: Path) -> None:
     ):
         pytest.skip("this Redis was built without TLS")
     certificate(tmp_path)
-    port = servers.free_port()
+    port = free_port()
     settings = {
         **servers.SAFE,
         "tls-port": str(port),
