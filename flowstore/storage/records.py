@@ -1,99 +1,22 @@
-"""The two bases of adapters: ``DataStorage``, the minimum, and ``RecordStorage``, the full contract."""
+"""Records of a storage: one at a time, in batches, and by query."""
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar, NoReturn
 
-from flowstore import pipeline
-from flowstore.errors import (
-    ConflictError,
-    CorruptError,
-    ExpiredError,
-    FlowstoreError,
-    NotFoundError,
-    StorageError,
-    UnsupportedError,
-)
-from flowstore.failure import RemoteTaskError
-from flowstore.record import ERROR, RESULT, Key, Page, Query, Record, Ref
+from flowstore.errors import ConflictError, CorruptError, ExpiredError, FlowstoreError, NotFoundError, StorageError
+from flowstore.record import RESULT, Key, Page, Query, Record, Ref
+from flowstore.storage.minimum import DataStorage
 
 _PAGE = 500
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
-
-class DataStorage(ABC):
-    """The minimum of an adapter: values in, values out.
-
-    The keyword arguments of the constructor are the ``configuration`` of the YAML entry. The constructor does no I/O
-    and need not call ``super().__init__()``. One instance serves a whole process.
-    """
-
-    thread_safe: ClassVar[bool] = False
-    """Whether methods may run in several threads at once. If not, flowstore lets one at a time in."""
-
-    not_found_errors: ClassVar[tuple[type[Exception], ...]] = (KeyError,)
-    """What ``retrieve`` raises for a missing result, besides ``NotFoundError``; callers get a ``NotFoundError``."""
-
-    requires: ClassVar[tuple[str, ...]] = ()
-    """Top-level names of the modules that the adapter needs installed, looked for when a configuration is checked."""
-
-    extra: ClassVar[str | None] = None
-    """The extra of the flowstore package that installs them."""
-
-    @abstractmethod
-    def connect(self) -> None:
-        """Connect to the database. Called before the first use, and again when ``is_connected`` says no."""
-
-    @abstractmethod
-    def disconnect(self) -> None:
-        """Let go of the connection. Called when the process ends; may be called without a connection."""
-
-    @abstractmethod
-    def is_connected(self) -> bool:
-        """Tell whether ``connect`` has been called successfully. Called before each use: no I/O here."""
-
-    @abstractmethod
-    def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any:
-        """Return the result stored under these three names.
-
-        Raises:
-            NotFoundError: there is none (or one of ``not_found_errors``).
-        """
-
-    @abstractmethod
-    def store(self, flow_name: str, task_name: str, task_id: str, result: Any) -> Any:
-        """Store a result under these three names, replacing an older one; return an id for it, or ``None``."""
-
-    def store_error(self, node_args: Any, flow_name: str, task_name: str, task_id: str, exc_info: ExcInfo) -> Any:
-        """Store how a task failed. Optional: an adapter that does not override it keeps no errors.
-
-        Args:
-            node_args: the arguments of the failed task, as ``{"args": [...], "kwargs": {...}}``.
-            exc_info: type, exception and traceback, as ``sys.exc_info()`` gives them.
-        """
-        raise UnsupportedError(f"{type(self).__name__} stores no errors: it does not define store_error()")
-
-
-def keeps_errors(storage: DataStorage) -> bool:
-    """Tell whether an adapter defines ``store_error``."""
-    return type(storage).store_error is not DataStorage.store_error
-
-
-class RecordStorage(DataStorage):
-    """An adapter that keeps records, from which everything else follows.
-
-    An adapter implements ``connect``, ``disconnect``, ``is_connected`` and the methods with a leading underscore; it
-    overrides ``_get_many`` where its database can batch, and ``_translate`` to turn its driver's exceptions into
-    flowstore's. All public methods may be called from several threads, and repeated without harm.
-
-    The revision of a record starts at 1 and grows by one with each replacement.
-    """
+class Records(DataStorage):
+    """What an adapter implements, and the operations on records that follow from it."""
 
     thread_safe: ClassVar[bool] = True
 
@@ -240,15 +163,6 @@ class RecordStorage(DataStorage):
         except Exception as exc:
             self._raise(exc)
 
-    def delete_task(self, key: Key) -> int:
-        """Delete all that is stored under a key, of every kind, expired or not; return the number of records."""
-        query = Query(flow_name=key.flow_name, task_name=key.task_name, task_id=key.task_id)
-        try:
-            refs = [record.ref for record in self._pages(query, False)]
-        except Exception as exc:
-            self._raise(exc)
-        return self.delete_many(refs)
-
     def count(self, query: Query) -> int:
         """Return how many records a query selects."""
         try:
@@ -285,29 +199,6 @@ class RecordStorage(DataStorage):
         if query.live_at is None and query.expired_at is None:
             return replace(query, live_at=self.now())
         return query
-
-    # Values
-
-    def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any:
-        return pipeline.decode(self.get(Key(flow_name, task_name, task_id)))
-
-    def store(self, flow_name: str, task_name: str, task_id: str, result: Any) -> str:
-        ref = Ref(RESULT, Key(flow_name, task_name, task_id))
-        self.put(pipeline.encode(ref, result))
-        return ref.address.hex()
-
-    def store_error(self, node_args: Any, flow_name: str, task_name: str, task_id: str, exc_info: ExcInfo) -> str:
-        ref = Ref(ERROR, Key(flow_name, task_name, task_id))
-        self.put(pipeline.encode_error(ref, exc_info[1], {"node_args": node_args}))
-        return ref.address.hex()
-
-    def retrieve_error(self, flow_name: str, task_name: str, task_id: str) -> RemoteTaskError:
-        """Return the error that ended a task: an exception that can be raised, with the failure as data in it.
-
-        Raises:
-            NotFoundError: the task left none.
-        """
-        return pipeline.decode_error(self.get(Key(flow_name, task_name, task_id), ERROR))
 
     def _raise(self, exc: Exception) -> NoReturn:
         error = None if isinstance(exc, FlowstoreError) else self._translate(exc)
