@@ -6,9 +6,8 @@ the header for a chord's body. In eager mode Celery does not tell them; there ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +40,14 @@ def running() -> TaskContext | None:
     return _running.get()
 
 
-@contextmanager
-def running_as(context: TaskContext) -> Iterator[None]:
-    """Make ``current()`` return this context inside."""
-    token = _running.set(context)
-    try:
-        yield
-    finally:
-        _running.reset(token)
+def enter(context: TaskContext) -> Token[TaskContext | None]:
+    """Make ``current()`` return this context, until ``leave`` is called with what this returns."""
+    return _running.set(context)
+
+
+def leave(before: Token[TaskContext | None]) -> None:
+    """Make ``current()`` return again what it returned before ``enter``."""
+    _running.reset(before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,7 @@ class TaskContext:
         started_at: seconds since the epoch, or ``None`` if that is not known here.
         parent: Celery name and id of the task that sent this one, if any.
         joins: for the first task of a chord's body, the id of the group that is the chord's header.
+        published_at: when its message was sent, in seconds since the epoch, if that is known.
         request: Celery's request.
     """
 
@@ -76,6 +76,7 @@ class TaskContext:
     started_at: float | None
     parent: tuple[str, str] | None = None
     joins: str | None = None
+    published_at: float | None = None
     request: Any = field(default=None, repr=False, compare=False)
 
     @property

@@ -57,6 +57,16 @@ class Registry:
             return storage
         return self._connected(name)
 
+    def preload(self, name: str) -> None:
+        """Import what connecting a storage needs, without any I/O. What fails will fail again at the first use.
+
+        To be called before a process forks: its children share what it has imported.
+        """
+        try:
+            self._instance(name).preload()
+        except Exception:
+            log.warning("what storage %r needs can't be imported", name, exc_info=True)
+
     def close(self) -> None:
         """Disconnect every storage of this process. What is used afterwards is connected again."""
         if self._pid != os.getpid():
@@ -111,13 +121,7 @@ class Registry:
         return storage
 
     def _connect(self, name: str) -> DataStorage:
-        storage = self._instances.get(name)
-        if storage is None:
-            entry = self._entries[name]
-            storage = loading.adapter_class(entry)(**entry.configuration)
-            if not storage.thread_safe:
-                _serialize(storage)
-            self._instances[name] = storage
+        storage = self._instance(name)
         try:
             storage.connect()
         except StorageError as exc:
@@ -131,6 +135,16 @@ class Registry:
             error = UnreachableError(f"storage {name!r} can't be connected: {type(exc).__name__}: {exc}")
             error.storage = name
             raise error from exc
+        return storage
+
+    def _instance(self, name: str) -> DataStorage:
+        storage = self._instances.get(name)
+        if storage is None:
+            entry = self._entries[name]
+            storage = loading.adapter_class(entry)(**entry.configuration)
+            if not storage.thread_safe:
+                _serialize(storage)
+            storage = self._instances.setdefault(name, storage)
         return storage
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from flowstore.config import Configuration, StorageEntry, TaskEntry
 from flowstore.errors import UnknownStorageError
 
+_ROUTES = 1000
 _INTERNAL = frozenset({"celery.chord_unlock", "celery.backend_cleanup"})
 
 
@@ -35,6 +37,8 @@ class Router:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._aliases: dict[str, TaskEntry] = {}
+        # Asked for each task that runs.
+        self._routes = functools.lru_cache(_ROUTES)(self._route)
         for entry in configuration.tasks.values():
             if entry.storage_task_name is not None:
                 self._aliases.setdefault(entry.storage_task_name, entry)
@@ -48,6 +52,9 @@ class Router:
         Args:
             task_name: the Celery task's name, or its ``storage_task_name``.
         """
+        return self._routes(flow_name, task_name)
+
+    def _route(self, flow_name: str, task_name: str) -> Route | None:
         entry = self._entry(task_name)
         if entry is None and task_name in _INTERNAL:
             return None

@@ -124,6 +124,11 @@ class FlowStore:
         """Return the storage that the configuration gives a task: the adapter itself, connected."""
         return self._registry.get(self.router.required(flow_name, task_name).storage.name)
 
+    def preload(self) -> None:
+        """Import what the storages in use need, without any I/O: for a process that is going to fork."""
+        for entry in self.router.used_storages():
+            self._registry.preload(entry.name)
+
     def stored_name(self, task_name: str) -> str:
         """Return the name under which a task is stored: its ``storage_task_name``, or its own."""
         return self.router.stored_name(task_name)

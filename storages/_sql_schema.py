@@ -57,6 +57,7 @@ records: Final = Table(
     "flowstore_records",
     metadata,
     # Never given twice, so that a cursor can't step over a record that is stored after another one was deleted.
+    # In SQLite, where AUTOINCREMENT would change one page more with each record, the statements see to that.
     Column("id", _NUMBER, Identity(), primary_key=True, autoincrement=True),
     Column("address", _ADDRESS, nullable=False, unique=True),
     Column("kind", _NAME, nullable=False),
@@ -73,7 +74,6 @@ records: Final = Table(
     # A payload is in one of these two: JSON as text, which the database's own functions can read, all else as bytes.
     Column("value", _TEXT),
     Column("payload", _BYTES),
-    sqlite_autoincrement=True,
     **_OPTIONS,
 )
 

@@ -204,7 +204,7 @@ class OnConflict(Statements):
     insertion: ClassVar[Callable[..., Any]]
 
     def _on_conflict(self, condition: ColumnElement[bool] | None) -> str:
-        first = type(self).insertion(records)
+        first = type(self).insertion(records).values(self._numbering())
         return self.text(
             first.on_conflict_do_update(
                 index_elements=[_c.address],
@@ -213,6 +213,10 @@ class OnConflict(Statements):
             ).returning(_c.revision),
             INSERTED,
         )
+
+    def _numbering(self) -> dict[str, ColumnElement[int]]:
+        """Return the expression of a new row's id, where the database does not make one by itself."""
+        return {}
 
     def _upsert(self) -> str:
         return self._on_conflict(None)

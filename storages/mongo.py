@@ -118,6 +118,9 @@ class MongoStorage(RecordStorage):
         self._records: Records | None = None
         self._connecting = ForkSafeLock()
 
+    def preload(self) -> None:
+        from flowstore.storages import _mongo_records  # noqa: F401
+
     def connect(self) -> None:
         """Connect, and create the indexes that the collection does not have.
 

@@ -138,6 +138,9 @@ class RedisStorage(RecordStorage):
         self.servers: Mapping[str, Mapping[str, str]] = {}
         """What the servers told of their version and settings at the last ``connect``, by server."""
 
+    def preload(self) -> None:
+        from flowstore.storages import _redis_places  # noqa: F401
+
     def connect(self) -> None:
         """Connect, and look at the server's version and settings.
 

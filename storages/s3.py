@@ -133,6 +133,9 @@ class S3Storage(RecordStorage):
         self._records: Records | None = None
         self._connecting = ForkSafeLock()
 
+    def preload(self) -> None:
+        from flowstore.storages import _s3_records  # noqa: F401
+
     def connect(self) -> None:
         """Look into the bucket; create it if it does not exist and ``create_bucket`` is set.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -12,7 +12,7 @@ from flowstore.forks import ForkSafeLock
 from flowstore.record import Key, Page, Query, Record, Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers
-from flowstore.storages._sql_target import Settings, parse
+from flowstore.storages._sql_target import Settings, Target, parse
 
 if TYPE_CHECKING:
     from flowstore.storages._sql_database import Database
@@ -109,22 +109,25 @@ class SqlStorage(RecordStorage):
             if not self.is_connected():
                 if self._database is not None:
                     self._database.abandon()
-                self._database = self._open()
+                self._database = self._opener()(self._target, self._settings)
 
-    def _open(self) -> Database:
+    def preload(self) -> None:
+        self._opener()
+
+    def _opener(self) -> Callable[[Target, Settings], Database]:
         product = self._target.product
         if product == "sqlite":
             from flowstore.storages import _sqlite
 
-            return _sqlite.open_database(self._target, self._settings)
+            return _sqlite.open_database
         try:
             if product == "postgresql":
                 from flowstore.storages import _postgres
 
-                return _postgres.open_database(self._target, self._settings)
+                return _postgres.open_database
             from flowstore.storages import _mysql
 
-            return _mysql.open_database(self._target, self._settings)
+            return _mysql.open_database
         except ModuleNotFoundError as exc:
             if exc.name not in _EXTRAS:
                 raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app.task import Task
-from celery.signals import worker_process_shutdown, worker_shutdown
+from celery.signals import worker_init, worker_process_shutdown, worker_shutdown
 
 from flowstore.celery import propagation
 from flowstore.celery.recording import record_body_failure, record_failure, record_revocation, wrap_run
@@ -27,6 +27,8 @@ def attach(store: FlowStore, app: Celery) -> None:
     propagation.install()
     _follow_tasks(store, app)
     _follow_backend(store, app)
+    # Before the pool forks: a third of a second for SQLAlchemy, once for a worker and not in each child's first task.
+    worker_init.connect(lambda **_: store.preload(), weak=False, dispatch_uid=f"flowstore.preload.{id(store)}")
     uid = f"flowstore.close.{id(store)}"
     for signal in (worker_process_shutdown, worker_shutdown):
         signal.connect(lambda **_: store.close(), weak=False, dispatch_uid=uid)

@@ -11,8 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from celery._state import get_current_worker_task
 from celery.signals import before_task_publish
@@ -27,8 +26,7 @@ id; ``joins``, for the first tasks of a chord's body, the id of the group that i
 _UNLOCK: Final = "celery.chord_unlock"  # by which most result backends wait for a chord's header, then send its body
 
 
-@dataclass(frozen=True, slots=True)
-class FlowOf:
+class FlowOf(NamedTuple):
     """The flow run that something belongs to."""
 
     flow_name: str
@@ -73,13 +71,12 @@ def header_of(request: Any) -> Mapping[str, Any]:
     return header if isinstance(header, Mapping) else {}
 
 
-def flow_of(request: Any, task_name: str) -> FlowOf:
+def flow_of(request: Any, task_name: str, header: Mapping[str, Any]) -> FlowOf:
     """Return the flow run of a task request.
 
     A task that was sent outside of a flow is a flow of its own, named after itself; its run is its group, so that a
     chord's body finds the header's tasks, or else its root.
     """
-    header = header_of(request)
     run_id = header.get("run") or request.group or request.root_id or request.id or ""
     return FlowOf(header.get("flow") or task_name, run_id)
 
@@ -138,5 +135,5 @@ def _inherited(task_name: str, request: Any, joined: str | None) -> dict[str, An
     if joined is not None:
         # A chord that was sent outside of a flow: its body is a flow of its own, in the run of the header's tasks.
         return {"run": known.get("run") or joined}
-    flow = flow_of(request, task_name)
+    flow = flow_of(request, task_name, known)
     return {"flow": flow.flow_name, "run": flow.run_id}

@@ -15,7 +15,7 @@ from celery.canvas import group
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
 
 from flowstore.celery.propagation import flow_of, header_of, joined_group, sending_task, starting
-from flowstore.context import TaskContext, running, running_as
+from flowstore.context import TaskContext, enter, leave, running
 from flowstore.errors import FlowstoreError, ResultSchemaError
 from flowstore.flow import FAILURE, RETRY, REVOKED, SUCCESS
 from flowstore.record import Key
@@ -47,7 +47,8 @@ def wrap_run(store: FlowStore, task: Task) -> None:
             return original(*args, **kwargs)
         context = _context(store, task.name, request, time.time(), outer)
         setattr(request, _CONTEXT, context)
-        with running_as(context):
+        before = enter(context)
+        try:
             try:
                 result = original(*args, **kwargs)
             except (Ignore, Reject):
@@ -61,6 +62,8 @@ def wrap_run(store: FlowStore, task: Task) -> None:
                     record_failure(store, request, exc)
                 raise
             _record_result(context, result)
+        finally:
+            leave(before)
         return result
 
     setattr(run, _MARK, True)
@@ -97,7 +100,7 @@ def record_body_failure(store: FlowStore, callback: Any, exc: BaseException | No
     sender, name, task_id = sending_task(), getattr(callback, "task", None), getattr(callback, "id", None)
     if sender is None or exc is None or not name or not task_id:
         return
-    flow = flow_of(sender[1], sender[0])
+    flow = flow_of(sender[1], sender[0], header_of(sender[1]))
     context = TaskContext(store, flow.flow_name, flow.run_id, name, task_id, 1, None, joins=joined_group())
     _record_error(context, exc, FAILURE, "")
 
@@ -118,6 +121,7 @@ def _context(
         started_at=started_at,
         parent=(parent[0], parent[1]) if parent else None,
         joins=header.get("joins"),
+        published_at=header.get("sent"),
         request=request,
     )
 
@@ -126,11 +130,10 @@ def _flow(request: Any, name: str, header: Mapping[str, Any], outer: TaskContext
     if request.is_eager and "flow" not in header:
         # Eager calls send no message that could carry the header.
         if (flow := starting.get()) is not None:
-            return flow.flow_name, flow.run_id
+            return flow
         if outer is not None:
             return outer.flow_name, outer.run_id
-    flow = flow_of(request, name)
-    return flow.flow_name, flow.run_id
+    return flow_of(request, name, header)
 
 
 def _record_result(context: TaskContext, result: object) -> None:
@@ -186,6 +189,7 @@ def _facts(context: TaskContext, state: str) -> dict[str, Any]:
         "started_at": context.started_at,
         "finished_at": time.time(),
         "joins": context.joins,
+        "published_at": context.published_at,
     }
     stored_name: Callable[[str], str] = context.store.stored_name
     if stored_name(context.task_name) != context.task_name:
@@ -199,8 +203,8 @@ def _facts(context: TaskContext, state: str) -> dict[str, Any]:
             "parent_id": request.parent_id,
             "group_id": request.group,
             "group_index": request.group_index,
-            "published_at": header_of(request).get("sent"),
         }
-        with suppress(AttributeError, KeyError, TypeError):
-            facts["chord_id"] = request.chord["options"]["task_id"]
+        if request.chord:
+            with suppress(AttributeError, KeyError, TypeError):
+                facts["chord_id"] = request.chord["options"]["task_id"]
     return {name: value for name, value in facts.items() if value is not None}

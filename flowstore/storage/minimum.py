@@ -30,6 +30,13 @@ class DataStorage(ABC):
     extra: ClassVar[str | None] = None
     """The extra of the flowstore package that installs them."""
 
+    def preload(self) -> None:  # noqa: B027 - optional: many adapters have nothing to import
+        """Import what ``connect`` needs, without any I/O. Optional.
+
+        Called in the parent process of a worker, before the first fork: its children then share the modules, and none
+        has to import them in the middle of its first task.
+        """
+
     @abstractmethod
     def connect(self) -> None:
         """Connect to the database. Called before the first use, and again when ``is_connected`` says no."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -271,6 +272,10 @@ def _storing(app: Celery, folder: Path) -> None:
     @app.task(name="own_pid")
     def own_pid(*_: Any) -> int:
         return os.getpid()
+
+    @app.task(name="has_imported")
+    def has_imported(module: str) -> list[Any]:
+        return [os.getpid(), module in sys.modules]
 
     @app.task(name="ledger_pid")
     def ledger_pid(*_: Any) -> Any:

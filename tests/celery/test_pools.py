@@ -121,3 +121,13 @@ def test_the_result_is_stored_before_the_successor_is_sent(make_site: MakeSite) 
     gate.unlink()
     assert site.end_of(run) == {"given": "value", "stored": "value", "revision": 1}
     assert started.exists()
+
+
+def test_a_workers_children_inherit_what_their_storages_import(make_site: MakeSite) -> None:
+    site = make_site()
+    worker = site.start_worker("prefork", 1)
+    run = site.start("pools", "has_imported", "flowstore.storages._sqlite")
+    # Before the child stored anything.
+    pid, imported = site.end_of(run)
+    assert imported
+    assert pid != worker.process.pid
