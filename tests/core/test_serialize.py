@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstore.errors import CorruptError, SerializationError
-from flowstore.serialize import PLAIN, TYPED, dumps, loads
+from flowstore.serialize import PLAIN, TYPED, WRITERS, dumps, loads
+
+in_json_and_msgpack = pytest.mark.parametrize("dumps", [WRITERS["json"], WRITERS["msgpack"]], ids=["json", "msgpack"])
 
 ZONES = [ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), ZoneInfo("UTC")]
 OFFSETS = [dt.UTC, dt.timezone(dt.timedelta(hours=5, minutes=30)), dt.timezone(dt.timedelta(seconds=-3661))]
@@ -109,8 +111,9 @@ plain_values = st.recursive(
 )
 
 
-@given(values)
-def test_every_supported_value_comes_back_equal_and_of_the_same_type(value: Any) -> None:
+@in_json_and_msgpack
+@given(value=values)
+def test_every_supported_value_comes_back_equal_and_of_the_same_type(dumps: Any, value: Any) -> None:
     assert same(loads(*dumps(value)), value)
 
 
@@ -232,7 +235,8 @@ def generator() -> Any:
         ([memoryview(b"x")], "$[0]", "memoryview"),
     ],
 )
-def test_anything_else_is_refused_with_its_place_and_type(value: Any, path: str, type_name: str) -> None:
+@in_json_and_msgpack
+def test_anything_else_is_refused_with_its_place_and_type(dumps: Any, value: Any, path: str, type_name: str) -> None:
     with pytest.raises(SerializationError) as caught:
         dumps(value)
     assert caught.value.path.startswith(path)
@@ -241,20 +245,23 @@ def test_anything_else_is_refused_with_its_place_and_type(value: Any, path: str,
     assert type_name in str(caught.value)
 
 
-def test_a_refusal_says_what_to_return_instead() -> None:
+@in_json_and_msgpack
+def test_a_refusal_says_what_to_return_instead(dumps: Any) -> None:
     for value, hint in [(Row(1), "dataclasses.asdict"), (Point(1), "tuple(...)"), (Level.HIGH, "int(...)")]:
         with pytest.raises(SerializationError, match=hint.replace("(", r"\(").replace(")", r"\)")):
             dumps(value)
 
 
-def test_a_refusal_does_not_show_the_value() -> None:
+@in_json_and_msgpack
+def test_a_refusal_does_not_show_the_value(dumps: Any) -> None:
     with pytest.raises(SerializationError) as caught:
         dumps({"token": Text("hunter2")})
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("depth", [10, 200, 250, 300, 900, 5000])
-def test_nesting_is_kept_or_refused_but_never_fatal(depth: int) -> None:
+@in_json_and_msgpack
+@pytest.mark.parametrize("depth", [10, 200, 250, 300, 500, 520, 900, 1100, 5000])
+def test_nesting_is_kept_or_refused_but_never_fatal(dumps: Any, depth: int) -> None:
     value: Any = 1
     for _ in range(depth):
         value = [value]
@@ -268,7 +275,8 @@ def test_nesting_is_kept_or_refused_but_never_fatal(depth: int) -> None:
     assert ("nested too deeply" in message) == bool(message)
 
 
-def test_a_value_that_contains_itself_is_refused() -> None:
+@in_json_and_msgpack
+def test_a_value_that_contains_itself_is_refused(dumps: Any) -> None:
     endless: list[Any] = []
     endless.append(endless)
     with pytest.raises(SerializationError, match="contains itself"):
@@ -307,6 +315,15 @@ def test_a_value_that_contains_itself_is_refused() -> None:
         (b'{"$type":"datetime","value":"2024-01-01T00:00:00","fold":7}', TYPED),
         (b'{"$type":"float","value":[]}', TYPED),
         (b'{"$type":"tuple","value":5}', TYPED),
+        (b"", "msgpack"),
+        (b"\xc1", "msgpack"),
+        (b"\x01\x01", "msgpack"),
+        (b"\xd4\x05x", "msgpack"),
+        (b"\xdd\xff\xff\xff\xff", "msgpack"),
+        (b"\x91" * 100_000, "msgpack"),
+        (b"\x81\xa5$type\xa3set", "msgpack-typed"),
+        (b"\x82\xa5$type\xa5bytes\xa5value\xa1x", "msgpack-typed"),
+        (b"\x82\xa5$type\xa3int\xa5value\xa1x", "msgpack-typed"),
     ],
 )
 def test_damaged_bytes_are_reported_as_corrupt(payload: bytes, serializer: str) -> None:
@@ -314,7 +331,7 @@ def test_damaged_bytes_are_reported_as_corrupt(payload: bytes, serializer: str) 
         loads(payload, serializer)
 
 
-@given(st.binary(max_size=60), st.sampled_from([PLAIN, TYPED]))
+@given(st.binary(max_size=60), st.sampled_from([PLAIN, TYPED, "msgpack", "msgpack-typed"]))
 def test_any_bytes_give_a_value_or_a_corrupt_error(payload: bytes, serializer: str) -> None:
     with suppress(CorruptError):
         loads(payload, serializer)
