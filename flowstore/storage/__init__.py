@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+from flowstore.storage.blobs import Blobs, blob_facts
+from flowstore.storage.capabilities import (
+    Batches,
+    Capability,
+    Guarantees,
+    NativeBlobs,
+    QueriesFields,
+    SchemaVersion,
+    ServerExpiry,
+    VersionedSchema,
+)
+from flowstore.storage.child import Child
+from flowstore.storage.claims import Claims
+from flowstore.storage.contents import PART, Content
 from flowstore.storage.minimum import DataStorage, ExcInfo, keeps_errors
+from flowstore.storage.streams import Readable, Source
 from flowstore.storage.upkeep import Upkeep
-from flowstore.storage.values import Values
 
-__all__ = ["DataStorage", "ExcInfo", "RecordStorage", "keeps_errors"]
+__all__ = [
+    "PART",
+    "Batches",
+    "Capability",
+    "Child",
+    "Content",
+    "DataStorage",
+    "ExcInfo",
+    "Guarantees",
+    "NativeBlobs",
+    "QueriesFields",
+    "Readable",
+    "RecordStorage",
+    "SchemaVersion",
+    "ServerExpiry",
+    "Source",
+    "VersionedSchema",
+    "blob_facts",
+    "keeps_errors",
+]
 
 
-class RecordStorage(Values, Upkeep):
+class RecordStorage(Claims, Upkeep, Blobs):
     """An adapter that keeps records, from which everything else follows.
 
     An adapter implements ``connect``, ``disconnect``, ``is_connected`` and the methods with a leading underscore; it

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, ClassVar
 
 from flowstore.errors import UnsupportedError
+from flowstore.storage.capabilities import Guarantees
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -29,6 +31,21 @@ class DataStorage(ABC):
 
     extra: ClassVar[str | None] = None
     """The extra of the flowstore package that installs them."""
+
+    guarantees: ClassVar[tuple[Guarantees, ...]] = ()
+    """What each database promises that the adapter can be configured for; flowstore's documentation shows it."""
+
+    @classmethod
+    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+        """Yield what is wrong with arguments of the constructor whose types are right; does no I/O.
+
+        Called when a configuration is checked. Optional: what the constructor itself raises comes later, and without
+        its place in the file.
+
+        Returns:
+            The path of each mistake within the arguments, and what it is.
+        """
+        yield from ()
 
     def preload(self) -> None:  # noqa: B027 - optional: many adapters have nothing to import
         """Import what ``connect`` needs, without any I/O. Optional.

@@ -8,9 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar, NoReturn
 
-from flowstore.errors import ConflictError, CorruptError, ExpiredError, FlowstoreError, NotFoundError, StorageError
+from flowstore.errors import (
+    ConflictError,
+    CorruptError,
+    ExpiredError,
+    FlowstoreError,
+    NotFoundError,
+    ResultTooLargeError,
+    StorageError,
+)
 from flowstore.record import RESULT, Key, Page, Query, Record, Ref
+from flowstore.storage.capabilities import QueriesFields, require
 from flowstore.storage.minimum import DataStorage
+from flowstore.storage.sorting import sorted_page
 
 _PAGE = 500
 
@@ -19,6 +29,15 @@ class Records(DataStorage):
     """What an adapter implements, and the operations on records that follow from it."""
 
     thread_safe: ClassVar[bool] = True
+
+    sorts: ClassVar[bool] = False
+    """Whether ``_scan`` lists by task id too; if not, that looks at all selected records for each page."""
+
+    skips: ClassVar[bool] = False
+    """Whether ``_scan`` leaves out ``Query.skip`` records; if not, these are read, without payloads, and dropped."""
+
+    max_result_size: int | None = None
+    """The most bytes that the payload of a result may have; set from ``max_result_size`` of the storage's entry."""
 
     # What an adapter implements
 
@@ -48,7 +67,11 @@ class Records(DataStorage):
 
     @abstractmethod
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        """Return up to ``limit`` selected records that follow the cursor, in the order that ``Query`` tells."""
+        """Return up to ``limit`` selected records that follow the cursor, in the order that ``Query`` tells.
+
+        It is asked for ``order="task_id"`` only if the adapter ``sorts``, and to skip only if it ``skips``, for
+        ``where`` only if it is ``QueriesFields``. A cursor comes from a page of the same query.
+        """
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
         """Read several records; the answer has their order. A few round trips where the database can."""
@@ -60,6 +83,20 @@ class Records(DataStorage):
         A few round trips where the database can.
         """
         return [self._put(record, None, now) for record in records]
+
+    def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
+        """Write several records of different references where none is, as ``_put`` does with 0; tell of each whether.
+
+        A few round trips where the database can.
+        """
+        return [self._adds(record, now) for record in records]
+
+    def _adds(self, record: Record, now: float) -> bool:
+        try:
+            self._put(record, 0, now)
+        except ConflictError:
+            return False
+        return True
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         """Delete several records; return how many there were. A few round trips where the database can."""
@@ -117,12 +154,14 @@ class Records(DataStorage):
         Raises:
             ConflictError: the condition does not hold; ``current`` is the record that is there. A record that carries
                 this one's own token counts as stored: it was written by an earlier try whose answer was lost.
+            ResultTooLargeError: it is a result larger than ``max_result_size``.
         """
+        if self.max_result_size is not None:
+            self.check_size(record)
         try:
             return record.at(self._put(record, if_revision, self.now()))
         except ConflictError as exc:
-            token = record.headers.get("token")
-            if token is not None and exc.current is not None and exc.current.headers.get("token") == token:
+            if exc.current is not None and _is_same_write(record, exc.current):
                 return record.at(exc.current.revision)
             raise
         except Exception as exc:
@@ -136,14 +175,39 @@ class Records(DataStorage):
 
         Raises:
             ValueError: two of them have the same reference.
+            ResultTooLargeError: one is a result larger than ``max_result_size``; nothing was stored.
         """
-        if len({record.ref for record in records}) < len(records):
-            raise ValueError("two of the records have the same reference: which one should stay is not known")
+        self._check_batch(records)
         try:
             revisions = self._put_many(records, self.now())
         except Exception as exc:
             self._raise(exc)
         return [record.at(revision) for record, revision in zip(records, revisions, strict=True)]
+
+    def add_many(self, records: Sequence[Record]) -> list[Record | None]:
+        """Store several records where nothing is, and return in their order what was there, ``None`` for each stored.
+
+        A record that carries the given one's own token counts as stored. Otherwise as ``put_many``.
+        """
+        self._check_batch(records)
+        standing: dict[Ref, Record] = {}
+        missing = list(records)
+        while missing:
+            try:
+                added = self._add_many(missing, self.now())
+            except Exception as exc:
+                self._raise(exc)
+            refused = [record for record, is_added in zip(missing, added, strict=True) if not is_added]
+            if not refused:
+                break
+            found = self.get_many([record.ref for record in refused])
+            # What has been deleted, or has expired, between the two looks at it can be stored now.
+            missing = [record for record, current in zip(refused, found, strict=True) if current is None]
+            standing |= {current.ref: current for current in found if current is not None}
+        return [
+            None if current is None or _is_same_write(record, current) else current
+            for record, current in ((record, standing.get(record.ref)) for record in records)
+        ]
 
     def delete(self, key: Key, kind: str = RESULT, name: str = "", *, if_revision: int | None = None) -> bool:
         """Delete one record; tell whether there was one.
@@ -166,7 +230,7 @@ class Records(DataStorage):
     def count(self, query: Query) -> int:
         """Return how many records a query selects."""
         try:
-            return self._count(self._dated(query))
+            return self._count(replace(self._dated(query), order="stored", skip=0))
         except Exception as exc:
             self._raise(exc)
 
@@ -175,7 +239,7 @@ class Records(DataStorage):
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         try:
-            return self._scan(self._dated(query), cursor, limit, payload)
+            return self._page(self._dated(query), cursor, limit, payload)
         except Exception as exc:
             self._raise(exc)
 
@@ -186,25 +250,71 @@ class Records(DataStorage):
         except Exception as exc:
             self._raise(exc)
 
+    def ids(self, query: Query) -> Iterator[Ref]:
+        """Iterate over the references of all records that a query selects; no payload is read."""
+        for record in self.records(query, payload=False):
+            yield record.ref
+
     def _pages(self, query: Query, payload: bool) -> Iterator[Record]:
         cursor: str | None = None
         while True:
-            page = self._scan(query, cursor, _PAGE, payload)
+            page = self._page(query, cursor, _PAGE, payload)
             yield from page.records
             cursor = page.cursor
             if cursor is None:
                 return
 
+    def _page(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
+        """Return a page as ``_scan`` does, whatever the adapter leaves to this class."""
+        if query.skip and cursor is not None:
+            query = replace(query, skip=0)
+        if query.order == "task_id" and not self.sorts:
+            heads = self._pages(replace(query, order="stored", skip=0), False)
+            return sorted_page(query, cursor, limit, heads, self._get_many if payload else None)
+        if query.skip and not self.skips:
+            cursor = self._page(replace(query, skip=0), None, query.skip, False).cursor
+            if cursor is None:
+                return Page([])
+            query = replace(query, skip=0)
+        return self._scan(query, cursor, limit, payload)
+
     def _dated(self, query: Query) -> Query:
+        if query.where:
+            require(self, QueriesFields)
         if query.live_at is None and query.expired_at is None:
             return replace(query, live_at=self.now())
         return query
+
+    def _check_batch(self, records: Sequence[Record]) -> None:
+        if len({record.ref for record in records}) < len(records):
+            raise ValueError("two of the records have the same reference: which one should stay is not known")
+        if self.max_result_size is not None:
+            for record in records:
+                self.check_size(record)
+
+    def check_size(self, record: Record) -> None:
+        """Refuse a result that is larger than ``max_result_size``.
+
+        Raises:
+            ResultTooLargeError: it is.
+        """
+        size, limit = len(record.payload), self.max_result_size
+        if limit is not None and size > limit and record.kind == RESULT:
+            raise ResultTooLargeError(
+                f"{record.ref} takes {size} bytes; max_result_size of its storage is {limit}: nothing was stored"
+            )
 
     def _raise(self, exc: Exception) -> NoReturn:
         error = None if isinstance(exc, FlowstoreError) else self._translate(exc)
         if error is None:
             raise exc
         raise error from exc
+
+
+def _is_same_write(record: Record, current: Record) -> bool:
+    """Tell whether what is stored was written by an earlier try to store this record, whose answer was lost."""
+    token = record.headers.get("token")
+    return token is not None and current.headers.get("token") == token
 
 
 def _checked(ref: Ref, record: Record) -> Record:

@@ -1,19 +1,196 @@
-"""Upkeep of a storage: deleting what belongs together."""
+"""Upkeep of a storage: deleting what belongs together, and what nobody needs any more."""
 
 from __future__ import annotations
 
-from flowstore.record import Key, Query
-from flowstore.storage.records import Records
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from flowstore.duration import Duration, seconds
+from flowstore.errors import UnsupportedError
+from flowstore.record import HISTORY, PIECE, RUN, Key, Query, Record, survives_clear
+from flowstore.storage.contents import Contents
+
+_BATCH = 500
+_KEYS = 64
 
 
-class Upkeep(Records):
-    """The operations that delete more than one record."""
+class Upkeep(Contents):
+    """The operations that delete more than one record.
+
+    All of them work in bounded batches, and may be repeated or run in several processes at once. If an error is raised,
+    some of what was meant may have been deleted.
+    """
+
+    allow_clear: bool = True
+    """Whether ``clear`` and ``purge`` do anything; set from ``allow_clear`` of the storage's entry."""
+
+    # What an adapter may override
+
+    def _purge(self) -> int:
+        """Delete all records and their indexes, damaged and left over ones too; return how many, without pieces.
+
+        In bounded batches. Whatever else is in the database has to be left alone. This one deletes record by record,
+        and fails at a damaged one.
+        """
+        deleted = self._delete_selected(Query(), None, _BATCH)
+        self._delete_selected(Query(kinds=(PIECE,)), None, _BATCH)
+        return deleted
+
+    def _of_keys(self, keys: Sequence[Key]) -> Iterator[Record]:
+        """Read the heads of all records under some keys, of every kind, expired or not."""
+        by_task: dict[tuple[str, str], list[str]] = {}
+        for key in keys:
+            by_task.setdefault((key.flow_name, key.task_name), []).append(key.task_id)
+        for (flow_name, task_name), task_ids in by_task.items():
+            for start in range(0, len(task_ids), _KEYS):
+                some = tuple(task_ids[start : start + _KEYS])
+                query = Query(flow_name=flow_name, task_name=task_name, task_ids=some)
+                for page in self._pages_of(query, _BATCH):
+                    yield from page
+
+    # Tasks and runs
 
     def delete_task(self, key: Key) -> int:
         """Delete all that is stored under a key, of every kind, expired or not; return the number of records."""
-        query = Query(flow_name=key.flow_name, task_name=key.task_name, task_id=key.task_id)
+        return self.delete_tasks((key,))
+
+    def delete_tasks(self, keys: Iterable[Key]) -> int:
+        """Delete all that is stored under several keys, as ``delete_task`` does for one."""
+        return self._delete_all(self._of_keys(list(dict.fromkeys(keys))))
+
+    def delete_run(self, run_id: str, *, batch: int = _BATCH) -> int:
+        """Delete a flow run: whatever carries its id, and what else is stored under the keys of its tasks.
+
+        Results, errors, checkpoints, variables, blobs, claims and the run's own record go, expired or not, of every
+        kind but history. A record that carries another run's id stays, also under the same key.
+
+        Returns:
+            The number of records.
+        """
+        _check_batch(batch)
+        deleted = 0
+        for records in self._pages_of(Query(run_id=run_id), batch):
+            # History may tell of a run under the flow's key, where what all runs share is kept.
+            of_tasks = (one for one in records if one.kind != HISTORY)
+            keys = dict.fromkeys(one.key for one in of_tasks if one.kind != RUN or one.key.task_id == run_id)
+            # What carries the id goes last: it is what a repeated call would find the rest by.
+            deleted += self._delete_all(one for one in self._of_keys(list(keys)) if _is_beside(one, run_id))
+            deleted += self._delete_all(one for one in records if one.kind != HISTORY)
+        return deleted
+
+    # The whole storage
+
+    def cleanup(
+        self,
+        older_than: Duration | None = None,
+        *,
+        kinds: Iterable[str] | None = None,
+        batch: int = _BATCH,
+        keep: Callable[[Record], bool] | None = None,
+    ) -> int:
+        """Delete what has expired, and on request what is old; return the number of records.
+
+        Args:
+            older_than: delete what was stored before that span of time too, by the storage's clock; what is exactly
+                that old stays. Of kinds that survive ``clear`` (variables, configuration, history) only what has
+                expired is deleted, unless ``kinds`` names them.
+            kinds: only these kinds.
+            batch: how many records are looked at and deleted at a time.
+            keep: called with the head of each record that would be deleted; true keeps it.
+
+        Without ``kinds``, what writers that died have left of blobs and large values goes too, after a day; it is not
+        counted.
+        """
+        _check_batch(batch)
+        wanted = None if kinds is None else tuple(kinds)
+        _refuse_pieces(wanted or ())
+        now = self.now()
+        deleted = self._delete_selected(Query(kinds=wanted, expired_at=now), keep, batch)
+        if wanted is None:
+            self.remove_orphans()
+        if older_than is None:
+            return deleted
+        old = Query(kinds=wanted, stored_before=now - seconds(older_than))
+
+        def keep_old(record: Record) -> bool:
+            return (wanted is None and survives_clear(record.kind)) or (keep is not None and keep(record))
+
+        return deleted + self._delete_selected(old, keep_old, batch)
+
+    def clear(self) -> int:
+        """Delete everything but the kinds that survive it: variables, configuration, history, and registered ones.
+
+        Returns:
+            The number of records.
+
+        Raises:
+            UnsupportedError: the storage's entry says ``allow_clear: false``; nothing was deleted.
+        """
+        self._refuse("clear")
+        return self._delete_selected(Query(), lambda record: survives_clear(record.kind), _BATCH)
+
+    def purge(self, kind: str | None = None) -> int:
+        """Delete everything that flowstore keeps in this place, or everything of one kind.
+
+        What other programs keep in the same database, bucket or folder is left alone, and so are tables and indexes.
+        Nobody should be storing meanwhile: of what is stored while this runs, a part may be deleted.
+
+        Returns:
+            The number of records.
+
+        Raises:
+            UnsupportedError: the storage's entry says ``allow_clear: false``; nothing was deleted.
+        """
+        self._refuse("purge")
+        if kind is not None:
+            _refuse_pieces((kind,))
+            return self._delete_selected(Query(kinds=(kind,)), None, _BATCH)
         try:
-            refs = [record.ref for record in self._pages(query, False)]
+            deleted = self._purge()
+            for content in self._contents():
+                content.delete()
         except Exception as exc:
             self._raise(exc)
-        return self.delete_many(refs)
+        return deleted
+
+    def _refuse(self, operation: str) -> None:
+        if not self.allow_clear:
+            raise UnsupportedError(f"{operation}() is refused: the storage's entry says allow_clear: false")
+
+    def _delete_selected(self, query: Query, keep: Callable[[Record], bool] | None, batch: int) -> int:
+        """Delete what a query selects, expired or not, a page at a time."""
+        pages = self._pages_of(query, batch)
+        return sum(self._delete_all(one for one in page if keep is None or not keep(one)) for page in pages)
+
+    def _pages_of(self, query: Query, size: int) -> Iterator[list[Record]]:
+        """Read the heads of what a query selects, expired or not, a page at a time."""
+        cursor: str | None = None
+        while True:
+            try:
+                page = self._scan(query, cursor, size, False)
+            except Exception as exc:
+                self._raise(exc)
+            yield page.records
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _delete_all(self, records: Iterable[Record]) -> int:
+        refs = [record.ref for record in records]
+        return sum(self.delete_many(refs[start : start + _BATCH]) for start in range(0, len(refs), _BATCH))
+
+
+def _refuse_pieces(kinds: Iterable[str]) -> None:
+    if PIECE in kinds:
+        raise ValueError(f"{PIECE!r} is no kind to delete by: pieces go with what they belong to")
+
+
+def _is_beside(record: Record, run_id: str) -> bool:
+    """Tell whether a record under a key of a run belongs to the run though it does not carry its id."""
+    if record.kind == RUN:
+        return record.run_id != run_id and record.key.task_id == run_id
+    return record.run_id is None and record.kind != HISTORY
+
+
+def _check_batch(batch: int) -> None:
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, not {batch}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowstore import pipeline
 from flowstore.failure import RemoteTaskError
+from flowstore.pipeline import PLAIN, Pipeline
 from flowstore.record import ERROR, RESULT, Key, Ref
 from flowstore.storage.minimum import ExcInfo
 from flowstore.storage.records import Records
@@ -14,17 +14,20 @@ from flowstore.storage.records import Records
 class Values(Records):
     """The operations on values."""
 
+    pipeline: Pipeline = PLAIN
+    """How values are encoded to records and decoded; a configuration sets it on the instance."""
+
     def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any:
-        return pipeline.decode(self.get(Key(flow_name, task_name, task_id)))
+        return self.pipeline.decode(self.get(Key(flow_name, task_name, task_id)))
 
     def store(self, flow_name: str, task_name: str, task_id: str, result: Any) -> str:
         ref = Ref(RESULT, Key(flow_name, task_name, task_id))
-        self.put(pipeline.encode(ref, result))
+        self.put(self.pipeline.encode(ref, result))
         return ref.address.hex()
 
     def store_error(self, node_args: Any, flow_name: str, task_name: str, task_id: str, exc_info: ExcInfo) -> str:
         ref = Ref(ERROR, Key(flow_name, task_name, task_id))
-        self.put(pipeline.encode_error(ref, exc_info[1], {"node_args": node_args}))
+        self.put(self.pipeline.encode_error(ref, exc_info[1], {"node_args": node_args}))
         return ref.address.hex()
 
     def retrieve_error(self, flow_name: str, task_name: str, task_id: str) -> RemoteTaskError:
@@ -33,4 +36,4 @@ class Values(Records):
         Raises:
             NotFoundError: the task left none.
         """
-        return pipeline.decode_error(self.get(Key(flow_name, task_name, task_id), ERROR))
+        return self.pipeline.decode_error(self.get(Key(flow_name, task_name, task_id), ERROR))

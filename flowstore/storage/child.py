@@ -1,0 +1,73 @@
+"""A storage that another storage works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flowstore.errors import StorageError
+from flowstore.forks import ForkSafeLock
+
+if TYPE_CHECKING:
+    from flowstore.storage import RecordStorage
+
+
+class Child:
+    """Another storage, by a name: connected by its first use, and again after it was disconnected.
+
+    An adapter that works on other storages has an argument with the annotation ``Mapping[str, Child]``. In a
+    configuration each of them is the name of a declared storage, or an entry of its own: ``classname``, ``import`` and
+    ``configuration``.
+
+    Args:
+        name: how the adapter's other arguments call it.
+        storage: the storage itself, which nobody else uses; or a function that returns it connected, where it is
+            somebody else's: then it is not disconnected with the adapter.
+    """
+
+    def __init__(self, name: str, storage: RecordStorage | Callable[[], RecordStorage]) -> None:
+        self.name = name
+        self._own = None if callable(storage) else storage
+        self._get = storage if callable(storage) else self._connected
+        self._lock = ForkSafeLock()
+
+    def __repr__(self) -> str:
+        return f"<Child {self.name!r}>"
+
+    def get(self) -> RecordStorage:
+        """Return the storage, connected.
+
+        Raises:
+            StorageError: it can't be connected; the next call tries again.
+        """
+        return self._get()
+
+    def close(self) -> None:
+        """Disconnect the storage, unless it is somebody else's."""
+        if self._own is not None and self._own.is_connected():
+            self._own.disconnect()
+
+    def _connected(self) -> RecordStorage:
+        storage = self._own
+        assert storage is not None
+        if not storage.is_connected():
+            with self._lock:
+                if not storage.is_connected():
+                    try:
+                        storage.connect()
+                    except StorageError as exc:
+                        exc.storage = self.name
+                        raise
+        return storage
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _core: Any, _handler: Any) -> dict[str, Any]:
+        """Describe for editors how a child is written."""
+        text = {"type": "string", "minLength": 1}
+        entry = {
+            "type": "object",
+            "properties": {"classname": text, "import": text, "configuration": {"type": ["object", "null"]}},
+            "required": ["classname"],
+            "additionalProperties": False,
+        }
+        return {"anyOf": [text, entry]}

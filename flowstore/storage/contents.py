@@ -1,0 +1,232 @@
+"""Contents: bytes that are too many for one record, kept apart from the record that points to them.
+
+Each writing has a generation, a random name that is never used twice. The bytes are stored first, then the record that
+names their generation replaces the older one in one atomic step, then the bytes of the older generation are deleted. So
+a reader finds the old bytes or the new ones, wherever a writer ends; what it leaves behind is found by
+``remove_orphans``.
+
+Which generations have been pointed to is noted beside them, in one record for each owner. Only these are deleted when
+the owner is replaced or deleted: another writer may be about to point to any other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from flowstore.duration import Duration, seconds
+from flowstore.errors import (
+    ConflictError,
+    CorruptError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+    UnsupportedError,
+)
+from flowstore.record import FORMAT, PIECE, Key, Query, Record, Ref
+from flowstore.storage.records import Records
+from flowstore.storage.streams import Source
+
+log = logging.getLogger(__name__)
+
+CONTENT: Final = "content"
+"""The header of a record that points to a content."""
+
+PART: Final = 1 << 20
+"""Bytes of a content that are in memory at a time, and in one record where a content is kept in records."""
+
+_GENERATIONS: Final = "generations"
+_DAY: Final = 86_400.0
+_TRIES: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A content that was found in a storage.
+
+    Attributes:
+        generation: its name.
+        written_at: when its last part was written, by the storage's clock.
+        owner: reads the head of the record that it was written for, whatever that points to by now.
+        delete: deletes it.
+    """
+
+    generation: str
+    written_at: float
+    owner: Callable[[], Record | None]
+    delete: Callable[[], None]
+
+
+class Contents(Records):
+    """Contents in pieces, each a record. An adapter overrides four methods to keep them elsewhere."""
+
+    # What an adapter may override
+
+    def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
+        """Keep all bytes of a source; return the number of pieces. One that fails leaves nothing behind."""
+        size = self._piece_size()
+        number = 0
+        try:
+            while data := source.read(size):
+                headers = {"format": FORMAT, "size": len(data), "stored_at": self.now(), "of": _names(ref)}
+                self._put(Record(_piece(generation, number), data, headers), None, self.now())
+                number += 1
+        except BaseException:
+            with suppress(Exception):  # the error that ended the writing is the one to tell
+                self._delete_content(ref, generation, number + 1)
+            raise
+        return number
+
+    def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
+        """Yield the bytes of a content, a part at a time.
+
+        Raises:
+            NotFoundError: it is not there, or a part of it.
+        """
+        for number in range(pieces):
+            record = self._get(_piece(generation, number), True)
+            if record is None:
+                raise NotFoundError(f"piece {number} of {ref} is not there")
+            yield record.payload
+
+    def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
+        """Delete a content, or what is there of it."""
+        self._delete_many([_piece(generation, number) for number in range(pieces)])
+
+    def _contents(self) -> Iterator[Content]:
+        """Go through all contents that there are, whatever points to them; what is being written may be among them."""
+        found: dict[str, tuple[Ref, int, float]] = {}
+        for record in self._pages(Query(kinds=(PIECE,)), False):
+            if record.ref.name != _GENERATIONS:
+                generation, pieces = record.key.task_id, int(record.ref.name) + 1
+                _, most, latest = found.get(generation, (None, 0, 0.0))
+                found[generation] = _owner(record), max(most, pieces), max(latest, record.stored_at)
+        for generation, (ref, pieces, written_at) in found.items():
+            delete = partial(self._delete_content, ref, generation, pieces)
+            yield Content(generation, written_at, partial(self._get, ref, False), delete)
+
+    def _piece_size(self) -> int:
+        """Return how many bytes a piece has."""
+        return PART
+
+    # What nobody points to
+
+    def remove_orphans(self, older_than: Duration = _DAY) -> int:
+        """Delete contents that no record points to: what writers that died have left; return their number.
+
+        Args:
+            older_than: leave alone what was written within that time: a record may be about to point to it. With 0,
+                nobody may be storing meanwhile.
+        """
+        before = self.now() - seconds(older_than)
+        removed = 0
+        try:
+            for record in self._pages(Query(kinds=(PIECE,)), False):
+                if record.ref.name == _GENERATIONS:
+                    self._discard_contents(_owner(record), None)
+            for content in self._contents():
+                if content.written_at <= before and _is_orphan(content):
+                    content.delete()
+                    removed += 1
+        except Exception as exc:
+            self._raise(exc)
+        return removed
+
+    def _settle_content(self, ref: Ref, written: Mapping[str, int] | None = None) -> None:
+        """Delete what a record pointed to once and doesn't any more.
+
+        The record has been written or deleted: a failure here takes nothing of that back, and is only logged.
+
+        Args:
+            written: generation and number of pieces of a content that the record has been made to point to.
+        """
+        try:
+            self._discard_contents(ref, written)
+        except Exception as exc:
+            self._leave_to_cleanup(exc, str(ref))
+
+    def _leave_to_cleanup(self, exc: Exception, what: str) -> None:
+        error = exc if isinstance(exc, StorageError) else self._translate(exc)
+        if error is None:
+            raise exc
+        log.warning("older contents of %s are left to the next cleanup: %s", what, error)
+
+    def _discard_contents(self, ref: Ref, written: Mapping[str, int] | None) -> None:
+        for _ in range(_TRIES):
+            note = self._get(note_of(ref), False)
+            known = {**(note.headers[_GENERATIONS] if note else {}), **(written or {})}
+            if not known:
+                return
+            # Read after the note: what was pointed to and is not now never will be again.
+            current = generation_of(self._get(ref, False))
+            left = {generation: pieces for generation, pieces in known.items() if generation == current}
+            for generation, pieces in known.items():
+                if generation not in left:
+                    self._delete_content(ref, generation, pieces)
+            if note is not None and note.headers[_GENERATIONS] == left:
+                return
+            if self._write_content_note(ref, note, left):
+                return
+        raise UnreachableError(f"others kept replacing {ref}, {_TRIES} times")
+
+    def _write_content_note(self, ref: Ref, note: Record | None, generations: Mapping[str, int]) -> bool:
+        """Replace a note, or delete it; tell whether it was still the one that was read."""
+        revision = None if note is None else note.revision
+        headers = {"format": FORMAT, "stored_at": self.now(), "of": _names(ref), _GENERATIONS: generations}
+        try:
+            return self._change_content_note(Record(note_of(ref), b"", headers), revision or 0, bool(generations))
+        except UnsupportedError:
+            # A store without conditions: of two changes at once, one is lost, and left to the cleanup.
+            return self._change_content_note(Record(note_of(ref), b"", headers), None, bool(generations))
+
+    def _change_content_note(self, note: Record, if_revision: int | None, keep: bool) -> bool:
+        try:
+            if keep:
+                self._put(note, if_revision, self.now())
+            elif if_revision != 0:
+                self._delete(note.ref, if_revision)
+        except ConflictError:
+            return False
+        return True
+
+
+def new_generation() -> str:
+    """Return a name for a content."""
+    return os.urandom(16).hex()
+
+
+def generation_of(record: Record | None) -> str | None:
+    """Return the generation of the content that a record points to, if it does."""
+    content: Mapping[str, Any] | None = None if record is None else record.headers.get(CONTENT)
+    return None if content is None else content["generation"]
+
+
+def note_of(ref: Ref) -> Ref:
+    """Return where the generations of a record's contents are noted."""
+    return Ref(PIECE, Key("", "", ref.address.hex()), _GENERATIONS)
+
+
+def _is_orphan(content: Content) -> bool:
+    try:
+        return generation_of(content.owner()) != content.generation
+    except CorruptError:
+        return False  # what can't be read may point to it
+
+
+def _piece(generation: str, number: int) -> Ref:
+    # Not under the owner's key: so no listing by flow, run or task has to pass over pieces.
+    return Ref(PIECE, Key("", "", generation), str(number))
+
+
+def _names(ref: Ref) -> list[str]:
+    return [ref.kind, ref.key.flow_name, ref.key.task_name, ref.key.task_id, ref.name]
+
+
+def _owner(record: Record) -> Ref:
+    kind, flow_name, task_name, task_id, name = record.headers["of"]
+    return Ref(kind, Key(flow_name, task_name, task_id), name)
