@@ -19,11 +19,11 @@ from sqlalchemy import (
     func,
     literal_column,
 )
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
-from flowstore.errors import CorruptError
+from flowstore.errors import CorruptError, StorageError
 
 SCHEMA_VERSION: Final = 1
 
@@ -32,7 +32,10 @@ START: Final = 255
 
 _NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
 # No collation of MySQL and MariaDB alike tells "a" from "a ": only bytes are compared as they are.
-_NAME: Final = Text().with_variant(mysql.MEDIUMBLOB(), "mysql")
+# By code points in PostgreSQL too, not by the rules of a language.
+_NAME: Final = (
+    Text().with_variant(mysql.MEDIUMBLOB(), "mysql").with_variant(postgresql.TEXT(collation="C"), "postgresql")
+)
 _ADDRESS: Final = LargeBinary().with_variant(mysql.BINARY(32), "mysql")
 _TEXT: Final = Text().with_variant(mysql.LONGTEXT(), "mysql")
 _BYTES: Final = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
@@ -118,5 +121,10 @@ def check_version(version: object, where: object) -> None:
     if isinstance(version, str) and version.isdecimal() and int(version) > SCHEMA_VERSION:
         raise CorruptError(
             f"{where} was written by a newer flowstore (schema {version}); this version reads schema {SCHEMA_VERSION}"
+        )
+    if isinstance(version, str) and version.isdecimal():
+        raise StorageError(
+            f"{where} was written by an older flowstore (schema {version}); this version needs schema {SCHEMA_VERSION}:"
+            " stop what uses it and run 'flowstore schema upgrade'"
         )
     raise CorruptError(f"{where} has the unknown schema version {version!r}; this version reads {SCHEMA_VERSION}")

@@ -7,9 +7,11 @@ from typing import Any, Final, get_args
 
 from pydantic.errors import PydanticUserError
 
+from flowstore.codec import LEVELS, CompressionCodec
 from flowstore.config.arguments import UNKNOWN, adapter_of, parameters, takes_file
-from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, StoreErrorPolicy
+from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, HistoryPolicy, StoreErrorPolicy
 from flowstore.config.shape import VERSION
+from flowstore.serialize import Serializer
 
 _NAME: Final = {"type": "string", "minLength": 1}
 _VARIABLE: Final = {"type": "string", "pattern": r"\{[A-Za-z_][A-Za-z0-9_]*[}:]"}
@@ -29,6 +31,7 @@ def json_schema(adapters: Mapping[str, type]) -> dict[str, Any]:
     """
     definitions: dict[str, Any] = {}
     branches = [_branch(name, adapters[name], definitions) for name in sorted(adapters)]
+    flag = {"anyOf": [{"type": "boolean"}, _VARIABLE], "default": False}
     storage = _object(
         {
             "name": {**_NAME, "description": "how tasks, flows and programs refer to this storage"},
@@ -40,13 +43,26 @@ def json_schema(adapters: Mapping[str, type]) -> dict[str, Any]:
             "configuration": {"type": ["object", "null"], "description": "keyword arguments of the adapter's class"},
             "on_store_error": _one_of(StoreErrorPolicy, "retry", "what to do when a result can't be stored"),
             "on_conflict": _one_of(ConflictPolicy, "replace", "what to do when a result is already stored"),
+            "history": _one_of(HistoryPolicy, "none", "which ends of tasks are noted down for good"),
             "cache": {"anyOf": [{"type": "null"}, _cache()]},
+            "expires": _span("how long results and errors are kept, unless their flow or task says otherwise"),
+            "serializer": _one_of(Serializer, "json", "how values are written"),
+            "compression": {"anyOf": [{"type": "null"}, _one_of(CompressionCodec, None, "the codec"), _compression()]},
+            "encryption": {"anyOf": [{"type": "null"}, _encryption(flag)]},
+            "allow_clear": {**flag, "default": True, "description": "whether it may be cleared and purged"},
+            "max_result_size": {
+                "anyOf": [{"type": ["integer", "null"], "minimum": 1}, _VARIABLE],
+                "description": "the most bytes that a stored result may have",
+            },
+            "blob_threshold": {
+                "anyOf": [{"type": ["integer", "null"], "minimum": 1}, _VARIABLE],
+                "description": "values of more bytes are kept apart from their records",
+            },
         },
         required=["name"],
     )
     storage["allOf"] = branches
     reference = {"type": ["string", "null"], "minLength": 1}
-    flag = {"anyOf": [{"type": "boolean"}, _VARIABLE], "default": False}
     task = _object(
         {
             "name": {**_NAME, "description": "the Celery task's name"},
@@ -54,10 +70,13 @@ def json_schema(adapters: Mapping[str, type]) -> dict[str, Any]:
             "storage_readonly": {**flag, "description": "read stored results, but store none"},
             "storage_task_name": {**_NAME, "description": "the task's name in the storage"},
             "output_schema": {**_NAME, "description": "a JSON Schema that its results must meet"},
+            "expires": _span("how long its results and errors are kept; null: for ever"),
         },
         required=["name"],
     )
-    flow = _object({"name": _NAME, "storage": reference}, required=["name"])
+    history = {"anyOf": [{"type": "null"}, _one_of(HistoryPolicy, None, "as of a storage, and before that")]}
+    expires = _span("how long its tasks' results and errors are kept; null: for ever")
+    flow = _object({"name": _NAME, "storage": reference, "history": history, "expires": expires}, required=["name"])
     top = _object(
         {
             "version": {"const": VERSION},
@@ -81,9 +100,16 @@ def _object(properties: dict[str, Any], required: list[str] | None = None) -> di
     return schema | ({"required": required} if required else {})
 
 
-def _one_of(literal: Any, default: str, description: str) -> dict[str, Any]:
+def _one_of(literal: Any, default: str | None, description: str) -> dict[str, Any]:
     values = {"enum": list(get_args(literal))}
-    return {"anyOf": [values, _VARIABLE], "default": default, "description": description}
+    schema = {"anyOf": [values, _VARIABLE], "description": description}
+    return schema if default is None else schema | {"default": default}
+
+
+def _span(description: str) -> dict[str, Any]:
+    number = {"type": ["number", "null"], "exclusiveMinimum": 0}
+    text = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[smhdw]?\s*$"}
+    return {"anyOf": [number, text, _VARIABLE], "description": description}
 
 
 def _cache() -> dict[str, Any]:
@@ -91,6 +117,25 @@ def _cache() -> dict[str, Any]:
     size = {"anyOf": [{"type": "integer", "minimum": 1}, _VARIABLE]}
     classname = {"anyOf": [{"enum": list(get_args(CacheClass))}, _VARIABLE]}
     return _object({"classname": classname, "size": size, "ttl": number}, required=["classname", "size"])
+
+
+def _compression() -> dict[str, Any]:
+    codec = _one_of(CompressionCodec, None, "what compresses")
+    most = max(level for levels in LEVELS.values() for level in levels)
+    level = {"anyOf": [{"type": ["integer", "null"], "minimum": 1, "maximum": most}, _VARIABLE]}
+    min_size = {
+        "anyOf": [{"type": "integer", "minimum": 0}, _VARIABLE],
+        "description": "smaller values stay as they are",
+    }
+    return _object({"codec": codec, "level": level, "min_size": min_size}, required=["codec"])
+
+
+def _encryption(flag: dict[str, Any]) -> dict[str, Any]:
+    key = {"anyOf": [{"type": "string", "description": "32 bytes in base64"}, _FILE]}
+    keys = {"type": "object", "minProperties": 1, "additionalProperties": key, "description": "by id"}
+    active = {**_NAME, "description": "the id of the key that encrypts"}
+    required = {**flag, "description": "refuse records that are not encrypted"}
+    return _object({"keys": keys, "active": active, "required": required}, required=["keys", "active"])
 
 
 def _branch(name: str, adapter: type, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,8 @@ def schema() -> dict[str, Any]:
         "storages: [{name: S, classname: Mine, import: mine, cache: {classname: LRU, size: 5}, on_store_error: log}]",
         "tasks: [{name: t, storage: null, storage_readonly: '{FLAG}'}]",
         "flows: [{name: f, storage: S}]\nglobal: {default_storage: S}",
+        "storages: [{name: MemoryStorage, history: errors}]\nflows: [{name: f, history: all}]",
+        "flows: [{name: f, history: null}, {name: g, history: '{HISTORY}'}]",
     ],
 )
 def test_what_loads_is_valid(schema: dict[str, Any], text: str) -> None:
@@ -71,6 +73,8 @@ def test_what_loads_is_valid(schema: dict[str, Any], text: str) -> None:
         "storages: [{name: S, classname: MemoryStorage, configuration: {x: 1}}]",
         "storages: [{name: S, cache: {classname: LRV, size: 5}}]",
         "storages: [{name: S, on_conflict: never}]",
+        "storages: [{name: S, history: some}]",
+        "flows: [{name: f, history: some}]",
         "tasks: [{name: t, storage_readonly: 3}]",
         "global: {default: S}",
     ],
