@@ -6,12 +6,46 @@ but click at the top; what a command needs, it imports when it is run.
 
 from __future__ import annotations
 
-from flowstore.cli import check, demo, errors, init, ls, show, tree
+from flowstore.cli import (
+    check,
+    conformance,
+    copying,
+    deleting,
+    demo,
+    errors,
+    files,
+    init,
+    ls,
+    schema,
+    show,
+    storages,
+    tree,
+)
 from flowstore.cli.root import flowstore
 
 __all__ = ["flowstore", "main"]
 
-for _command in (check.check, init.init, demo.demo, ls.ls, show.show, show.cat, errors.errors, tree.tree):
+for _command in (
+    check.check,
+    conformance.conformance,
+    init.init,
+    demo.demo,
+    ls.ls,
+    show.show,
+    show.cat,
+    errors.errors,
+    tree.tree,
+    storages.storages,
+    storages.ping,
+    storages.stats,
+    copying.copy,
+    copying.verify,
+    files.export_,
+    files.import_,
+    deleting.rm,
+    deleting.cleanup,
+    schema.schema,
+):
     flowstore.add_command(_command)
 
 main = flowstore

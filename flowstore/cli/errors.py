@@ -13,6 +13,7 @@ from flowstore.cli.root import source
 
 if TYPE_CHECKING:
     from flowstore.record import Record
+    from flowstore.store import FlowStore
 
 
 @click.command()
@@ -36,7 +37,7 @@ def errors(
     rows: list[dict[str, Any]] = []
     damaged: list[Exception] = []
     for storage, record in listing:
-        rows.append(_row(storage, record, full, damaged))
+        rows.append(_row(store, storage, record, full, damaged))
     if full and form == "table":
         _print_full(rows)
     else:
@@ -50,9 +51,9 @@ def errors(
         raise partly_failed()
 
 
-def _row(storage: str, record: Record, full: bool, damaged: list[Exception]) -> dict[str, Any]:
+def _row(store: FlowStore, storage: str, record: Record, full: bool, damaged: list[Exception]) -> dict[str, Any]:
     from flowstore.errors import CorruptError
-    from flowstore.pipeline import decode_error
+    from flowstore.operations import as_records
 
     headers = record.headers
     row: dict[str, Any] = {
@@ -66,7 +67,7 @@ def _row(storage: str, record: Record, full: bool, damaged: list[Exception]) -> 
         "storage": storage,
     }
     try:
-        failure = decode_error(record).failure
+        failure = as_records(store.storage(storage)).pipeline.decode_error(record).failure
     except CorruptError as exc:
         damaged.append(exc)
         return {**row, "type": None, "message": "(the stored error is damaged)", "chain": None}

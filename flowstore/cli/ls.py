@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,11 +19,34 @@ if TYPE_CHECKING:
 _ALL = 2**62
 
 
+def _fields(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{one!r} is not of the form FIELD=VALUE", ctx, parameter)
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
 @click.command()
 @click.argument("flow", required=False)
 @click.option("--storage", metavar="NAME", help="List the records of this storage instead.")
 @click.option("--kind", "kinds", multiple=True, help="Only records of this kind (result, error, run, …).")
 @click.option("--task", metavar="NAME", help="Only records of this task.")
+@click.option("--pattern", metavar="ID", help="Only records whose task ids are like this; * and ? are wildcards.")
+@click.option(
+    "--where",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    callback=_fields,
+    help="Only values with this in a field: price=3, address.city=Oslo. Text that is no JSON is a string.",
+)
+@click.option("--order", type=click.Choice(["stored", "task_id"]), default="stored", show_default=True, help="By what.")
+@click.option("--skip", type=click.IntRange(min=0), default=0, help="How many to leave out first.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @click.option("--cursor", help="Go on where an earlier listing ended.")
 @output.output_option
@@ -31,6 +55,10 @@ def ls(
     storage: str | None,
     kinds: tuple[str, ...],
     task: str | None,
+    pattern: str | None,
+    where: dict[str, Any],
+    order: Literal["stored", "task_id"],
+    skip: int,
     limit: int,
     cursor: str | None,
     form: str,
@@ -39,8 +67,8 @@ def ls(
 
     A task without a flow of its own is stored under its own name as the flow's.
     """
-    if storage is None and (kinds or task is not None):
-        raise click.UsageError("--kind and --task need --storage")
+    if storage is None and (kinds or task is not None or pattern is not None or where or order != "stored" or skip):
+        raise click.UsageError("--kind, --task, --pattern, --where, --order and --skip need --storage")
     if storage is None and flow is None:
         if cursor is not None:
             raise click.UsageError("--cursor needs a FLOW or --storage")
@@ -56,7 +84,19 @@ def ls(
         rows = (_run_row(record) for _, record in listing if not record.ref.name)
         output.print_rows(form, _RUN_COLUMNS, rows, lambda row: [row["run"]])
     else:
-        query = Query(kinds or None, flow, task, descending=True)
+        try:
+            query = Query(
+                kinds or None,
+                flow,
+                task,
+                descending=order == "stored",
+                pattern=pattern,
+                where=where,
+                order=order,
+                skip=skip,
+            )
+        except ValueError as exc:
+            raise click.UsageError(str(exc)) from exc
         listing = reading.Listing(store, [storage], query, limit, cursor)
         rows = (_record_row(record) for _, record in listing)
         output.print_rows(form, _RECORD_COLUMNS, rows, lambda row: [row["flow"], row["task"], row["id"]])

@@ -41,7 +41,7 @@ def show(flow: str, task: str, id: str, form: str) -> None:
     from rich.text import Text
 
     errors, has_result = facts.pop("errors"), "result" in facts
-    result = facts.pop("result", None)
+    result, omitted = facts.pop("result", None), facts.pop("omitted", None)
     facts["size"] = text.size_text(facts["size"])
     for name in ("published_at", "started_at", "finished_at", "stored_at"):
         facts[name] = text.local_time(facts[name])
@@ -58,8 +58,8 @@ def show(flow: str, task: str, id: str, form: str) -> None:
     if has_result:
         console.print(Text("result", style="bold"))
         click.echo(output.to_json(result, indent=2))
-    elif facts["kind"] == "result":
-        console.print(Text(f"The result is too large to be shown here; 'flowstore cat' prints it ({facts['size']})."))
+    elif omitted:
+        console.print(Text(f"The result is not shown: {omitted}"))
 
 
 @click.command()
@@ -71,7 +71,6 @@ def cat(flow: str, task: str, id: str) -> None:
 
     What JSON has no form for is printed as it is stored: {"$type": "datetime", "value": "…"}.
     """
-    from flowstore import pipeline
     from flowstore.errors import NotFoundError
     from flowstore.serialize import dumps
     from flowstore.storage import RecordStorage
@@ -88,8 +87,7 @@ def cat(flow: str, task: str, id: str) -> None:
             if error is None:
                 raise
             raise NotFoundError(f"{exc}; the task failed with {error.failure.summary}") from exc
-        pipeline.decode(record)  # nothing that is damaged is printed
-        payload = record.payload
+        payload = storage.pipeline.as_json(record)
     click.echo(text.printable_json(payload.decode()))
 
 
@@ -100,6 +98,9 @@ def _locate(store: FlowStore, flow: str, task: str, id: str) -> tuple[Key, DataS
 
 
 def _facts(store: FlowStore, flow: str, task: str, id: str) -> dict[str, Any]:
+    import json
+
+    from flowstore.errors import SerializationError
     from flowstore.record import ERROR, RESULT, Query
     from flowstore.storage import RecordStorage
 
@@ -123,8 +124,14 @@ def _facts(store: FlowStore, flow: str, task: str, id: str) -> dict[str, Any]:
         {"attempt": error.headers.get("attempt"), "summary": error.failure.summary}
         for error in store.errors(flow, task, id)
     ]
-    if result is not None and result.headers.get("size", 0) <= _PREVIEW:
-        facts["result"] = _plain(storage.get(key))
+    if result is not None:
+        size = result.headers.get("full_size", result.headers.get("size", 0))
+        try:
+            if size > _PREVIEW:
+                raise SerializationError(f"it is too large; 'flowstore cat' prints it ({text.size_text(size)}).")
+            facts["result"] = json.loads(storage.pipeline.as_json(storage.get(key)))
+        except SerializationError as exc:
+            facts["omitted"] = str(exc)
     return facts
 
 
@@ -149,13 +156,3 @@ def _described(key: Key, record: Record | None, storage: str | None) -> dict[str
 def _storage_name(store: FlowStore, flow: str, task: str) -> str | None:
     route = store.route(flow, task)
     return None if route is None else route.storage.name
-
-
-def _plain(record: Record) -> Any:
-    """Return a record's value as JSON has it: with what JSON has no form for as it is stored."""
-    import json
-
-    from flowstore import pipeline
-
-    pipeline.decode(record)
-    return json.loads(record.payload)

@@ -280,3 +280,30 @@ def test_configuration_is_found_by_option_variable_and_folder(place: Place, run:
     ended = empty.run("ls")
     assert ended.returncode == 3
     assert "flowstore init" in ended.stderr
+
+
+def test_ls_selects_records_by_id_and_value(place: Place, store: FlowStore) -> None:
+    for number in range(6):
+        store.store("checkout", "price", f"id-{5 - number}", {"number": number, "in": {"even": number % 2 == 0}})
+    store.store("checkout", "price", "other", {"number": "3"})
+
+    def ids(*arguments: str) -> list[str]:
+        printed = place.fine("ls", "--storage", "Results", *arguments, "-o", "name")
+        return [line.rpartition("\t")[2] for line in printed.splitlines()]
+
+    assert ids("--pattern", "id-?", "--order", "task_id") == [f"id-{number}" for number in range(6)]
+    assert ids("--pattern", "id-?", "--skip", "4") == ["id-4", "id-5"]
+    assert ids("--where", "in.even=true") == ["id-1", "id-3", "id-5"]
+    assert ids("--where", "number=3") == ["id-2"]
+    assert ids("--where", 'number="3"') == ["other"]
+    assert ids("--where", "in.even=true", "--where", "number=4") == ["id-1"]
+    assert ids("--where", "number=three") == []
+    for arguments, message in (
+        (("ls", "--pattern", "*"), "need --storage"),
+        (("ls", "--storage", "Results", "--where", "number"), "is not of the form FIELD=VALUE"),
+        (("ls", "--storage", "Results", "--where", "number=[1]"), "not list"),
+        (("ls", "--storage", "Results", "--where", "a..b=1"), "is no path"),
+    ):
+        ended = place.run(*arguments)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert message in ended.stderr

@@ -1,0 +1,161 @@
+"""``flowstore rm`` and ``flowstore cleanup``: what deletes, which is told before it is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from flowstore.cli import output, reading, text
+from flowstore.cli.outcome import say
+from flowstore.cli.root import source
+from flowstore.cli.selecting import records_of
+
+if TYPE_CHECKING:
+    from flowstore.record import Record
+    from flowstore.store import FlowStore
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _deleting_options(command: Command) -> Command:
+    for option in (
+        click.option("-y", "--yes", is_flag=True, help="Delete without asking."),
+        click.option("--dry-run", is_flag=True, help="Only show what would be deleted."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("flow", required=False)
+@click.argument("task", required=False)
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--run", metavar="RUN", help="Delete all of a run instead; its id may be abbreviated.")
+@_deleting_options
+@output.output_option
+def rm(
+    flow: str | None, task: str | None, ids: tuple[str, ...], run: str | None, dry_run: bool, yes: bool, form: str
+) -> None:
+    """Delete all that is stored of tasks, by FLOW, TASK and IDs, or of a run: results, errors, blobs and the rest.
+
+    Asks before it deletes. Without a terminal to ask on, it deletes only with --yes.
+    """
+    if (run is None) == (flow is None) or (run is None and not ids):
+        raise click.UsageError("give FLOW, TASK and at least one ID, or --run")
+    store = source().open()
+    run_id = None if run is None else reading.find_run(store, run).id
+    keys = [(str(flow), str(task), id) for id in ids]
+    if run_id is not None:
+        rows = [_row(storage, record) for storage, record in store.run_records(run_id)]
+    else:
+        rows = [_row(storage, record) for key in keys for storage, record in _of_task(store, *key)]
+    if not rows:
+        from flowstore.errors import NotFoundError
+
+        raise NotFoundError(f"nothing is stored of {run or ', '.join(ids)}")
+    output.print_rows(form, _COLUMNS, rows, lambda row: [row["flow"], row["task"], row["id"]])
+    if not _agreed(f"Delete these {len(rows)} records?", dry_run, yes):
+        return
+    deleted = store.delete_many(keys) if run_id is None else store.delete_run(run_id)
+    say(f"{deleted} records deleted")
+
+
+@click.command()
+@click.option("--older-than", metavar="AGE", help="Delete what is older too: 12h, 30d, 8w. Runs in progress stay.")
+@click.option("--storage", metavar="NAME", help="Only in this storage.")
+@click.option("--kind", "kinds", multiple=True, help="Only records of this kind (result, error, …).")
+@_deleting_options
+@output.output_option
+def cleanup(
+    older_than: str | None, storage: str | None, kinds: tuple[str, ...], dry_run: bool, yes: bool, form: str
+) -> None:
+    """Delete what has expired, and with --older-than what is old, in all storages in use.
+
+    Asks before it deletes. Without a terminal to ask on, it deletes only with --yes. Variables, configuration and
+    history stay, unless --kind names them.
+    """
+    from flowstore.duration import seconds
+
+    try:
+        age = None if older_than is None else seconds(older_than)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--older-than") from exc
+    store = source().open()
+    names = reading.storages_in_use(store) if storage is None else [storage]
+    if not yes or dry_run:
+        rows = list(_candidates(store, names, age, kinds))
+        output.print_rows(form, _CANDIDATES, rows, lambda row: [row["storage"]])
+        at_most = sum(row["expired"] + row["old"] for row in rows)
+        if not _agreed(f"Delete them? At most {at_most} records: those of runs in progress stay.", dry_run, yes):
+            return
+    deleted = store.cleanup(age, storage, kinds=kinds or None)
+    say(f"{deleted} records deleted")
+
+
+def _agreed(question: str, dry_run: bool, yes: bool) -> bool:
+    """Tell whether to delete now."""
+    if dry_run:
+        say("nothing was deleted")
+        return False
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        say("nothing was deleted: give --yes")
+        return False
+    return click.confirm(question, err=True)
+
+
+def _of_task(store: FlowStore, flow: str, task: str, id: str) -> Iterator[tuple[str, Record]]:
+    from flowstore.record import Query
+
+    route = store.router.required(flow, task)
+    query = Query(flow_name=flow, task_name=route.task_name, task_id=id)
+    for record in records_of(store, route.storage.name).records(query, payload=False):
+        yield route.storage.name, record
+
+
+def _candidates(
+    store: FlowStore, names: list[str], age: float | None, kinds: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    from flowstore.record import Query, survives_clear
+
+    for name in names:
+        storage = records_of(store, name)
+        now = storage.now()
+        expired = storage.count(Query(kinds or None, expired_at=now))
+        old = 0
+        if age is not None:
+            heads = storage.records(Query(kinds or None, stored_before=now - age, live_at=now), payload=False)
+            old = sum(1 for head in heads if kinds or not survives_clear(head.kind))
+        yield {"storage": name, "expired": expired, "old": old}
+
+
+def _row(storage: str, record: Record) -> dict[str, Any]:
+    return {
+        "kind": record.kind,
+        "flow": record.key.flow_name,
+        "task": record.key.task_name,
+        "id": record.key.task_id,
+        "name": record.ref.name,
+        "size": record.headers.get("size"),
+        "storage": storage,
+    }
+
+
+_COLUMNS = (
+    output.Column("KIND", lambda row: row["kind"]),
+    output.Column("SIZE", lambda row: text.size_text(row["size"]), right=True),
+    output.Column("FLOW", lambda row: row["flow"]),
+    output.Column("TASK", lambda row: row["task"]),
+    output.Column("ID", lambda row: row["id"]),
+    output.Column("NAME", lambda row: row["name"]),
+    output.Column("STORAGE", lambda row: row["storage"]),
+)
+_CANDIDATES = (
+    output.Column("STORAGE", lambda row: row["storage"]),
+    output.Column("EXPIRED", lambda row: row["expired"], right=True),
+    output.Column("OLD", lambda row: row["old"], right=True),
+)

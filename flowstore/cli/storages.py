@@ -1,0 +1,161 @@
+"""``flowstore storages``, ``ping`` and ``stats``: what is declared, whether it answers, and what is in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from flowstore.cli import output, text
+from flowstore.cli.ls import end_with_failures
+from flowstore.cli.root import source
+from flowstore.cli.selecting import records_of
+
+if TYPE_CHECKING:
+    from flowstore.store import FlowStore
+
+_NOWHERE: Final = "flowstore ping"
+
+
+@click.command()
+@output.output_option
+def storages(form: str) -> None:
+    """List the storages that are declared. Connects to none of them."""
+    from flowstore.loading import adapter_class
+    from flowstore.nesting import references
+    from flowstore.storage.capabilities import capabilities_of
+
+    configuration = source().open().configuration
+    rows = [
+        {
+            "storage": entry.name,
+            "adapter": f"{entry.module}.{entry.classname}",
+            "default": entry.name == configuration.default_storage,
+            "tasks": [task.name for task in configuration.tasks.values() if task.storage == entry.name],
+            "flows": [flow.name for flow in configuration.flows.values() if flow.storage == entry.name],
+            "works_on": list(dict.fromkeys(reference.name for reference in references(entry))),
+            "capabilities": [each.__name__ for each in capabilities_of(adapter_class(entry))],
+        }
+        for entry in configuration.storages.values()
+    ]
+    output.print_rows(form, _STORAGES, rows, lambda row: [row["storage"]])
+
+
+@click.command()
+@click.argument("names", metavar="[STORAGE]...", nargs=-1)
+@output.output_option
+def ping(names: tuple[str, ...], form: str) -> None:
+    """Connect to storages, all if none is named, and ask each for a record, to see that it answers."""
+    from flowstore.errors import FlowstoreError
+
+    store = source().open()
+    failures: dict[str, Exception] = {}
+    rows = []
+    for name in names or store.configuration.storages:
+        try:
+            connected, answered = _ask(store, name)
+        except FlowstoreError as exc:
+            failures[name] = exc
+            rows.append({"storage": name, "answers": False, "connect_ms": None, "answer_ms": None})
+        else:
+            rows.append({"storage": name, "answers": True, "connect_ms": connected, "answer_ms": answered})
+    output.print_rows(form, _ANSWERS, rows, lambda row: [row["storage"]] if row["answers"] else [])
+    end_with_failures(failures, len(rows))
+
+
+def _ask(store: FlowStore, name: str) -> tuple[float, float]:
+    """Return how many milliseconds it takes to connect to a storage, and then until it answers."""
+    start = time.perf_counter()
+    storage = store.storage(name)
+    connected = time.perf_counter()
+    try:
+        storage.retrieve(_NOWHERE, "", "")
+    except Exception as exc:  # an adapter of somebody's own may raise anything
+        from flowstore.errors import FlowstoreError, NotFoundError, StorageError
+
+        if not isinstance(exc, (NotFoundError, *storage.not_found_errors)):
+            if isinstance(exc, FlowstoreError):
+                raise
+            raise StorageError(f"storage {name!r} failed: {type(exc).__name__}: {exc}") from exc
+    return round((connected - start) * 1000, 1), round((time.perf_counter() - connected) * 1000, 1)
+
+
+@click.command()
+@click.argument("names", metavar="[STORAGE]...", nargs=-1)
+@click.option("--sizes", is_flag=True, help="Add up the bytes of payloads too, which reads the head of every record.")
+@output.output_option
+def stats(names: tuple[str, ...], sizes: bool, form: str) -> None:
+    """Count what is stored, by kind, in storages, or all if none is named."""
+    from flowstore.errors import StorageError, UnsupportedError
+
+    store = source().open()
+    failures: dict[str, Exception] = {}
+    asked = list(names or store.configuration.storages)
+    rows: list[dict[str, Any]] = []
+    for name in asked:
+        try:
+            rows += list(_counted(store, name, sizes))
+        except UnsupportedError as exc:
+            if names:
+                failures[name] = exc  # it can't list anything
+        except StorageError as exc:
+            failures[name] = exc
+    output.print_rows(form, (*_COUNTS, _SIZE) if sizes else _COUNTS, rows, lambda row: [row["storage"], row["kind"]])
+    end_with_failures(failures, len(asked))
+
+
+def _counted(store: FlowStore, name: str, sizes: bool) -> Iterator[dict[str, Any]]:
+    from flowstore import record
+    from flowstore.record import Query
+
+    storage = records_of(store, name)
+    if sizes:
+        found: dict[str, list[int]] = {}
+        for head in storage.records(Query(), payload=False):
+            counts = found.setdefault(head.kind, [0, 0])
+            counts[0] += 1
+            counts[1] += head.headers.get("size", 0)
+        for kind, (count, size) in sorted(found.items()):
+            yield {"storage": name, "kind": kind, "records": count, "size": size}
+        return
+    known = (
+        *(record.RESULT, record.ERROR, record.RUN, record.CHECKPOINT, record.VARIABLE, record.CONFIGURATION),
+        *(record.HISTORY, record.BLOB, record.CLAIM),
+    )
+    rest = storage.count(Query())
+    for kind in known:
+        count = storage.count(Query(kinds=(kind,)))
+        rest -= count
+        if count:
+            yield {"storage": name, "kind": kind, "records": count, "size": None}
+    if rest > 0:  # kinds of other people's, which are counted together
+        yield {"storage": name, "kind": None, "records": rest, "size": None}
+
+
+_STORAGES = (
+    output.Column("STORAGE", lambda row: row["storage"]),
+    output.Column("ADAPTER", lambda row: row["adapter"]),
+    output.Column("DEFAULT", lambda row: "yes" if row["default"] else ""),
+    output.Column("TASKS", lambda row: len(row["tasks"]), right=True),
+    output.Column("FLOWS", lambda row: len(row["flows"]), right=True),
+    output.Column("WORKS ON", lambda row: ", ".join(row["works_on"])),
+    output.Column("CAPABILITIES", lambda row: ", ".join(row["capabilities"])),
+)
+_ANSWERS = (
+    output.Column("STORAGE", lambda row: row["storage"]),
+    output.Column(
+        "ANSWERS",
+        lambda row: "yes" if row["answers"] else "no",
+        style=lambda row: "green" if row["answers"] else "red",
+    ),
+    output.Column("CONNECT MS", lambda row: row["connect_ms"], right=True),
+    output.Column("ANSWER MS", lambda row: row["answer_ms"], right=True),
+)
+_COUNTS = (
+    output.Column("STORAGE", lambda row: row["storage"]),
+    output.Column("KIND", lambda row: row["kind"] or "(others)"),
+    output.Column("RECORDS", lambda row: row["records"], right=True),
+)
+_SIZE = output.Column("SIZE", lambda row: text.size_text(row["size"]), right=True)

@@ -1,0 +1,169 @@
+"""Comparing two storages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from flowstore.copying.copy import groups
+from flowstore.copying.outcome import (
+    PAGE,
+    Problem,
+    Report,
+    blob_digest,
+    counted,
+    is_whole,
+    refuse_unreachable,
+    same,
+)
+from flowstore.errors import FlowstoreError
+from flowstore.record import Query, Record, Ref
+from flowstore.storage import RecordStorage
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """How two storages compare.
+
+    Attributes:
+        same: in both, of the same write, with bytes that their digest tells of.
+        different: in both, but not of the same write.
+        missing: in the first one only.
+        extra: in the second one only.
+        corrupt: can't be read in one of them, or have other bytes than their digest tells of.
+    """
+
+    same: int = 0
+    different: int = 0
+    missing: int = 0
+    extra: int = 0
+    corrupt: int = 0
+
+    @property
+    def is_same(self) -> bool:
+        return not (self.different or self.missing or self.extra or self.corrupt)
+
+    @property
+    def seen(self) -> int:
+        """How many records of the first storage have been looked at."""
+        return self.same + self.different + self.missing + self.corrupt
+
+
+def verify(
+    source: RecordStorage,
+    target: RecordStorage,
+    query: Query | None = None,
+    *,
+    progress: Callable[[VerifyResult], None] | None = None,
+    report: Report | None = None,
+) -> VerifyResult:
+    """Compare two storages: each record and blob is read from both, and its bytes compared with its digest.
+
+    Nothing is changed. Revisions are not compared.
+
+    Args:
+        query: which records; all that have not expired, if left out.
+        progress: called after each batch.
+        report: called for each record that is not the same.
+
+    Raises:
+        StorageError: one of them can't be listed or reached.
+    """
+    comparison = _Comparison(source, target, report)
+    for heads in _pages(source, query or Query()):
+        for refs in groups(heads):
+            if isinstance(refs, Record):
+                comparison.compare_blob(refs.ref)
+            else:
+                comparison.compare(refs)
+            if progress is not None:
+                progress(comparison.result)
+    for heads in _pages(target, query or Query()):
+        for refs in groups(heads):
+            comparison.look_for([refs.ref] if isinstance(refs, Record) else refs)
+    return comparison.result
+
+
+def _pages(storage: RecordStorage, query: Query) -> Iterator[list[Record]]:
+    cursor: str | None = None
+    while True:
+        page = storage.scan(query, limit=PAGE, cursor=cursor, payload=False)
+        yield page.records
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+class _Comparison:
+    def __init__(self, source: RecordStorage, target: RecordStorage, report: Report | None) -> None:
+        self._source = source
+        self._target = target
+        self._report = report
+        self.result = VerifyResult()
+
+    def compare(self, refs: list[Ref]) -> None:
+        """Look at some records of the source in both storages."""
+        try:
+            ours, theirs = self._source.get_many(refs), self._target.get_many(refs)
+        except FlowstoreError as exc:
+            refuse_unreachable(exc)
+            if len(refs) > 1:
+                for ref in refs:
+                    self.compare([ref])
+            else:
+                self._found("corrupt", refs[0], str(exc))
+            return
+        for ref, one, other in zip(refs, ours, theirs, strict=True):
+            if one is None:
+                continue  # deleted since it was listed
+            if other is None:
+                self._found("missing", ref, "it is not in the target")
+            elif not is_whole(one) or not is_whole(other):
+                self._found_damaged(ref, "target" if is_whole(one) else "source")
+            elif same(one, other) and one.payload == other.payload:
+                self._found("same", ref)
+            else:
+                self._found("different", ref, "it is another one in the target")
+
+    def compare_blob(self, ref: Ref) -> None:
+        """Look at a blob of the source in both storages."""
+        try:
+            one, other = self._source.get_many([ref])[0], self._target.get_many([ref])[0]
+            if one is None:
+                return
+            if other is None:
+                self._found("missing", ref, "it is not in the target")
+                return
+            if not same(one, other):
+                self._found("different", ref, "it is another one in the target")
+                return
+            for storage, where in ((self._source, "source"), (self._target, "target")):
+                if blob_digest(storage, ref) != one.headers["digest"]:
+                    self._found_damaged(ref, where)
+                    return
+        except FlowstoreError as exc:
+            refuse_unreachable(exc)
+            self._found("corrupt", ref, str(exc))
+        else:
+            self._found("same", ref)
+
+    def look_for(self, refs: list[Ref]) -> None:
+        """Look for some records of the target in the source."""
+        try:
+            found = self._source.get_many(refs)
+        except FlowstoreError as exc:
+            refuse_unreachable(exc)
+            for ref in refs if len(refs) > 1 else ():
+                self.look_for([ref])
+            return  # one that can't be read is there, and has been reported
+        for ref, record in zip(refs, found, strict=True):
+            if record is None:
+                self._found("extra", ref, "it is not in the source")
+
+    def _found_damaged(self, ref: Ref, where: str) -> None:
+        self._found("corrupt", ref, f"its bytes in the {where} are not those that its digest tells of")
+
+    def _found(self, what: str, ref: Ref, message: str | None = None) -> None:
+        self.result = counted(self.result, **{what: 1})
+        if message is not None and self._report is not None:
+            self._report(Problem(ref, message))

@@ -1,0 +1,167 @@
+"""The lines of an exported file, which are JSON, and how it is opened."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, Final, Literal
+
+import orjson
+
+from flowstore.errors import CorruptError, UnsupportedError
+
+FORMAT: Final = "flowstore-export"
+VERSION: Final = 1
+
+_LONGEST: Final = 1 << 30  # bytes of a line
+
+
+@contextmanager
+def open_export(path: str, mode: Literal["rb", "wb"]) -> Iterator[IO[bytes]]:
+    """Open a file to export to (``wb``) or import from (``rb``), compressed if its name ends with ``.gz`` or ``.zst``.
+
+    Raises:
+        UnsupportedError: .zst needs the package zstandard.
+    """
+    if path.endswith(".gz"):
+        with gzip.open(path, mode) as packed, _refusing(path, zlib.error):
+            yield packed  # type: ignore[misc]  # it has the methods that are used
+    elif path.endswith(".zst"):
+        try:
+            import zstandard
+        except ImportError as exc:
+            raise UnsupportedError("a .zst file needs zstandard: pip install 'flowstore[zstd]'") from exc
+        with zstandard.open(path, mode) as packed, _refusing(path, zstandard.ZstdError):
+            yield io.BufferedReader(packed) if mode == "rb" else packed
+    else:
+        with open(path, mode) as plain:
+            yield plain
+
+
+@contextmanager
+def _refusing(path: str, error: type[Exception]) -> Iterator[None]:
+    """Raise what a decompressor raises as an error of flowstore's."""
+    try:
+        yield
+    except error as exc:
+        raise CorruptError(f"{path} can't be decompressed: {exc}") from exc
+
+
+class LineWriter:
+    """Write lines, the first and the last one included."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._lines = 0
+        self._hash = hashlib.blake2b(digest_size=16)
+        self.write({"format": FORMAT, "version": VERSION})
+
+    def write(self, line: dict[str, Any]) -> None:
+        text = orjson.dumps(line) + b"\n"
+        self._hash.update(text)
+        self._lines += 1
+        self._file.write(text)
+
+    def end(self, facts: dict[str, Any]) -> None:
+        """Write the last line: some facts, the number of lines and their digest."""
+        self.write({"end": {**facts, "lines": self._lines, "digest": self._hash.hexdigest()}})
+
+
+class LineReader:
+    """Read the lines of a file, and see by the last one that they are all there, and unchanged."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._number = 0
+        first = self._next()
+        if first.get("format") != FORMAT:
+            raise CorruptError("this is no file that flowstore has exported")
+        if first.get("version") != VERSION:
+            raise UnsupportedError(f"the file has version {first.get('version')!r}; this release reads {VERSION}")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while (line := self.line()) is not None:
+            yield line
+
+    def line(self) -> dict[str, Any] | None:
+        """Return the next line, or ``None`` after the last one."""
+        before, number = self._hash.hexdigest(), self._number
+        line = self._next()
+        end = line.get("end")
+        if end is None:
+            return line
+        if not isinstance(end, dict) or (end.get("digest"), end.get("lines")) != (before, number):
+            raise CorruptError("the lines of the file are not those that were exported")
+        if self._file.read(1):
+            raise CorruptError("something follows after the end of the file")
+        return None
+
+    def _next(self) -> dict[str, Any]:
+        try:
+            text = self._file.readline(_LONGEST)
+        except (EOFError, OSError) as exc:
+            raise CorruptError(f"the file can't be read after line {self._number}: {exc}") from exc
+        if not text.endswith(b"\n"):
+            raise CorruptError(f"the file was cut off in or after line {self._number}")
+        self._number += 1
+        self._hash.update(text)
+        try:
+            line = orjson.loads(text)
+        except ValueError as exc:
+            raise CorruptError(f"line {self._number} is not JSON: {exc}") from exc
+        if not isinstance(line, dict):
+            raise CorruptError(f"line {self._number} is not a JSON object")
+        return line
+
+
+class BlobParts(io.RawIOBase):
+    """The parts of a blob, as a file."""
+
+    def __init__(self, lines: LineReader) -> None:
+        super().__init__()
+        self._lines = lines
+        self._ended = False
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = self._next()
+        taken = min(len(buffer), len(self._rest))
+        buffer[:taken] = self._rest[:taken]
+        self._rest = self._rest[taken:]
+        return taken
+
+    def skip(self) -> None:
+        """Pass over what has not been read."""
+        while self._next():
+            pass
+
+    def _next(self) -> bytes:
+        """Return the next part, or nothing after the last one."""
+        if self._ended:
+            return b""
+        line = self._lines.line()
+        if line is None or "part" not in line:
+            raise CorruptError("a blob in the file has no end")
+        if line["part"] is None:
+            self._ended = True
+            return b""
+        try:
+            return base64.b64decode(line["part"], validate=True)
+        except (ValueError, TypeError, binascii.Error) as exc:
+            raise CorruptError("a part of a blob in the file is not base64") from exc
+
+
+def packed(data: bytes) -> str:
+    """Return bytes as base64."""
+    return base64.b64encode(data).decode()

@@ -1,0 +1,146 @@
+"""Writing records to a storage, so that those that are there already stay as they are."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from flowstore.copying.outcome import (
+    CopyResult,
+    OnConflict,
+    Problem,
+    Report,
+    blob_digest,
+    counted,
+    is_whole,
+    refuse_unreachable,
+    same,
+)
+from flowstore.errors import ConflictError, FlowstoreError, StorageError
+from flowstore.record import Record, Ref
+from flowstore.storage import Readable, RecordStorage, blob_facts
+
+
+class Writer:
+    """Write records to a storage and see that they arrived.
+
+    One that fails is counted and reported, and the others are written. What can't be reached ends it all: an
+    ``UnreachableError`` is raised.
+    """
+
+    def __init__(self, target: RecordStorage, on_conflict: OnConflict, report: Report | None = None) -> None:
+        self._target = target
+        self._on_conflict = on_conflict
+        self._report = report
+        self.result = CopyResult()
+
+    def write(self, records: list[Record]) -> None:
+        """Write some records."""
+        whole = [record for record in records if self._check_bytes(record)]
+        standing = self._target.get_many([record.ref for record in whole])
+        missing = [record for record, current in zip(whole, standing, strict=True) if current is None]
+        found = zip(whole, standing, strict=True)
+        written = [record for record, current in found if current is not None and self._replace(record, current)]
+        # A batch stores large payloads after the others, which would change the order of first storing.
+        for _, some in groupby(missing, self._is_large):
+            written += self._add(list(some))
+        arrived = self._target.get_many([record.ref for record in written])
+        for record, stored in zip(written, arrived, strict=True):
+            if stored is None or not same(record, stored) or stored.payload != record.payload:
+                self.fail(record.ref, "what was written is not what is read again")
+            else:
+                self._count(copied=1)
+
+    def write_blob(self, head: Record, file: Readable) -> None:
+        """Write a blob as a stream, if it is not there already; ``head`` is its record in the source."""
+        ref = head.ref
+        try:
+            current = self._target.get_many([ref])[0]
+            if current is not None and not self._is_due(head, current):
+                return
+            self._target.store_blob(ref.key, ref.name, file, kind=ref.kind, facts=blob_facts(head), raw=True)
+            if blob_digest(self._target, ref) != head.headers["digest"]:
+                raise StorageError("its bytes are not those that its digest tells of")
+        except FlowstoreError as exc:
+            refuse_unreachable(exc)
+            self.fail(ref, exc)
+        else:
+            self._count(copied=1)
+
+    def fail(self, ref: Ref, why: object) -> None:
+        """Count a record that could not be copied."""
+        self._count(failed=1)
+        self._tell(ref, str(why))
+
+    def _is_large(self, record: Record) -> bool:
+        threshold = self._target.blob_threshold
+        return threshold is not None and len(record.payload) > threshold
+
+    def _check_bytes(self, record: Record) -> bool:
+        if is_whole(record):
+            return True
+        self.fail(record.ref, "its bytes in the source are not those that its digest tells of")
+        return False
+
+    def _add(self, records: list[Record]) -> list[Record]:
+        """Write records where nothing is; return those that are written now."""
+        try:
+            standing = self._target.add_many(records)
+        except FlowstoreError as exc:
+            refuse_unreachable(exc)
+            if len(records) > 1:
+                return [written for record in records for written in self._add([record])]
+            self.fail(records[0].ref, exc)
+            return []
+        written = []
+        for record, current in zip(records, standing, strict=True):
+            done = self._replace(record, current) if current is not None else self._reach(record, 1)
+            written += [record] if done else []
+        return written
+
+    def _replace(self, record: Record, current: Record) -> bool:
+        """Write a record where something is, if it has to be; tell whether it is written now."""
+        if not self._is_due(record, current):
+            return False
+        return self._put(record, current.revision) and self._reach(record, current.revision + 1)
+
+    def _is_due(self, record: Record, current: Record) -> bool:
+        """Tell whether a record has to be written over what is there; count it if not."""
+        if same(record, current):
+            # Killed before the revision was reached. That of a blob can't be: it has to be written whole each time.
+            if current.revision < record.revision and record.payload:
+                return True
+            self._count(skipped=1)
+            return False
+        newer = self._on_conflict == "newer" and record.stored_at > current.stored_at
+        replace = self._on_conflict == "replace" or newer
+        self._count(conflicts=1, skipped=0 if replace else 1)
+        self._tell(record.ref, f"something else is there: {'replaced' if replace else 'kept'}")
+        return replace
+
+    def _reach(self, record: Record, revision: int) -> bool:
+        """Write a record again until it has its revision: begun anew, it could let a stale writer win."""
+        while revision < record.revision:
+            if not self._put(record, revision):
+                return False
+            revision += 1
+        return True
+
+    def _put(self, record: Record, revision: int) -> bool:
+        try:
+            self._target.put(record, if_revision=revision)
+        except ConflictError:
+            self._count(conflicts=1)
+            self.fail(record.ref, "somebody else has stored it meanwhile")
+            return False
+        except FlowstoreError as exc:
+            refuse_unreachable(exc)
+            self.fail(record.ref, exc)
+            return False
+        return True
+
+    def _tell(self, ref: Ref, message: str) -> None:
+        if self._report is not None:
+            self._report(Problem(ref, message))
+
+    def _count(self, **more: int) -> None:
+        self.result = counted(self.result, **more)
