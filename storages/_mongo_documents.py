@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +12,8 @@ from bson.binary import Binary
 from bson.datetime_ms import DatetimeMS
 
 from flowstore.errors import CorruptError, InvalidKeyError, UnsupportedError
-from flowstore.record import Key, Query, Record, Ref
+from flowstore.querying import Scalar, first_behind, literal_start, load_place, path_of
+from flowstore.record import JSON, PIECE, Key, Query, Record, Ref
 from flowstore.storages._records import bad_cursor, dump_headers, load_headers
 
 Document = dict[str, Any]
@@ -25,9 +27,19 @@ HEAD: Final = {"reclaim_at": False, "value": False, "payload": False}
 # Lists of small numbers take up to six times their place in BSON, and servers take their time with them.
 _LARGEST_NATIVE: Final = 64 * 1024
 _DEEPEST: Final = 50
+_CONTAINERS: Final = frozenset({list, dict})
 _INT64: Final = range(-(2**63), 2**63)
 _LATEST: Final = 2**53
 _POSITION: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
+
+
+ANY_RECORD: Final[Document] = {
+    "_id": {"$regex": "^[0-9a-f]{64}$"},
+    "position": {"$regex": "^[0-9a-f]{16}-[0-9a-f]{64}$"},
+    "kind": {"$gte": ""},
+    "headers": {"$exists": True},
+}
+"""The filter of all that is certainly a record, damaged or not."""
 
 
 def address_of(ref: Ref) -> str:
@@ -124,6 +136,8 @@ def filter_of(query: Query, cursor: str | None) -> Document:
     for name, values in (("kind", query.kinds), ("task_id", query.task_ids), ("state", query.states)):
         if values is not None:
             clauses.append({name: {"$in": [str(value) for value in values]}})
+    if query.kinds is None:
+        clauses.append({"kind": {"$ne": PIECE}})
     if query.stored_from is not None:
         clauses.append({"stored_at": {"$gte": float(query.stored_from)}})
     if query.stored_before is not None:
@@ -132,11 +146,64 @@ def filter_of(query: Query, cursor: str | None) -> Document:
         clauses.append(live(query.live_at))
     if query.expired_at is not None:
         clauses.append(expired(query.expired_at))
+    if query.pattern is not None:
+        clauses += _like(query.pattern)
+    if query.where:
+        clauses.append(_may_have(query.where))
     if cursor is not None:
-        if not _POSITION.fullmatch(cursor):
-            raise bad_cursor(cursor)
-        clauses.append({"position": {"$lt" if query.descending else "$gt": cursor}})
+        clauses.append(_behind(query, cursor))
     return {"$and": clauses}
+
+
+def _behind(query: Query, cursor: str) -> Document:
+    beyond = "$lt" if query.descending else "$gt"
+    if query.order == "task_id":
+        task_id, address = load_place(cursor)
+        later = {"task_id": {"$eq": task_id}, "_id": {beyond: address.hex()}}
+        return {"$or": [{"task_id": {beyond: task_id}}, later]}
+    if not _POSITION.fullmatch(cursor):
+        raise bad_cursor(cursor)
+    return {"position": {beyond: cursor}}
+
+
+def order_of(query: Query) -> list[tuple[str, int]]:
+    """Return what a listing is sorted by."""
+    direction = -1 if query.descending else 1
+    names = ("task_id", "_id") if query.order == "task_id" else ("position",)
+    return [(name, direction) for name in names]
+
+
+def _like(pattern: str) -> list[Document]:
+    start = literal_start(pattern)
+    # An index finds what starts alike.
+    clauses: list[Document] = [{"task_id": {"$gte": start}}]
+    behind = first_behind(start)
+    if behind is not None:
+        clauses.append({"task_id": {"$lt": behind}})
+    if pattern.rstrip("*") == start != pattern:
+        return clauses
+    head, *parts = (_regex(part) for part in re.split("[*]+", pattern))
+    # What stands between two stars is looked for once, never again behind where it was found: no pattern takes long.
+    stars = [f"(?>.*?{part})" for part in parts[:-1]] + [f".*{part}" for part in parts[-1:]]
+    return [*clauses, {"task_id": {"$regex": f"^(?s:{head}{''.join(stars)})(?!.|\\n)"}}]
+
+
+def _regex(part: str) -> str:
+    """Turn what has no star into a regular expression, in which each character but ``?`` is itself."""
+    return "".join(
+        "." if character == "?" else character if ord(character) > 127 else f"\\x{ord(character):02x}"
+        for character in part
+    )
+
+
+def _may_have(where: Mapping[str, Scalar]) -> Document:
+    """Return the filter of what may have these values; only its payload tells, for MongoDB looks into lists too."""
+    # JSON that MongoDB could not hold as it is.
+    as_bytes: Document = {"payload": {"$exists": True}, "headers": {"$regex": f'"content_type":"{JSON}"'}}
+    if any(key[0] == "$" or "\0" in key for field in where for key in path_of(field)):
+        return as_bytes
+    as_value = [{f"value.{field}": {"$eq": wanted}} for field, wanted in where.items()]
+    return {"$or": [{"$and": as_value}, as_bytes]}
 
 
 def live(now: float) -> Document:
@@ -155,19 +222,27 @@ def _native(record: Record) -> tuple[bool, Any]:
         return False, None
     try:
         value = orjson.loads(record.payload)
-        return orjson.dumps(value) == record.payload and _is_faithful(value, _DEEPEST), value
+        return orjson.dumps(value) == record.payload and _is_faithful(value), value
     except ValueError:
         return False, None
 
 
-def _is_faithful(value: Any, depth: int) -> bool:
-    kind = type(value)
-    if kind is dict:
-        # MongoDB gives a meaning to dollars and dots, and to the order of keys that are numbers none.
-        return depth > 0 and all(
-            key and key[0] != "$" and "." not in key and "\0" not in key and _is_faithful(inner, depth - 1)
-            for key, inner in value.items()
-        )
-    if kind is list:
-        return depth > 0 and all(_is_faithful(inner, depth - 1) for inner in value)
-    return kind is not int or value in _INT64
+def _is_faithful(value: Any) -> bool:
+    keys: set[str] = set()
+    # Level by level, in C, takes a third of the time that a walk through the parts does.
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        kinds = set(map(type, level))
+        if int in kinds and not all(one in _INT64 for one in level if type(one) is int):
+            return False
+        if dict in kinds:
+            keys.update(*(one for one in level if type(one) is dict))
+        if kinds.isdisjoint(_CONTAINERS):
+            return all(map(_is_faithful_key, keys))
+        level = gc.get_referents(*level)
+    return False
+
+
+def _is_faithful_key(key: str) -> bool:
+    # MongoDB gives a meaning to dollars and dots, and to the order of keys that are numbers none.
+    return bool(key) and key[0] != "$" and "." not in key and "\0" not in key

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import operator
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -10,7 +11,9 @@ from sqlalchemy import ColumnElement, LargeBinary, and_, bindparam, cast, delete
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement, literal_column
 
+from flowstore.querying import Place
 from flowstore.record import Query
+from flowstore.storages._sql_conditions import Conditions, Shape
 from flowstore.storages._sql_schema import records
 
 _c: Final = records.c
@@ -25,15 +28,6 @@ INSERTED: Final = ("address", *(column.name for column in _KEY), *CONTENT)
 
 NEXT: Final[ColumnElement[int]] = _c.revision + literal_column("1")
 
-_FIELDS: Final = ("flow_name", "task_name", "task_id", "run_id")
-_LISTS: Final = {"kinds": "kind", "task_ids": "task_id", "states": "state"}
-_TIMES: Final = {
-    "stored_from": _c.stored_at >= bindparam("stored_from"),
-    "stored_before": _c.stored_at < bindparam("stored_before"),
-    "live_at": or_(_c.expires_at.is_(None), _c.expires_at > bindparam("live_at")),
-    "expired_at": _c.expires_at <= bindparam("expired_at"),
-}
-
 
 class Compiled(NamedTuple):
     """A statement and its parameters' names, in the order in which the driver takes them."""
@@ -45,16 +39,7 @@ class Compiled(NamedTuple):
         return [values[name] for name in self.names]
 
 
-class Shape(NamedTuple):
-    """All of a query that its statement depends on: which conditions there are, not what they compare with."""
-
-    fields: tuple[str, ...]
-    lists: tuple[tuple[str, int], ...]
-    times: tuple[str, ...]
-    descending: bool = False
-
-
-class Statements(ABC):
+class Statements(Conditions):
     """The statements of one database. Parameters go by position, in the order of ``INSERTED``, address, revision, now.
 
     ``key`` turns a text that identifies a record into what the database keeps.
@@ -64,7 +49,7 @@ class Statements(ABC):
     payload: ClassVar[ColumnElement[bytes]] = cast(func.coalesce(_c.value, _c.payload), LargeBinary)
 
     def __init__(self, key: Callable[[str], str | bytes]) -> None:
-        self._key = key
+        super().__init__(key)
         self._cache: dict[object, Compiled] = {}
         found = _c.address == bindparam("at_address")
         at_revision = _c.revision == bindparam("at_revision")
@@ -111,6 +96,20 @@ class Statements(ABC):
         )
         return compiled.sql, compiled.values(values)
 
+    def addresses(self, after: int, limit: int) -> tuple[str, list[Any]]:
+        """Return a statement that reads id, address and kind of rows behind an id, damaged ones too, and parameters."""
+        compiled = self._compiled(
+            "addresses",
+            lambda: (
+                select(_c.id, _c.address, _c.kind)
+                .where(_c.id > bindparam("after", type_=_c.id.type))
+                .order_by(_c.id)
+                .limit(bindparam("size"))
+                .offset(literal_column("0"))
+            ),
+        )
+        return compiled.sql, compiled.values({"after": after, "size": limit})
+
     def count(self, query: Query) -> tuple[str, list[Any]]:
         """Return a statement that counts the selected records, and its parameters."""
         shape, values = self._split(query)
@@ -119,23 +118,27 @@ class Statements(ABC):
         )
         return compiled.sql, compiled.values(values)
 
-    def scan(self, query: Query, after: int | None, limit: int, payload: bool) -> tuple[str, list[Any]]:
+    def scan(self, query: Query, after: int | Place | None, limit: int, payload: bool) -> tuple[str, list[Any]]:
         """Return a statement that reads a page, in no order, each row starting with its id, and its parameters."""
         shape, values = self._split(query)
-        values |= {"after": after, "size": limit}
+        values |= {"size": limit, "skip": query.skip}
+        if isinstance(after, tuple):
+            values |= {"after": self._key(after[0]), "after_address": after[1]}
+        else:
+            values["after"] = after
         compiled = self._compiled(
             ("scan", shape, after is None, payload), lambda: self._scan(shape, after is not None, payload)
         )
         return compiled.sql, compiled.values(values)
 
     def _scan(self, shape: Shape, after: bool, payload: bool) -> ClauseElement:
-        order = self._order(shape)
+        order = [*self._by_task_id(_c.task_id), _c.address] if shape.by_task_id else [self._order(shape)]
+        page = select(_c.id).where(*self._where(shape))
+        page = page.order_by(*(one.desc() if shape.descending else one.asc() for one in order))
         # SQLAlchemy writes an OFFSET behind each LIMIT for SQLite: as a constant it is no parameter.
-        page = select(_c.id).where(*self._where(shape)).order_by(order.desc() if shape.descending else order.asc())
-        page = page.limit(bindparam("size")).offset(literal_column("0"))
+        page = page.limit(bindparam("size")).offset(bindparam("skip") if shape.skips else literal_column("0"))
         if after:
-            at = bindparam("after", type_=_c.id.type)
-            page = page.where(_c.id < at if shape.descending else _c.id > at)
+            page = page.where(self._behind(shape))
         # Only ids are sorted, never the rows, which may be long: those of the page are read when it is known.
         ids = page.subquery("page")
         columns = (_c.id, *_HEAD, self.payload) if payload else (_c.id, *_HEAD)
@@ -144,41 +147,26 @@ class Statements(ABC):
     def _order(self, shape: Shape) -> ColumnElement[int]:
         return _c.id
 
-    def _split(self, query: Query) -> tuple[Shape, dict[str, Any]]:
-        values: dict[str, Any] = {}
-        fields = tuple(name for name in _FIELDS if getattr(query, name) is not None)
-        for name in fields:
-            values[name] = self._key(getattr(query, name))
-        lists = []
-        for name, column in _LISTS.items():
-            if (wanted := getattr(query, name)) is not None:
-                some = self._values_of_list(f"any_{column}", [self._key(one) for one in dict.fromkeys(wanted)])
-                lists.append((column, len(some)))
-                values |= some
-        times = tuple(name for name in _TIMES if getattr(query, name) is not None)
-        for name in times:
-            values[name] = getattr(query, name)
-        return Shape(fields, tuple(lists), times, query.descending), values
+    def _by_task_id(self, task_id: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+        """Return what records are sorted by, the task id given or a column; the last of it decides."""
+        return [task_id]
 
-    def _where(self, shape: Shape) -> list[ColumnElement[bool]]:
-        return [
-            *(self._same(name) for name in shape.fields),
-            *(self._among(name, count, f"any_{name}") for name, count in shape.lists),
-            *(_TIMES[name] for name in shape.times),
-        ]
+    def place(self, place: Place) -> tuple[str | bytes, bytes]:
+        """Return what the order by task id goes by, as this database compares it."""
+        return place
 
-    def _same(self, column: str) -> ColumnElement[bool]:
-        """Compare a column of text with the parameter of its name."""
-        return _c[column] == bindparam(column)
-
-    def _among(self, column: str, count: int, name: str | None = None) -> ColumnElement[bool]:
-        """Compare a column with the parameters that ``_values_of_list`` gives."""
-        return _c[column].in_([bindparam(f"{name or column}_{number}") for number in range(count)])
-
-    def _values_of_list(self, name: str, values: Sequence[Any]) -> dict[str, Any]:
-        # Filled up to a power of two, so that there are few different statements.
-        size = 1 << (len(values) - 1).bit_length()
-        return {f"{name}_{number}": values[min(number, len(values) - 1)] for number in range(size)}
+    def _behind(self, shape: Shape) -> ColumnElement[bool]:
+        """Select what comes after the place that a cursor gave."""
+        if not shape.by_task_id:
+            at = bindparam("after", type_=_c.id.type)
+            return _c.id < at if shape.descending else _c.id > at
+        ahead, up_to = (operator.lt, operator.le) if shape.descending else (operator.gt, operator.ge)
+        *firsts, column = self._by_task_id(_c.task_id)
+        *bounds, after = self._by_task_id(bindparam("after", type_=_c.task_id.type))
+        later = ahead(_c.address, bindparam("after_address", type_=_c.address.type))
+        # What comes before the deciding column may be in an index.
+        near = [up_to(first, bound) for first, bound in zip(firsts, bounds, strict=True)]
+        return and_(*near, or_(ahead(column, after), and_(column == after, later)))
 
     def text(self, statement: ClauseElement, column_keys: Sequence[str] | None = None) -> str:
         """Compile a statement."""

@@ -251,11 +251,13 @@ def test_a_record_that_is_too_large_is_refused_before_it_is_sent(storage: MongoS
         lambda large: storage.put_many([record(Key("f", "t", "2"), "small"), large]),
     ):
         with pytest.raises(UnsupportedError, match="one document of MongoDB holds"):
-            work(Record(Ref(RESULT, KEY), b"x" * (16 << 20)))
+            work(record(KEY, "new", note="x" * (16 << 20)))
     assert storage.retrieve("f", "t", "1") == "old"
     assert storage.count(Query()) == 1
-    storage.put(Record(Ref(RESULT, KEY), b"x" * ((16 << 20) - (65 << 10)), {}))
-    assert len(storage.get(KEY).payload) == (16 << 20) - (65 << 10)
+    storage.blob_threshold = None
+    for size in (15 << 20, 17 << 20):
+        storage.put(Record(Ref(RESULT, KEY), b"x" * size, {}))
+        assert len(storage.get(KEY).payload) == size
 
 
 def test_a_batch_replaces_and_adds(storage: MongoStorage) -> None:

@@ -1,0 +1,217 @@
+"""Named values that change: the variables of a flow or run, an application's settings, the checkpoints of a task."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from flowstore.errors import ConflictError, ExpiredError, NotFoundError, OutcomeUnknownError
+from flowstore.operations import Operations, refuse_readonly, times
+from flowstore.record import Key, Query, Record, Ref
+from flowstore.routing import Route
+from flowstore.storage import RecordStorage
+
+_FIRST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.1
+
+
+class Documents:
+    """Values by name, all of one kind and under one key, each a record with a revision of its own.
+
+    Used like a dict: ``documents["name"]``, ``documents["name"] = value``, ``in``, ``len``, ``del`` and iteration over
+    the names, in the order of first storing. Every access asks the storage; nothing is kept here. Writers of different
+    names never meet. Safe in threads and processes.
+
+    Every method raises UnreachableError where the storage can't be asked. A write that may or may not have been done
+    is tried again under ``on_store_error: retry``; it recognises itself and is not done twice.
+    """
+
+    def __init__(
+        self,
+        operations: Operations,
+        route: Route,
+        kind: str,
+        key: Key,
+        *,
+        run_id: str | None = None,
+    ) -> None:
+        self._operations = operations
+        self._route = route
+        self._entry = route.storage
+        self._key = key
+        self._run_id = run_id
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.kind} {self._key} in {self._entry.name!r}>"
+
+    # Reading
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a value: an object of the caller's own; NotFoundError or ExpiredError where there is none."""
+        return self._decode(self._read(name))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or the default where there is none or it has expired.
+
+        Raises:
+            CorruptError: it can't be read.
+        """
+        record = self._find(name)
+        return default if record is None else self._decode(record)
+
+    def revision(self, name: str) -> int:
+        """Return the revision of a value: 1 after it was first set, one more with each change; 0 for none."""
+        record = self._find(name, payload=False)
+        return 0 if record is None else record.revision
+
+    def __contains__(self, name: str) -> bool:
+        return self._find(name, payload=False) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        for record in self._records(payload=False):
+            yield record.ref.name
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Iterate over names and values, reading a page at a time."""
+        for record in self._records(payload=True):
+            yield record.ref.name, self._decode(record)
+
+    def __len__(self) -> int:
+        return self._operations.read(self._entry, lambda storage: storage.count(self._query))
+
+    # Writing
+
+    def set(self, name: str, value: object, *, if_revision: int | None = None) -> int:
+        """Store a value and return its revision.
+
+        Args:
+            if_revision: ``None`` replaces what is there; 0 stores only where nothing is; n replaces only revision n.
+
+        Raises:
+            SerializationError: the value can't be stored; what was there before still is.
+            ConflictError: the condition does not hold; ``current`` is the record that is there.
+            OutcomeUnknownError: the connection broke, and others have changed the value since: whether it held the
+                given one in between can't be told.
+        """
+        return self._put(name, value, if_revision).revision
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self._put(name, value, None)
+
+    def update(self, name: str, function: Callable[[Any], object], default: Any = None) -> Any:
+        """Replace a value by what a function makes of it, and return that. No concurrent change is lost.
+
+        Revisions begin anew when a value is deleted: one that is deleted and set again meanwhile may be taken for the
+        one that was read.
+
+        Args:
+            function: takes the present value, or the default where there is none, and returns the new one. It is called
+                again, with the value of that time, each time that another writer was faster.
+
+        Raises:
+            SerializationError, OutcomeUnknownError: as ``set``.
+        """
+        longest = _FIRST_PAUSE
+        while True:
+            record = self._find(name)
+            value = function(default if record is None else self._decode(record))
+            try:
+                self._put(name, value, 0 if record is None else record.revision)
+            except ConflictError:
+                # Writers that try again all at once would meet again.
+                time.sleep(random.uniform(0, longest))
+                longest = min(2 * longest, _LONGEST_PAUSE)
+            else:
+                return value
+
+    def get_or_set(self, name: str, default: Any) -> Any:
+        """Return a value; where there is none, store the default. Of several callers one stores, and all get its value.
+
+        Args:
+            default: the value, or a function that makes it, which is called only where there is none.
+        """
+        while True:
+            record = self._find(name)
+            if record is not None:
+                return self._decode(record)
+            value = default() if callable(default) else default
+            try:
+                return self._decode(self._put(name, value, 0))
+            except ConflictError:
+                continue
+
+    def delete(self, name: str, *, if_revision: int | None = None) -> bool:
+        """Delete a value; tell whether there was one.
+
+        Raises:
+            ConflictError: it is not at ``if_revision``; ``current`` is the record that is there.
+        """
+        refuse_readonly(self._route, self._key)
+        return self._operations.write(
+            self._entry, lambda storage: storage.delete(self._key, self.kind, name, if_revision=if_revision)
+        )
+
+    def __delitem__(self, name: str) -> None:
+        if not self.delete(name):
+            raise NotFoundError(f"no {Ref(self.kind, self._key, name)} is stored")
+
+    def clear(self) -> int:
+        """Delete all values that are there now; return how many there were."""
+        refuse_readonly(self._route, self._key)
+        refs = [record.ref for record in self._records(payload=False)]
+        return self._operations.write(self._entry, lambda storage: storage.delete_many(refs))
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {} if self._run_id is None else {"run_id": self._run_id}
+
+    @property
+    def _query(self) -> Query:
+        key = self._key
+        return Query((self.kind,), key.flow_name, key.task_name, key.task_id)
+
+    def _records(self, payload: bool) -> Iterator[Record]:
+        return self._operations.records(self._entry).records(self._query, payload=payload)
+
+    def _read(self, name: str, payload: bool = True) -> Record:
+        return self._operations.read(
+            self._entry, lambda storage: storage.get(self._key, self.kind, name, payload=payload)
+        )
+
+    def _find(self, name: str, payload: bool = True) -> Record | None:
+        try:
+            return self._read(name, payload)
+        except (NotFoundError, ExpiredError):
+            return None
+
+    def _decode(self, record: Record) -> Any:
+        return self._operations.pipeline(self._entry).decode(record)
+
+    def _put(self, name: str, value: object, if_revision: int | None) -> Record:
+        refuse_readonly(self._route, self._key)
+        ref = Ref(self.kind, self._key, name)
+        encode = self._operations.pipeline(self._entry).encode
+        # Encoded once, also when the write is tried again: its token tells that it is the same write.
+        record = functools.cache(lambda storage: encode(ref, value, {**self._facts(), **times(storage, self._route)}))
+        tries = 0
+
+        def write(storage: RecordStorage) -> Record:
+            nonlocal tries
+            tries += 1
+            return storage.put(record(storage), if_revision=if_revision)
+
+        try:
+            return self._operations.write(self._entry, write)
+        except ConflictError as exc:
+            if tries > 1 and not _came_first(exc.current, if_revision):
+                message = f"the connection broke while {ref} was written, and it has been changed since"
+                raise OutcomeUnknownError(f"{message}: it may have been written in between, or not") from exc
+            raise
+
+
+def _came_first(current: Record | None, if_revision: int | None) -> bool:
+    """Tell whether a record took the place of one that was to follow a revision, so that that one never was there."""
+    return current is not None and if_revision is not None and current.revision == if_revision + 1
