@@ -50,9 +50,10 @@ docs: $(VENV)/ready-dev ## Build the documentation into docs/_build/html
 	@echo "sphinx: documentation"
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-bench: $(VENV)/ready ## Measure speed and print it
+bench: $(VENV)/ready-test ## Measure speed and print it
+	@$(BIN)/python -m benchmarks.adapters $(ARGS)
 	@$(BIN)/python -m benchmarks.import_time
-	@$(BIN)/python -m benchmarks.worker_throughput $(ARGS)
+	@$(BIN)/python -m benchmarks.worker_throughput
 
 clean: ## Remove everything that the other targets made
 	@rm -rf $(VENV) .build build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
