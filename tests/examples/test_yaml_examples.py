@@ -2,35 +2,83 @@
 
 from __future__ import annotations
 
+import re
+import uuid
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 import yaml
 from celery import Celery
 
-from flowstore import FlowStore, NotFoundError, ResultSchemaError, UnsupportedError
+from flowstore import FlowStore, NotFoundError, Query, ResultSchemaError, UnsupportedError
 from flowstore.loading import json_schema
-from flowstore.storages import MemoryStorage
+from flowstore.operations import as_records
+from flowstore.storages import MemoryStorage, RoutingStorage
+from tests.servers import s3
+
+pytest_plugins = ("tests.storages.every_storage",)
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "yaml_examples").rglob("*.yaml"))
 RESULT: dict[str, object] = {"sku": "apple", "price": 3.5}
 FLOW = "a flow that no example names"
 
 
+VARIABLE = re.compile(r"\$?\{([A-Z0-9_]+)")
+
+
+def _servers(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Callable[[], str]]:
+    """Return what gives each variable that examples may use; a server is started when its variable is asked for."""
+
+    def store() -> s3.Store:
+        found: s3.Store = request.getfixturevalue("real_s3" if s3.GIVEN or s3.find() else "emulation")
+        return found
+
+    def redis() -> str:
+        found: str = request.getfixturevalue("redis_server_url")
+        return found
+
+    return {
+        "DATA_DIR": lambda: str(tmp_path),
+        "SECRETS_DIR": lambda: str(tmp_path / "secrets"),
+        "PREFIX": lambda: f"t{uuid.uuid4().hex[:12]}",
+        "POSTGRES_URL": lambda: str(request.getfixturevalue("postgres_recipe")[1]["connection_string"]),
+        "MYSQL_URL": lambda: str(request.getfixturevalue("mysql_recipe")[1]["connection_string"]),
+        "REDIS_URL": redis,
+        "REDIS_HOST": lambda: urlsplit(redis()).hostname or "localhost",
+        "REDIS_PORT": lambda: str(urlsplit(redis()).port or 6379),
+        "MONGO_URL": lambda: str(request.getfixturevalue("mongo_server").uri),
+        "S3_ENDPOINT": lambda: store().url,
+        "S3_KEY": lambda: store().key,
+        "S3_SECRET": lambda: store().secret,
+        "FLOWSTORE_KEY": lambda: b64encode(bytes(32)).decode(),
+        "AWS_ACCESS_KEY_ID": lambda: store().key,
+        "AWS_SECRET_ACCESS_KEY": lambda: store().secret,
+    }
+
+
 @pytest.fixture
 def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set the variables that examples use, and return the file to load; a profile's is the one that it is put over."""
+    """Set the variables that an example uses, and return the file to load; a profile's is the one it is put over."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("SECRETS_DIR", str(tmp_path / "secrets"))
     (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "key-of-2025").write_text(b64encode(bytes(range(32))).decode(), encoding="ascii")
     (tmp_path / "secrets" / "results-url").write_text(f"sqlite:///{tmp_path}/from-secret.db\n", encoding="utf-8")
     path: Path = request.param
     base, _, profile = path.stem.partition(".")
     if profile:
         monkeypatch.setenv("FLOWSTORE_PROFILE", profile)
-    return path.with_name(f"{base}.yaml")
+    file = path.with_name(f"{base}.yaml")
+    used = set(VARIABLE.findall(path.read_text(encoding="utf-8") + file.read_text(encoding="utf-8")))
+    if "S3_ENDPOINT" in used:
+        used |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    for name, value in _servers(request, tmp_path).items():
+        if name in used:
+            monkeypatch.setenv(name, value())
+    return file
 
 
 def _result() -> dict[str, object]:
@@ -40,8 +88,26 @@ def _result() -> dict[str, object]:
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=[path.stem for path in EXAMPLES], indirect=True)
 
 
-def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 9
+def test_there_is_one_for_each_storage_and_each_shape_of_the_real_world() -> None:
+    names = {path.stem for path in EXAMPLES}
+    assert names >= {"memory", "file", "sqlite", "postgres", "mysql", "redis", "mongo", "s3", "routing"}
+    assert names >= {"twenty_storages", "three_redis", "s3_prefixes", "many_storages_with_anchors"}
+
+
+@pytest.mark.parametrize(("name", "count"), [("twenty_storages", 20), ("three_redis", 3), ("s3_prefixes", 8)])
+def test_each_shape_is_what_its_name_says(name: str, count: int) -> None:
+    (path,) = [path for path in EXAMPLES if path.stem == name]
+    storages = yaml.safe_load(path.read_text(encoding="utf-8"))["storages"]
+    assert len(storages) == count
+    if name == "twenty_storages":
+        buckets = [one["configuration"] for one in storages if one["classname"] == "S3Storage"]
+        assert len({one["bucket_name"] for one in buckets}) == len(buckets) == 18
+        assert all(one["encryption"] and one["versioned"] and one["aws_access_key_id"] for one in buckets)
+    elif name == "three_redis":
+        assert [one["configuration"]["db"] for one in storages] == [1, 2, 3]
+    else:
+        assert len({one["configuration"]["prefix"] for one in storages}) == 8
+        assert len({one["configuration"]["s3_endpoint"] for one in storages}) == 1
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
@@ -64,8 +130,9 @@ def test_each_storage_gives_back_what_it_was_given(example: Path) -> None:
         if isinstance(store.storage(name), MemoryStorage):
             continue
         assert again.storage(name).retrieve(FLOW, name, "1") == RESULT
-        others = [other for other in store.configuration.storages if other != name]
-        for other in others:
+        if any(isinstance(store.storage(one), RoutingStorage) for one in store.configuration.storages):
+            continue  # it shares the records of those that it works on
+        for other in [one for one in store.configuration.storages if one != name]:
             with pytest.raises(NotFoundError):
                 store.storage(other).retrieve(FLOW, name, "1")
     store.close()
@@ -120,3 +187,29 @@ def test_tasks_of_an_attached_app_are_stored(example: Path) -> None:
             assert [(done.name, done.state) for done in run.tasks()] == [(route.task_name, "SUCCESS")]
     store.close()
     app.close()
+
+
+@pytest.mark.parametrize("example", [path for path in EXAMPLES if path.stem == "compressed"], indirect=True)
+def test_what_the_example_compresses_is_compressed(example: Path) -> None:
+    store = FlowStore(example)
+    for task, codec in (("any task", "zstd"), ("shop.tasks.export", "gzip")):
+        store.store(FLOW, task, "1", [RESULT] * 100)
+        (record,) = as_records(store.task_storage(FLOW, task)).records(Query(flow_name=FLOW, task_name=task))
+        assert record.headers["codecs"] == [codec]
+        assert len(record.payload) * 10 < record.headers["full_size"]
+        assert store.retrieve(FLOW, task, "1") == [RESULT] * 100
+    store.close()
+
+
+@pytest.mark.parametrize("example", [path for path in EXAMPLES if path.stem == "encrypted"], indirect=True)
+def test_what_the_example_encrypts_is_read_with_each_of_its_keys(example: Path, tmp_path: Path) -> None:
+    for active in ("2025", "2026"):
+        store = FlowStore(example, overrides={"storages.Private.encryption.active": active})
+        store.store(FLOW, "any task", active, RESULT)
+        store.close()
+    store = FlowStore(example)
+    found = list(as_records(store.storage("Private")).records(Query(flow_name=FLOW)))
+    assert [record.headers["key_id"] for record in found] == ["2025", "2026"]
+    assert [store.retrieve(FLOW, "any task", record.key.task_id) for record in found] == [RESULT, RESULT]
+    store.close()
+    assert not any(b"apple" in path.read_bytes() for path in tmp_path.glob("private.db*"))
