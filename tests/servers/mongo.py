@@ -18,6 +18,8 @@ from pathlib import Path
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from tests.servers import met
+from tests.servers.met import Found
 from tests.servers.process import Server
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_MONGO_URL")
@@ -173,24 +175,29 @@ def missing(kind: type[Server]) -> str | None:
     return None
 
 
-def describe(kind: type[Server]) -> str:
+def describe(kind: type[Server]) -> Found:
     """Tell what the tests meet."""
     if kind is Mongod and GIVEN:
-        return "real: the MongoDB server given"
+        client: MongoClient[dict[str, object]] = MongoClient(GIVEN)
+        with client:
+            told = str(client.server_info()["version"])
+        return Found("MongoDB", "real", told, "the address in FLOWSTORE_TEST_MONGO_URL")
     if kind is Mongod:
-        told = subprocess.run(["mongod", "--version"], capture_output=True, text=True, check=True).stdout
-        return f"real: mongod {told.splitlines()[0]}"
+        program = str(shutil.which("mongod"))
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        return Found("MongoDB", "real", told.split()[2], f"the program {program}")
     if kind is Ferret:
         told = subprocess.run([str(_ferretdb()), "--version"], capture_output=True, text=True, check=True).stdout
-        return f"independent, not MongoDB: FerretDB {told.split()[1]} over SQLite"
+        return Found("FerretDB over SQLite", "independent", told.split()[1], f"the program {_ferretdb()}")
     if kind is JavaServer:
-        return f"independent, not MongoDB: mongo-java-server {_JAVA_SERVER}, in memory"
-    return f"emulated: nx-27017 {version('nx-27017')}"
+        return Found("mongo-java-server, in memory", "independent", _JAVA_SERVER, "the package that Maven has")
+    return Found("nx-27017", "emulated", version("nx-27017"), "the package from PyPI")
 
 
 @contextmanager
 def running(kind: type[Server]) -> Iterator[Place]:
     """Yield a server of that kind."""
+    met.note("MongoStorage", describe(kind))
     if kind is Mongod and GIVEN:
         yield Place(GIVEN)
         return

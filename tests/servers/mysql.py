@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 
+from tests.servers import met
+from tests.servers.met import Found
 from tests.servers.process import PASSWORD, USER, Server, running
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_MYSQL_URL")
@@ -40,15 +43,22 @@ def client(url: str, **more: Any) -> Any:
     )
 
 
-def describe() -> str:
+def describe() -> Found:
     """Tell what the tests meet."""
     if GIVEN:
         with client(GIVEN) as connection:
-            return f"real: {connection.server_version}, the server given"
+            version = str(connection.server_version)
+        return Found(_maker(version), "real", version, "the address in FLOWSTORE_TEST_MYSQL_URL")
     program = find()
-    if program is None:
-        return "none"
-    return f"real: {subprocess.run([program, '--version'], capture_output=True, text=True, check=True).stdout.strip()}"
+    assert program is not None
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    match = re.search(r"Ver (\S+)", told)
+    version = match[1] if match else told.strip()
+    return Found(_maker(version), "real", version, f"the program {program}")
+
+
+def _maker(version: str) -> str:
+    return "MariaDB" if "mariadb" in version.lower() else "MySQL"
 
 
 class Mysql(Server):
@@ -109,6 +119,7 @@ class Mysql(Server):
 @contextmanager
 def private() -> Iterator[Mysql]:
     """Start a private server."""
+    met.note("SqlStorage", describe())
     with running(Mysql, ["mysql"]) as server:
         yield server
 
@@ -118,6 +129,7 @@ def url() -> Iterator[str]:
     """Yield the URL of a database: the given one, which has to answer, or that of a private server."""
     if GIVEN:
         client(GIVEN).close()
+        met.note("SqlStorage", describe())
         yield GIVEN
     else:
         with private() as server:

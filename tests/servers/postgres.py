@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psycopg
 
+from tests.servers import met
+from tests.servers.met import Found
 from tests.servers.process import PASSWORD, USER, Server, running
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_POSTGRES_URL")
@@ -36,16 +38,17 @@ def find() -> Path | None:
     return None
 
 
-def describe() -> str:
+def describe() -> Found:
     """Tell what the tests meet."""
     if GIVEN:
         with psycopg.connect(GIVEN) as connection:
-            return f"real: PostgreSQL {connection.info.parameter_status('server_version')}, the server given"
+            version = str(connection.info.parameter_status("server_version"))
+        return Found("PostgreSQL", "real", version, "the address in FLOWSTORE_TEST_POSTGRES_URL")
     programs = find()
-    if programs is None:
-        return "none"
+    assert programs is not None
     done = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True)
-    return f"real: {done.stdout.strip()}"
+    version = done.stdout.strip().removeprefix("postgres (PostgreSQL) ")
+    return Found("PostgreSQL", "real", version, f"the program {programs}/postgres")
 
 
 class Postgres(Server):
@@ -90,6 +93,7 @@ class Postgres(Server):
 @contextmanager
 def private() -> Iterator[Postgres]:
     """Start a private server."""
+    met.note("SqlStorage", describe())
     with running(Postgres, ["postgres"]) as server:
         yield server
 
@@ -99,6 +103,7 @@ def url() -> Iterator[str]:
     """Yield the URL of a database: the given one, which has to answer, or that of a private server."""
     if GIVEN:
         psycopg.connect(GIVEN).close()
+        met.note("SqlStorage", describe())
         yield GIVEN
     else:
         with private() as server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,8 @@ from typing import Any
 
 import redis
 
+from tests.servers import met
+from tests.servers.met import Found
 from tests.servers.process import free_port
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
@@ -25,15 +28,20 @@ MISSING = (
 )
 
 
-def describe() -> str:
-    """Tell what the tests meet."""
-    if GIVEN:
+def describe(topology: str = "") -> Found:
+    """Tell what the tests meet; a topology is one of private servers."""
+    if GIVEN and not topology:
         client: Any = redis.Redis.from_url(GIVEN)
         with client:
-            return f"real: Redis {client.info('server')['redis_version']}, the server given"
-    if PROGRAM is None:
-        return "none"
-    return f"real: {subprocess.run([PROGRAM, '--version'], capture_output=True, text=True, check=True).stdout.strip()}"
+            server = client.info("server")
+        valkey = server.get("valkey_version")
+        version = valkey or server["redis_version"]
+        return Found("Valkey" if valkey else "Redis", "real", version, "the address in FLOWSTORE_TEST_REDIS_URL")
+    assert PROGRAM is not None
+    told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    match = re.search(r"v=(\S+)", told)
+    name = "Valkey" if "valkey" in told.lower() else "Redis"
+    return Found(f"{name}{topology}", "real", match[1] if match else told.strip(), f"the program {PROGRAM}")
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
@@ -120,8 +128,10 @@ def url() -> Iterator[str]:
         client: Any = redis.Redis.from_url(GIVEN)
         with client:
             client.ping()
+        met.note("RedisStorage", describe())
         yield GIVEN
     else:
+        met.note("RedisStorage", describe())
         with running() as server:
             yield server.url
 
@@ -129,6 +139,7 @@ def url() -> Iterator[str]:
 @contextmanager
 def cluster(count: int = 3, **more: str) -> Iterator[list[Server]]:
     """Start a cluster of primaries without replicas; ``more`` settings have underscores for dashes."""
+    met.note("RedisStorage", describe(f" Cluster of {count}"))
     with ExitStack() as stack:
         nodes = []
         for _ in range(count):
@@ -158,6 +169,7 @@ def cluster(count: int = 3, **more: str) -> Iterator[list[Server]]:
 @contextmanager
 def watched(sentinels: int = 1) -> Iterator[tuple[Server, Server, list[Server]]]:
     """Start a primary, its replica, and Sentinels that watch them under the name ``mine``."""
+    met.note("RedisStorage", describe(" with Sentinels"))
     with ExitStack() as stack:
         primary = stack.enter_context(running())
         replica = stack.enter_context(running({**SAFE, "replicaof": f"127.0.0.1 {primary.port}"}))

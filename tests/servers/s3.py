@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit
 from boto3.session import Session
 from botocore.config import Config
 
+from tests.servers import met
+from tests.servers.met import Found
 from tests.servers.process import PASSWORD, Server
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_S3_URL")
@@ -81,19 +84,20 @@ def find_emulation() -> bool:
     return importlib.util.find_spec("moto") is not None and importlib.util.find_spec("flask") is not None
 
 
-def describe() -> str:
+def describe() -> Found:
     """Tell what the tests meet."""
     if GIVEN:
-        return "real: the S3 server given"
+        return Found("a store for S3", "independent", "of unknown version", "the address in FLOWSTORE_TEST_S3_URL")
     program = find()
-    if program is None:
-        return "none"
+    assert program is not None
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    return f"real, not AWS's: {' '.join(done.stdout.split())}"
+    match = re.search(r"Version\s*:\s*(\S+)", done.stdout)
+    told = match[1] if match else " ".join(done.stdout.split())
+    return Found("versitygw on a local disk", "independent", told, f"the program {program}")
 
 
-def describe_emulation() -> str:
-    return f"emulated: moto {version('moto')}"
+def describe_emulation() -> Found:
+    return Found("moto", "emulated", version("moto"), "the package from PyPI")
 
 
 class _Private(Server):
@@ -141,6 +145,7 @@ class Moto(_Private):
 @contextmanager
 def real() -> Iterator[Store]:
     """Yield a server that is no emulation, with the bucket ``BUCKET``."""
+    met.note("S3Storage", describe())
     if GIVEN:
         place = urlsplit(GIVEN)
         store = Store(f"{place.scheme}://{place.netloc.rpartition('@')[2]}", place.username or "", place.password or "")
@@ -154,6 +159,7 @@ def real() -> Iterator[Store]:
 @contextmanager
 def emulated() -> Iterator[Store]:
     """Yield an emulation, with the bucket ``BUCKET``: it proves nothing about races or durability."""
+    met.note("S3Storage", describe_emulation())
     with _running(Moto) as store:
         yield store
 
