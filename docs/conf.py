@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
@@ -10,7 +12,9 @@ author = "the flowstore authors"
 copyright = author
 release = version = installed_version("flowstore")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+sys.path.insert(0, str(Path(__file__).parent))
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "storage_tables"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"flowstore {release}"

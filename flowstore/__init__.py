@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowstore.checkpoints import Checkpoints
     from flowstore.context import TaskContext, current
+    from flowstore.documents import Documents
     from flowstore.errors import (
         ConfigurationError,
         ConflictError,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         OutcomeUnknownError,
         OutsideTaskError,
         ResultSchemaError,
+        ResultTooLargeError,
         SerializationError,
         StorageError,
         UnknownStorageError,
@@ -29,14 +32,18 @@ if TYPE_CHECKING:
     )
     from flowstore.failure import Failure, RemoteTaskError
     from flowstore.flow import FlowRun, TaskRun
+    from flowstore.history import HistoryEntry
     from flowstore.record import Key, Page, Query, Record, Ref
+    from flowstore.reference import Reference
     from flowstore.storage import DataStorage, RecordStorage
     from flowstore.store import FlowStore
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "checkpoints": ("Checkpoints",),
     "context": ("TaskContext", "current"),
+    "documents": ("Documents",),
     "errors": (
         "ConfigurationError",
         "ConflictError",
@@ -48,6 +55,7 @@ _HOMES = {
         "OutcomeUnknownError",
         "OutsideTaskError",
         "ResultSchemaError",
+        "ResultTooLargeError",
         "SerializationError",
         "StorageError",
         "UnknownStorageError",
@@ -56,22 +64,27 @@ _HOMES = {
     ),
     "failure": ("Failure", "RemoteTaskError"),
     "flow": ("FlowRun", "TaskRun"),
+    "history": ("HistoryEntry",),
     "record": ("Key", "Page", "Query", "Record", "Ref"),
+    "reference": ("Reference",),
     "storage": ("DataStorage", "RecordStorage"),
     "store": ("FlowStore",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Checkpoints",
     "ConfigurationError",
     "ConflictError",
     "CorruptError",
     "DataStorage",
+    "Documents",
     "ExpiredError",
     "Failure",
     "FlowRun",
     "FlowStore",
     "FlowstoreError",
+    "HistoryEntry",
     "InvalidKeyError",
     "Key",
     "NotFoundError",
@@ -82,8 +95,10 @@ __all__ = [
     "Record",
     "RecordStorage",
     "Ref",
+    "Reference",
     "RemoteTaskError",
     "ResultSchemaError",
+    "ResultTooLargeError",
     "SerializationError",
     "StorageError",
     "TaskContext",

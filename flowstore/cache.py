@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import cachetools
 
-from flowstore.config import CacheEntry
+from flowstore.config import CacheEntry, Configuration
 from flowstore.forks import renew_in_children
+from flowstore.record import Record, Ref
+
+log = logging.getLogger(__name__)
 
 
 class _LIFO(cachetools.Cache[Any, Any]):
@@ -87,8 +93,71 @@ class ResultCache:
             if generation == self.generation:
                 self._items[key] = value
 
+    def clear(self) -> None:
+        """Forget everything, and whatever is being read right now."""
+        with self._lock:
+            self.generation += 1
+            self._items = _CLASSES[self._entry.classname](self._entry)
+
     def drop(self, key: Any) -> None:
         """Forget a key, and whatever is being read right now."""
         with self._lock:
             self.generation += 1
             self._items.pop(key, None)
+
+
+class Caches:
+    """The caches of the storages that have one, by the storage's name.
+
+    Args:
+        configuration: tells which storages have one.
+        now: returns a storage's time; asked for what expires only.
+    """
+
+    def __init__(self, configuration: Configuration, now: Callable[[str], float]) -> None:
+        self._caches = {
+            name: ResultCache(entry.cache) for name, entry in configuration.storages.items() if entry.cache is not None
+        }
+        self._now = now
+
+    def __contains__(self, storage: str) -> bool:
+        return storage in self._caches
+
+    def get(self, storage: str, ref: Ref) -> Record | tuple[Any] | None:
+        """Return the record that is cached, or the value of a plain ``DataStorage`` in a tuple.
+
+        What has expired since, by the storage's clock, is dropped.
+        """
+        cache = self._caches.get(storage)
+        kept: Record | tuple[Any] | None = None if cache is None else cache.get(ref)
+        if isinstance(kept, Record) and kept.expires_at is not None and kept.has_expired(self._now(storage)):
+            self.drop(storage, ref)
+            return None
+        return kept
+
+    def keeper(self, storage: str) -> Callable[[Ref, Record | tuple[Any]], None]:
+        """Return what caches a thing that is read from the storage from now on."""
+        cache = self._caches.get(storage)
+        if cache is None:
+            return lambda ref, kept: None
+        return functools.partial(_keep, cache, cache.generation)
+
+    def drop(self, storage: str, ref: Ref) -> None:
+        """Drop what is cached for a reference."""
+        cache = self._caches.get(storage)
+        if cache is not None:
+            cache.drop(ref)
+
+    def clear(self, storage: str) -> None:
+        """Drop everything that is cached of a storage."""
+        cache = self._caches.get(storage)
+        if cache is not None:
+            cache.clear()
+
+
+def _keep(cache: ResultCache, generation: int, ref: Ref, kept: Record | tuple[Any]) -> None:
+    try:
+        cache.put(ref, kept if isinstance(kept, Record) else copy.deepcopy(kept), generation)
+    except Exception:
+        # A cache is a convenience: a value that can't be copied is read from the storage each time.
+        log.debug("%s is not cached", ref, exc_info=True)

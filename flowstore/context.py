@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from flowstore.errors import NotFoundError, OutsideTaskError
 from flowstore.failure import RemoteTaskError
 from flowstore.flow import SUCCESS, tasks_of
 from flowstore.record import ERROR, RESULT, RUN, Key
-from flowstore.storage import DataStorage
+from flowstore.storage import DataStorage, Readable
 
 if TYPE_CHECKING:
+    from flowstore.checkpoints import Checkpoints
+    from flowstore.documents import Documents
+    from flowstore.history import HistoryEntry
     from flowstore.store import FlowStore
 
 _running: ContextVar[TaskContext | None] = ContextVar("flowstore_running_task", default=None)
@@ -92,6 +95,39 @@ class TaskContext:
             UnknownStorageError: the configuration gives it none.
         """
         return self.store.task_storage(self.flow_name, self.task_name)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Values that this task keeps by name; an execution of it after a retry or a redelivery finds them again.
+
+        Raises:
+            UnknownStorageError: the configuration gives the task no storage.
+        """
+        return self.store.checkpoints(self.flow_name, self.task_name, self.task_id, run_id=self.run_id)
+
+    @property
+    def variables(self) -> Documents:
+        """Values that the tasks of this run share by name.
+
+        Raises:
+            UnknownStorageError: the configuration gives the flow no storage.
+        """
+        return self.store.variables(self.flow_name, run_id=self.run_id)
+
+    def store_blob(self, name: str, file: Readable) -> int:
+        """Store a file of any size beside this task's result, and return its size; see ``FlowStore.store_blob``."""
+        return self.store.store_blob(self.flow_name, self.task_name, self.task_id, name, file, run_id=self.run_id)
+
+    def retrieve_blob(self, name: str, parent: Key | None = None) -> BinaryIO:
+        """Return a blob of this task, or of one of its ``parents``, as a file; see ``FlowStore.retrieve_blob``."""
+        key = parent or self.key
+        return self.store.retrieve_blob(key.flow_name, key.task_name, key.task_id, name)
+
+    def record_history(self, event: str, data: object = None) -> HistoryEntry:
+        """Append an entry about this task to the history; see ``FlowStore.record_history``."""
+        return self.store.record_history(
+            event, self.flow_name, run_id=self.run_id, task_name=self.task_name, task_id=self.task_id, data=data
+        )
 
     def parents(self) -> list[Key]:
         """Return the keys of the parents that are stored; those of a chord's header in their order in the chord."""

@@ -8,6 +8,7 @@
     ├── InvalidKeyError             a flow name, task name or task id that can't be a key
     ├── SerializationError          a value that can't be stored as it is
     ├── ResultSchemaError           a result that its task's ``output_schema`` refuses
+    ├── ResultTooLargeError         a result that is larger than its storage's ``max_result_size``
     ├── OutsideTaskError            asked for the current task outside of one
     ├── RemoteTaskError             the stored error of a task (``flowstore.failure``)
     └── StorageError                a storage could not answer
@@ -69,6 +70,10 @@ class ResultSchemaError(FlowstoreError, ValueError):
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
         self.path = path
+
+
+class ResultTooLargeError(FlowstoreError, ValueError):
+    """A result that is larger than its storage's ``max_result_size``; nothing was written."""
 
 
 class OutsideTaskError(FlowstoreError, RuntimeError):

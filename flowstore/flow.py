@@ -244,6 +244,11 @@ def _decisive(found: list[tuple[str, Record]]) -> tuple[str, Record]:
     return max(found, key=rank)
 
 
+def finals_of(plan: Plan) -> set[str]:
+    """Return the ids of the tasks whose results a run results in."""
+    return {task_id for _, task_id in _leaves(plan.result)}
+
+
 def _leaves(result: Any) -> Iterator[tuple[str, str]]:
     if isinstance(result, Mapping):
         for part in result["group"]:

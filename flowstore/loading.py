@@ -11,13 +11,14 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from flowstore.config.mistakes import Mistake, did_you_mean
-from flowstore.config.model import OWN_MODULE, Configuration, StorageEntry
+from flowstore.config.model import OWN_MODULE, Configuration, FlowEntry, StorageEntry
 from flowstore.errors import ConfigurationError
+from flowstore.nesting import check_children, check_references, refuse_plain, with_children
 from flowstore.storage import DataStorage, RecordStorage
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ def load(
 
     document = read_document(source, environ=environ, overrides=overrides)
     storages = {entry.name: _checked(document, path, entry) for path, entry in document.storages}
+    for path, flow in document.flows:
+        _check_history(document, path, flow, storages)
+        if flow.expires is not None:
+            _check_expiry(document, path, flow.storage, storages)
+    for path, task in document.tasks:
+        if task.expires is not None and not (task.has_storage_key and task.storage is None):
+            _check_expiry(document, path, task.storage, storages)
+    check_references(document, storages, _class_or_none)
     mistakes = document.mistakes()
     if mistakes:
         raise ConfigurationError(_report(mistakes, document.name), mistakes)
@@ -109,8 +118,84 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
     if entry.on_conflict != "replace" and not issubclass(adapter, RecordStorage):
         message = f"{entry.classname!r} can only replace what is stored: it is no RecordStorage"
         document.report((*path, "on_conflict"), message, "Leave it out, or write replace.")
-    arguments = check_arguments(document, adapter, (*path, "configuration"))
+    if entry.history != "none" and not issubclass(adapter, RecordStorage):
+        document.report((*path, "history"), *_no_history(entry))
+    for key in ("serializer", "compression", "encryption"):
+        if not issubclass(adapter, RecordStorage) and document.node((*path, key)) is not None:
+            message = f"{entry.classname!r} writes values in its own way: it is no RecordStorage"
+            document.report((*path, key), message, "Leave it out.", of_key=True)
+    for key in ("expires", "allow_clear", "max_result_size", "blob_threshold"):
+        if not issubclass(adapter, RecordStorage) and document.node((*path, key)) is not None:
+            message = f"{entry.classname!r} knows nothing of this: it is no RecordStorage"
+            document.report((*path, key), message, "Leave it out.", of_key=True)
+    known = len(document.mistakes())
+    configuration = (*path, "configuration")
+    inner = check_children(document, adapter, configuration, _checked_child)
+    arguments = check_arguments(document, adapter, configuration, inner)
+    if len(document.mistakes()) == known:
+        for where, message in adapter.mistakes_in(arguments):
+            document.report((*configuration, *where), message)
     return dataclasses.replace(entry, configuration=arguments)
+
+
+def _checked_child(document: Document, path: Path, entry: StorageEntry) -> StorageEntry:
+    checked = _checked(document, path, entry)
+    refuse_plain(document, path, checked, _class_or_none)
+    return checked
+
+
+def _class_or_none(entry: StorageEntry) -> type[DataStorage] | None:
+    try:
+        return _find(entry)
+    except _RefusedError:
+        return None
+
+
+def construct(entry: StorageEntry, declared: Callable[[str], DataStorage]) -> DataStorage:
+    """Make an instance of a storage's adapter, with those that it works on. No I/O.
+
+    Args:
+        entry: as ``load`` returned it.
+        declared: returns a declared storage by its name, connected; called when it is first used.
+    """
+    arguments = with_children(entry.configuration, lambda child: construct(child, declared), declared)
+    return adapter_class(entry)(**arguments)
+
+
+def _check_expiry(document: Document, path: Path, storage: str | None, storages: Mapping[str, StorageEntry]) -> None:
+    """Report an expiry of what is in a storage that keeps everything for ever."""
+    entry = storages.get(storage or document.configuration.default_storage or "")
+    if entry is None:
+        return  # it has none, or none that is declared, which is reported elsewhere
+    try:
+        adapter = _find(entry)
+    except _RefusedError:
+        return  # reported with the storage
+    if not issubclass(adapter, RecordStorage):
+        message = f"storage {entry.name!r} lets nothing expire: {entry.classname!r} is no RecordStorage"
+        document.report((*path, "expires"), message, "Leave it out, or name another storage.")
+
+
+def _check_history(document: Document, path: Path, flow: FlowEntry, storages: Mapping[str, StorageEntry]) -> None:
+    name = flow.storage or document.configuration.default_storage
+    if flow.history in (None, "none"):
+        return
+    if name is None:
+        message = f"flow {flow.name!r} has no storage that could keep its history"
+        document.report((*path, "history"), message, "Name a storage, here or as default_storage under global.")
+    entry = storages.get(name or "")
+    if entry is None:
+        return
+    try:
+        adapter = _find(entry)
+    except _RefusedError:
+        return  # reported with the storage
+    if not issubclass(adapter, RecordStorage):
+        document.report((*path, "history"), *_no_history(entry))
+
+
+def _no_history(entry: StorageEntry) -> tuple[str, str]:
+    return f"{entry.classname!r} can keep no history: it is no RecordStorage", "Leave it out, or write none."
 
 
 def _find(entry: StorageEntry) -> type[DataStorage]:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-from flowstore import pipeline
-from flowstore.cache import ResultCache
+from flowstore.cache import Caches
 from flowstore.config import Configuration, StorageEntry
 from flowstore.errors import (
     ConflictError,
@@ -21,6 +20,7 @@ from flowstore.errors import (
     UnsupportedError,
 )
 from flowstore.failure import RemoteTaskError
+from flowstore.pipeline import Pipeline
 from flowstore.record import ERROR, RESULT, Key, Record, Ref
 from flowstore.registry import Registry
 from flowstore.routing import Route
@@ -41,9 +41,7 @@ class Operations:
 
     def __init__(self, configuration: Configuration, registry: Registry) -> None:
         self._registry = registry
-        self._caches = {
-            name: ResultCache(entry.cache) for name, entry in configuration.storages.items() if entry.cache is not None
-        }
+        self.caches = Caches(configuration, lambda storage: as_records(registry.get(storage)).now())
 
     def store_result(self, route: Route, key: Key, result: object, facts: Mapping[str, Any]) -> str | None:
         """Store a result; return the record's id.
@@ -53,23 +51,28 @@ class Operations:
             ConflictError: something else is stored already, under ``on_conflict: error``.
             StorageError: it could not be stored, also after the retries that the policy allows.
         """
-        _refuse_readonly(route, key)
+        refuse_readonly(route, key)
         check_result(route.output_schema, result, key)
         ref = Ref(RESULT, key)
-        # Encoded once, also when the write is tried again: its token tells that it is the same write.
-        record = functools.cache(lambda: pipeline.encode(ref, result, facts))
+        record: Record | None = None
 
         def write(storage: DataStorage) -> str | None:
+            nonlocal record
             if isinstance(storage, RecordStorage):
-                self._put(route.storage, storage, record())
+                if record is None:
+                    # Once, also when the write is tried again: its token tells that it is the same write.
+                    facts_and_times = {**facts, **times(storage, route)}
+                    record = self.pipeline(route.storage).encode(ref, result, facts_and_times)
+                self._put(route.storage, storage, record)
                 return ref.address.hex()
+            _refuse_expiry(storage, route)
             stored = storage.store(key.flow_name, key.task_name, key.task_id, result)
             return None if stored is None else str(stored)
 
         try:
             return self._write(route.storage, write)
         finally:
-            self._drop(route.storage, ref)
+            self.caches.drop(route.storage.name, ref)
 
     def store_error(
         self, route: Route, key: Key, exc: BaseException, facts: Mapping[str, Any], name: str = "", retry: bool = True
@@ -81,15 +84,19 @@ class Operations:
             name: ``""`` for the error that ended the task, else the number of the attempt that failed.
             retry: whether the policy's retries may be used.
         """
-        _refuse_readonly(route, key)
-        record = pipeline.encode_error(Ref(ERROR, key, name), exc, facts)
+        refuse_readonly(route, key)
+        ref = Ref(ERROR, key, name)
+        record = functools.cache(
+            lambda storage: self.pipeline(route.storage).encode_error(ref, exc, {**facts, **times(storage, route)})
+        )
 
         def write(storage: DataStorage) -> str | None:
             if isinstance(storage, RecordStorage):
-                storage.put(record)
-                return record.ref.address.hex()
+                storage.put(record(storage))
+                return ref.address.hex()
             if not keeps_errors(storage):
                 raise UnsupportedError(f"storage {route.storage.name!r} keeps no errors: it defines no store_error()")
+            _refuse_expiry(storage, route)
             exc_info: ExcInfo = (type(exc), exc, exc.__traceback__)
             stored = storage.store_error(facts.get("node_args"), key.flow_name, key.task_name, key.task_id, exc_info)
             return None if stored is None else str(stored)
@@ -102,20 +109,28 @@ class Operations:
         Raises:
             NotFoundError, CorruptError, UnreachableError
         """
+        if route.storage.name not in self.caches:
+            return self._call(route.storage, lambda storage: self._read(storage, route, key)[0])
         ref = Ref(RESULT, key)
-        cache = self._caches.get(route.storage.name)
-        if cache is not None and (kept := cache.get(ref)) is not None:
-            return pipeline.decode(kept) if isinstance(kept, Record) else copy.deepcopy(kept[0])
-        generation = cache.generation if cache is not None else 0
+        kept = self.caches.get(route.storage.name, ref)
+        if kept is not None:
+            return self.pipeline(route.storage).decode(kept) if isinstance(kept, Record) else copy.deepcopy(kept[0])
+        keep = self.caches.keeper(route.storage.name)
 
         def read(storage: DataStorage) -> Any:
-            record = storage.get(key) if isinstance(storage, RecordStorage) else None
-            value = _foreign_result(storage, key) if record is None else pipeline.decode(record)
-            if cache is not None:
-                _keep(cache, ref, (value,) if record is None else record, generation)
+            value, found = self._read(storage, route, key)
+            keep(ref, found)
             return value
 
         return self._call(route.storage, read)
+
+    def _read(self, storage: DataStorage, route: Route, key: Key) -> tuple[Any, Record | tuple[Any]]:
+        """Return the value of a result, and what a cache keeps of it."""
+        if isinstance(storage, RecordStorage):
+            record = storage.get(key)
+            return self.pipeline(route.storage).decode(record), record
+        value = _foreign_result(storage, key)
+        return value, (value,)
 
     def retrieve_error(self, route: Route, key: Key, name: str = "") -> RemoteTaskError:
         """Return a stored error.
@@ -125,11 +140,11 @@ class Operations:
             UnsupportedError: the storage is a plain ``DataStorage``, which has no way to read errors back.
         """
         record = self._call(route.storage, lambda storage: as_records(storage).get(key, ERROR, name))
-        return pipeline.decode_error(record)
+        return self.pipeline(route.storage).decode_error(record)
 
     def delete(self, route: Route, key: Key) -> bool:
         """Delete everything stored under a key; tell whether there was anything."""
-        _refuse_readonly(route, key)
+        refuse_readonly(route, key)
         ref = Ref(RESULT, key)
 
         def delete(storage: DataStorage) -> bool:
@@ -146,11 +161,30 @@ class Operations:
         try:
             return self._call(route.storage, delete)
         finally:
-            self._drop(route.storage, ref)
+            self.caches.drop(route.storage.name, ref)
 
-    def put(self, entry: StorageEntry, record: Record) -> None:
-        """Store a record as it is, with the retries that the storage's policy allows."""
-        self._write(entry, lambda storage: as_records(storage).put(record))
+    def pipeline(self, entry: StorageEntry) -> Pipeline:
+        """Return what encodes and decodes the values of a storage, without connecting to it."""
+        return self._registry.pipeline(entry.name)
+
+    def put_value(self, entry: StorageEntry, ref: Ref, value: object, facts: Mapping[str, Any]) -> None:
+        """Store a value in a record of its own, with the retries that the storage's policy allows."""
+        record = functools.cache(
+            lambda storage: self.pipeline(entry).encode(ref, value, {"stored_at": storage.now(), **facts})
+        )
+        self.write(entry, lambda storage: storage.put(record(storage)))
+
+    def write(self, entry: StorageEntry, operation: Callable[[RecordStorage], T], retry: bool = True) -> T:
+        """Write to a storage that keeps records, again if it can't be reached and its policy allows it.
+
+        Args:
+            retry: whether the policy's retries may be used.
+        """
+        return self._write(entry, lambda storage: operation(as_records(storage)), retry)
+
+    def read(self, entry: StorageEntry, operation: Callable[[RecordStorage], T]) -> T:
+        """Read from a storage that keeps records."""
+        return self._call(entry, lambda storage: operation(as_records(storage)))
 
     def records(self, entry: StorageEntry) -> RecordStorage:
         """Return a storage that keeps records, connected.
@@ -168,8 +202,7 @@ class Operations:
             storage.put(record, if_revision=0)
         except ConflictError as exc:
             # The same result stored once more is a redelivered task, not a conflict.
-            same = exc.current is not None and exc.current.headers.get("digest") == record.headers["digest"]
-            if entry.on_conflict == "error" and not same:
+            if entry.on_conflict == "error" and not (exc.current and storage.pipeline.same(exc.current, record)):
                 raise ConflictError(
                     f"another result is stored under {record.key} already, and on_conflict is 'error'", exc.current
                 ) from None
@@ -199,11 +232,6 @@ class Operations:
             error.storage = entry.name
             raise error from exc
 
-    def _drop(self, entry: StorageEntry, ref: Ref) -> None:
-        cache = self._caches.get(entry.name)
-        if cache is not None:
-            cache.drop(ref)
-
 
 def as_records(storage: DataStorage) -> RecordStorage:
     """Return the storage if it keeps records.
@@ -214,9 +242,21 @@ def as_records(storage: DataStorage) -> RecordStorage:
     if not isinstance(storage, RecordStorage):
         raise UnsupportedError(
             f"{type(storage).__name__} only stores and retrieves results; "
-            "errors that can be read back, listings and runs need a RecordStorage"
+            "errors that can be read back, listings, runs and state need a RecordStorage"
         )
     return storage
+
+
+def times(storage: RecordStorage, route: Route) -> dict[str, float]:
+    """Return the headers that tell when a record is stored and when it expires, by the storage's clock."""
+    now = storage.now()
+    return {"stored_at": now} if route.expires_in is None else {"stored_at": now, "expires_at": now + route.expires_in}
+
+
+def _refuse_expiry(storage: DataStorage, route: Route) -> None:
+    if route.expires_in is not None:
+        name = type(storage).__name__
+        raise UnsupportedError(f"{name} keeps results for ever: only a RecordStorage lets them expire")
 
 
 def _retried(call: Callable[[], T]) -> T:
@@ -231,7 +271,8 @@ def _retried(call: Callable[[], T]) -> T:
     return retrying(call)
 
 
-def _refuse_readonly(route: Route, key: Key) -> None:
+def refuse_readonly(route: Route, key: Key) -> None:
+    """Refuse to change anything of a task with ``storage_readonly``."""
     if route.readonly:
         raise UnsupportedError(f"task {key.task_name!r} has storage_readonly: nothing of it may be written or deleted")
 
@@ -241,11 +282,3 @@ def _foreign_result(storage: DataStorage, key: Key) -> Any:
         return storage.retrieve(key.flow_name, key.task_name, key.task_id)
     except storage.not_found_errors as exc:
         raise NotFoundError(f"no result {key} is stored") from exc
-
-
-def _keep(cache: ResultCache, ref: Ref, kept: Any, generation: int) -> None:
-    try:
-        cache.put(ref, kept if isinstance(kept, Record) else copy.deepcopy(kept), generation)
-    except Exception:
-        # A cache is a convenience: a value that can't be copied is read from the storage each time.
-        log.debug("%s is not cached", ref, exc_info=True)

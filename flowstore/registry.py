@@ -12,9 +12,10 @@ from concurrent.futures import Future
 from typing import Any
 
 from flowstore import loading
-from flowstore.config import Configuration
+from flowstore.config import Configuration, StorageEntry
 from flowstore.errors import FlowstoreError, StorageError, UnknownStorageError, UnreachableError
 from flowstore.forks import renew_in_children
+from flowstore.pipeline import PLAIN, Pipeline
 from flowstore.storage import DataStorage, RecordStorage
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Registry:
 
     def __init__(self, configuration: Configuration) -> None:
         self._entries = configuration.storages
+        self._pipelines: dict[str, Pipeline] = {}
         self._start_over()
         renew_in_children(self)
         atexit.register(_close, weakref.ref(self))
@@ -56,6 +58,17 @@ class Registry:
         if storage is not None and storage.is_connected():
             return storage
         return self._connected(name)
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Return what encodes and decodes the values of a storage, without connecting to it.
+
+        Raises:
+            ConfigurationError: a package that it needs is not installed.
+        """
+        pipeline = self._pipelines.get(name)
+        if pipeline is None:
+            pipeline = self._pipelines[name] = _pipeline(self._entries[name])
+        return pipeline
 
     def preload(self, name: str) -> None:
         """Import what connecting a storage needs, without any I/O. What fails will fail again at the first use.
@@ -141,11 +154,24 @@ class Registry:
         storage = self._instances.get(name)
         if storage is None:
             entry = self._entries[name]
-            storage = loading.adapter_class(entry)(**entry.configuration)
+            storage = loading.construct(entry, self.get)
+            if isinstance(storage, RecordStorage):
+                storage.pipeline = self.pipeline(name)
+                storage.allow_clear = entry.allow_clear
+                if entry.blob_threshold is not None:
+                    storage.blob_threshold = entry.blob_threshold
+                if entry.max_result_size is not None:
+                    storage.max_result_size = entry.max_result_size
             if not storage.thread_safe:
                 _serialize(storage)
             storage = self._instances.setdefault(name, storage)
         return storage
+
+
+def _pipeline(entry: StorageEntry) -> Pipeline:
+    if entry.serializer == "json" and entry.compression is None and entry.encryption is None:
+        return getattr(loading.adapter_class(entry), "pipeline", PLAIN)
+    return Pipeline(entry.serializer, compression=entry.compression, encryption=entry.encryption)
 
 
 def _serialize(storage: DataStorage) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from flowstore import loading, pipeline
-from flowstore.config import StorageEntry
-from flowstore.errors import NotFoundError, UnknownStorageError
+from flowstore import loading
+from flowstore.errors import NotFoundError
 from flowstore.failure import RemoteTaskError
 from flowstore.flow import FlowRun, Plan
 from flowstore.operations import Operations
-from flowstore.record import RUN, Key, Query, Record, Ref
+from flowstore.record import HISTORY, RUN, Key, Query, Record, Ref
 from flowstore.routing import Router
 from flowstore.storage import RecordStorage
 
@@ -35,14 +34,14 @@ class Runs:
             UnknownStorageError: the configuration gives the flow no storage.
             StorageError: it can't be stored; the flow should not be started then.
         """
-        entry = self._flow_entry(flow_name)
+        entry = self._router.required_flow_storage(flow_name)
         started_at = time.time()
         facts: dict[str, Any] = {"run_id": run_id, "started_at": started_at}
         if parent_run_id is not None:
             facts["parent_run_id"] = parent_run_id
             child = Ref(RUN, _run_key(flow_name, run_id), _CHILD)
-            self._operations.put(entry, pipeline.encode(child, None, {**facts, "run_id": parent_run_id}))
-        self._operations.put(entry, pipeline.encode(_run_ref(flow_name, run_id), None, facts))
+            self._operations.put_value(entry, child, None, {**facts, "run_id": parent_run_id})
+        self._operations.put_value(entry, _run_ref(flow_name, run_id), None, facts)
         return FlowRun(self, run_id, flow_name, started_at=started_at, parent_run_id=parent_run_id)
 
     def note_plan(self, run: FlowRun, plan: Plan) -> None:
@@ -50,17 +49,17 @@ class Runs:
         facts = {"run_id": run.id, "started_at": run.started_at}
         if run.parent_run_id is not None:
             facts["parent_run_id"] = run.parent_run_id
-        record = pipeline.encode(_run_ref(run.flow_name, run.id), plan.to_dict(), facts)
-        self._operations.put(self._flow_entry(run.flow_name), record)
+        entry = self._router.required_flow_storage(run.flow_name)
+        self._operations.put_value(entry, _run_ref(run.flow_name, run.id), plan.to_dict(), facts)
 
     def forget(self, run: FlowRun) -> None:
         """Remove the record of a run that could not be started."""
-        storage = self._operations.records(self._flow_entry(run.flow_name))
+        storage = self._operations.records(self._router.required_flow_storage(run.flow_name))
         storage.delete_task(_run_key(run.flow_name, run.id))
 
     def list(self, flow_name: str, limit: int | None) -> list[FlowRun]:
         """Return the runs of a flow, the latest first."""
-        storage = self._operations.records(self._flow_entry(flow_name))
+        storage = self._operations.records(self._router.required_flow_storage(flow_name))
         query = Query(kinds=(RUN,), flow_name=flow_name, descending=True)
         found = (self._run(record) for record in storage.records(query, payload=False) if not record.ref.name)
         return list(islice(found, limit))
@@ -75,7 +74,8 @@ class Runs:
         for _, record in self.run_records(run_id, None):
             if record.kind == RUN and not record.ref.name:
                 return self._run(record)
-            any_record = any_record or record
+            if record.kind != HISTORY:  # which goes on telling of runs that are deleted
+                any_record = any_record or record
         if any_record is None:
             raise NotFoundError(f"nothing is stored of a run {run_id!r}")
         return FlowRun(self, run_id, any_record.key.flow_name)
@@ -92,9 +92,8 @@ class Runs:
         """Return what the run's start noted down, if it was started with ``FlowStore.start``."""
         ref = _run_ref(flow_name, run_id)
         try:
-            data = pipeline.decode(
-                self._operations.records(self._flow_entry(flow_name)).get(ref.key, ref.kind, ref.name)
-            )
+            storage = self._operations.records(self._router.required_flow_storage(flow_name))
+            data = storage.pipeline.decode(storage.get(ref.key, ref.kind, ref.name))
         except NotFoundError:
             return None
         return None if data is None else Plan.from_dict(data)
@@ -120,12 +119,6 @@ class Runs:
             started_at=headers.get("started_at"),
             parent_run_id=headers.get("parent_run_id"),
         )
-
-    def _flow_entry(self, flow_name: str) -> StorageEntry:
-        entry = self._router.flow_storage(flow_name)
-        if entry is None:
-            raise UnknownStorageError(f"flow {flow_name!r} has no storage: name one under flows, or a default_storage")
-        return entry
 
 
 def _run_key(flow_name: str, run_id: str) -> Key:

@@ -7,16 +7,25 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from flowstore import loading, pipeline
+from flowstore import loading
+from flowstore.batches import Batches
+from flowstore.duration import Duration
 from flowstore.errors import NotFoundError
+from flowstore.facade.batches import BatchFacade
+from flowstore.facade.blobs import BlobFacade
+from flowstore.facade.defaults import CONFIGURED, RAISE
+from flowstore.facade.state import StateFacade
+from flowstore.facade.upkeep import UpkeepFacade
 from flowstore.failure import RemoteTaskError
 from flowstore.flow import FlowRun
+from flowstore.history import History
 from flowstore.operations import Operations
-from flowstore.record import ERROR, Key, Query, Record
+from flowstore.record import ERROR, Query, Record
 from flowstore.registry import Registry
 from flowstore.routing import Route, Router
 from flowstore.runs import Runs
 from flowstore.storage import DataStorage
+from flowstore.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -26,15 +35,7 @@ APP_ATTRIBUTE: Final = "flowstore"
 """The attribute of a Celery app that holds the FlowStore attached to it."""
 
 
-class _Raise:
-    def __repr__(self) -> str:
-        return "<raise>"
-
-
-_RAISE: Final[Any] = _Raise()
-
-
-class FlowStore:
+class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
     """Store and retrieve what task flows produce, in the storages that a configuration names.
 
     Args:
@@ -62,6 +63,9 @@ class FlowStore:
         self._registry = Registry(self.configuration)
         self.operations = Operations(self.configuration, self._registry)
         self.flow_runs = Runs(self.router, self.operations)
+        self.flow_batches = Batches(self.router, self.operations)
+        self.flow_upkeep = Upkeep(self.configuration, self.router, self.operations, self.flow_runs)
+        self.flow_history = History(self.router, self.operations)
         if app is not None:
             self.attach(app)
 
@@ -143,22 +147,35 @@ class FlowStore:
 
     # Results and errors. ``task_name`` is the Celery task's name, or its storage_task_name, everywhere.
 
-    def store(self, flow_name: str, task_name: str, task_id: str, result: object) -> str | None:
+    def store(
+        self,
+        flow_name: str,
+        task_name: str,
+        task_id: str,
+        result: object,
+        *,
+        expires_in: Duration | None = CONFIGURED,
+    ) -> str | None:
         """Store a result in the storage that the configuration gives this task.
+
+        Args:
+            expires_in: how long it is kept: seconds, a ``timedelta``, or a text such as ``"7d"``; ``None`` for ever.
+                Without it, what the configuration says counts: of the task, its flow, or the storage.
 
         Returns:
             The record's id; for a plain ``DataStorage`` whatever its ``store`` returned, as a string.
 
         Raises:
             UnknownStorageError: the task has no storage.
-            SerializationError, ResultSchemaError: the result is refused; an older one is still there.
+            SerializationError, ResultSchemaError, ResultTooLargeError: the result is refused; an older one is still
+                there.
             ConflictError: another result is stored already, under ``on_conflict: error``.
             StorageError: it could not be stored.
         """
-        route, key = self._locate(flow_name, task_name, task_id)
+        route, key = self._routed(flow_name, task_name, task_id, expires_in)
         return self.operations.store_result(route, key, result, {"state": "SUCCESS"})
 
-    def retrieve(self, flow_name: str, task_name: str, task_id: str, default: Any = _RAISE) -> Any:
+    def retrieve(self, flow_name: str, task_name: str, task_id: str, default: Any = RAISE) -> Any:
         """Return a result: an object of the caller's own.
 
         Args:
@@ -170,11 +187,11 @@ class FlowStore:
             UnreachableError: the storage can't be asked.
             UnknownStorageError: the task has no storage.
         """
-        route, key = self._locate(flow_name, task_name, task_id)
+        route, key = self._routed(flow_name, task_name, task_id)
         try:
             return self.operations.retrieve(route, key)
         except NotFoundError:
-            if default is _RAISE:
+            if default is RAISE:
                 raise
             return default
 
@@ -195,13 +212,13 @@ class FlowStore:
         Raises:
             UnknownStorageError, StorageError: as ``store``.
         """
-        route, key = self._locate(flow_name, task_name, task_id)
+        route, key = self._routed(flow_name, task_name, task_id)
         exc = exc_info if isinstance(exc_info, BaseException) else exc_info[1]
         summary = f"{type(exc).__name__}: {exc}"[:200]
         return self.operations.store_error(route, key, exc, {"node_args": node_args, "error": summary})
 
     def retrieve_error(
-        self, flow_name: str, task_name: str, task_id: str, *, attempt: int | None = None, default: Any = _RAISE
+        self, flow_name: str, task_name: str, task_id: str, *, attempt: int | None = None, default: Any = RAISE
     ) -> RemoteTaskError | Any:
         """Return an error of a task: an exception that shows the whole chain when raised, with the data in ``failure``.
 
@@ -212,25 +229,26 @@ class FlowStore:
         Raises:
             NotFoundError, CorruptError, UnreachableError, UnknownStorageError: as ``retrieve``.
         """
-        route, key = self._locate(flow_name, task_name, task_id)
+        route, key = self._routed(flow_name, task_name, task_id)
         try:
             return self.operations.retrieve_error(route, key, "" if attempt is None else str(attempt))
         except NotFoundError:
-            if default is _RAISE:
+            if default is RAISE:
                 raise
             return default
 
     def errors(self, flow_name: str, task_name: str, task_id: str) -> list[RemoteTaskError]:
         """Return all errors of a task: those of retried attempts in their order, then the one that ended it, if any."""
-        route, key = self._locate(flow_name, task_name, task_id)
+        route, key = self._routed(flow_name, task_name, task_id)
         query = Query((ERROR,), key.flow_name, key.task_name, key.task_id)
         found = list(self.operations.records(route.storage).records(query))
         found.sort(key=lambda record: (not record.ref.name, record.headers.get("attempt", 0)))
-        return [pipeline.decode_error(record) for record in found]
+        decode = self.operations.pipeline(route.storage).decode_error
+        return [decode(record) for record in found]
 
     def delete(self, flow_name: str, task_name: str, task_id: str) -> bool:
         """Delete everything stored under a key: result and errors; tell whether there was anything."""
-        route, key = self._locate(flow_name, task_name, task_id)
+        route, key = self._routed(flow_name, task_name, task_id)
         return self.operations.delete(route, key)
 
     # Flow runs
@@ -256,7 +274,3 @@ class FlowStore:
     def run_records(self, run_id: str, kinds: tuple[str, ...] | None = None) -> Iterator[tuple[str, Record]]:
         """Iterate over the records of a run in all storages in use, without payloads, each with its storage's name."""
         return self.flow_runs.run_records(run_id, kinds)
-
-    def _locate(self, flow_name: str, task_name: str, task_id: str) -> tuple[Route, Key]:
-        route = self.router.required(flow_name, task_name)
-        return route, Key(flow_name, route.task_name, task_id)

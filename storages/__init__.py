@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from flowstore.storages.memory import MemoryStorage
     from flowstore.storages.mongo import MongoStorage
     from flowstore.storages.redis import RedisStorage
+    from flowstore.storages.routing import RoutingStorage
     from flowstore.storages.s3 import S3Storage
     from flowstore.storages.sql import SqlStorage
 
-__all__ = ["FileStorage", "MemoryStorage", "MongoStorage", "RedisStorage", "S3Storage", "SqlStorage"]
+__all__ = ["FileStorage", "MemoryStorage", "MongoStorage", "RedisStorage", "RoutingStorage", "S3Storage", "SqlStorage"]
 
 _HOMES = {
     "FileStorage": "file",
     "MemoryStorage": "memory",
     "MongoStorage": "mongo",
     "RedisStorage": "redis",
+    "RoutingStorage": "routing",
     "S3Storage": "s3",
     "SqlStorage": "sql",
 }

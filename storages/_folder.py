@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -22,12 +22,14 @@ from flowstore.record import Key, Query, Ref
 _FORMAT: Final = 1
 _MARKER: Final = "flowstore.json"
 _ABOUT: Final = "records of flowstore, one file each; see FileStorage in its documentation"
-_FOLDERS: Final = ("records", "runs", "tmp")
+_FOLDERS: Final = ("records", "runs", "blobs", "tmp")
 _NEW: Final = ".flowstore-"
 _STALE: Final = 3600.0
 
 _PLAIN_KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,59}")
-_NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
+NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
+"""What the name of a record's file is like."""
+
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -92,13 +94,13 @@ class Folder:
             raise UnreachableError(f"can't create {self._root}: the folder {parent} does not exist")
         with suppress(FileExistsError):
             os.mkdir(self._root, 0o700)
-            self._sync(parent)
+            self.sync(parent)
         if not self._is_marked():
             self._mark()
         for name in _FOLDERS:
             with suppress(FileExistsError):
                 os.mkdir(f"{self._root}/{name}", 0o700)
-        self._sync(self._root)
+        self.sync(self._root)
         self._sweep()
 
     def _is_marked(self) -> bool:
@@ -146,7 +148,7 @@ class Folder:
         try:
             shard = os.open(path, _FOLDER)
         except FileNotFoundError:
-            self._make("records", place.kind, place.shard)
+            self.make("records", place.kind, place.shard)
             shard = os.open(path, _FOLDER)
         try:
             fcntl.flock(shard, fcntl.LOCK_EX)
@@ -167,10 +169,7 @@ class Folder:
         try:
             descriptor = os.open(temporary, _WRITE, 0o600)
             try:
-                for part in parts:
-                    rest = memoryview(part)
-                    while rest:
-                        rest = rest[os.write(descriptor, rest) :]
+                _write_all(descriptor, parts)
                 if self._durable:
                     os.fsync(descriptor)
             finally:
@@ -201,25 +200,19 @@ class Folder:
                 os.close(os.open(f"{self._root}/runs/{run}/{place.kind}.{place.name}", _WRITE, 0o600))
             except FileNotFoundError:
                 # Not there yet, or removed by whoever deleted the run's last record right now.
-                self._make("runs", run)
+                self.make("runs", run)
                 continue
             except FileExistsError:
                 pass  # written before, by a writer that may have died before it was safe
             break
-        self._sync(f"{self._root}/runs/{run}")
+        self.sync(f"{self._root}/runs/{run}")
 
     def unpoint(self, run_id: str, place: Place) -> None:
         """Forget that a record belongs to a run; its file has to be there still."""
         run = f"{self._root}/runs/{_run_folder(run_id)}"
         with suppress(FileNotFoundError):
             os.unlink(f"{run}/{place.kind}.{place.name}")
-        try:
-            os.rmdir(run)
-        except FileNotFoundError:
-            pass
-        except OSError as exc:
-            if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+        remove_folder(run)
 
     def places(self, query: Query) -> Iterator[Place]:
         """Go through the files among which the records are that a query selects.
@@ -232,41 +225,43 @@ class Folder:
             yield from self._places_of_run(query.run_id, kinds)
             return
         keys = key_hashes(query)
-        for kind in self._names("records") if kinds is None else kinds:
-            for shard in self._names("records", kind) if keys is None else {key[:2] for key in keys}:
-                for name in self._names("records", kind, shard):
+        for kind in self.names("records") if kinds is None else kinds:
+            for shard in self.names("records", kind) if keys is None else {key[:2] for key in keys}:
+                for name in self.names("records", kind, shard):
                     if keys is None or name[:16] in keys:
                         yield self._place(kind, name, "records", kind, shard, name)
 
     def _places_of_run(self, run_id: str, kinds: set[str] | None) -> Iterator[Place]:
         run = _run_folder(run_id)
-        for pointer in self._names("runs", run):
+        for pointer in self.names("runs", run):
             kind, _, name = pointer.partition(".")
             if kinds is None or kind in kinds:
                 yield self._place(kind, name, "runs", run, pointer)
 
     def _place(self, kind: str, name: str, *path: str) -> Place:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise CorruptError(f"{'/'.join((self._root, *path))} is no file of flowstore's")
         return Place(kind, name)
 
-    def _names(self, *path: str) -> list[str]:
+    def names(self, *path: str) -> list[str]:
+        """Return the names in a folder below the root, if there is one; without hidden ones."""
         try:
             names = os.listdir("/".join((self._root, *path)))
         except FileNotFoundError:
             return []
         return [name for name in names if not name.startswith(".")]
 
-    def _make(self, *path: str) -> None:
+    def make(self, *path: str) -> None:
         """Create a folder inside one that there is."""
         folder = self._root
         for name in path:
             parent, folder = folder, f"{folder}/{name}"
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700)
-                self._sync(parent)
+                self.sync(parent)
 
-    def _sync(self, path: str) -> None:
+    def sync(self, path: str) -> None:
+        """Wait until what has been created in a folder would survive a loss of power."""
         if not self._durable:
             return
         descriptor = os.open(path, _FOLDER)
@@ -274,6 +269,27 @@ class Folder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def remove_folder(path: str) -> None:
+    """Delete a folder if it is empty."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _write_all(descriptor: int, parts: Sequence[bytes]) -> None:
+    rest = [memoryview(part) for part in parts if part]
+    while rest:
+        written = os.writev(descriptor, rest)
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if rest:
+            rest[0] = rest[0][written:]
 
 
 def _run_folder(run_id: str) -> str:

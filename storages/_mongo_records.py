@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from itertools import islice
 from typing import Any, Final
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument, UpdateOne
+from pymongo import ASCENDING, ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
 
-from flowstore.errors import UnreachableError
-from flowstore.record import Page, Query, Record, Ref
+from flowstore.errors import ConflictError, UnreachableError
+from flowstore.querying import dump_place
+from flowstore.record import PIECE, Page, Query, Record, Ref
+from flowstore.storages._mongo_blobs import BlobFiles
 from flowstore.storages._mongo_client import Connection, Settings, translate
 from flowstore.storages._mongo_documents import (
+    ANY_RECORD,
     HEAD,
     WHOLE,
+    Document,
     address_of,
     expired,
     fields_of,
     filter_of,
     identity_of,
     live,
+    order_of,
     read_document,
     update_of,
 )
@@ -65,6 +71,9 @@ class Records:
         self.pid = connection.pid
         self._connection = connection
         self._collection = connection.collection
+        self.blobs = BlobFiles(
+            connection.collection, lambda mutates: self._calling(mutates=mutates), lambda: self.clock.now()
+        )
         with self._calling(mutates=False):
             self.clock = connection.prepare()
 
@@ -77,6 +86,12 @@ class Records:
         with self._calling(mutates=False):
             document = self._collection.find_one({"_id": address_of(ref)}, WHOLE if payload else HEAD)
         return None if document is None else read_document(document, payload)
+
+    def head(self, address: str | None) -> Record | None:
+        """Read the head of the record with an address."""
+        with self._calling(mutates=False):
+            document = self._collection.find_one({"_id": address}, HEAD)
+        return None if document is None else read_document(document, False)
 
     def get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
         """Read several records, a thousand at a time."""
@@ -146,6 +161,28 @@ class Records:
             write.revision = self.put(write.record, None, now)
         return [write.revision for write in batch]
 
+    def add_many(self, records: Sequence[Record], now: float) -> list[bool]:
+        """Write several records where there are none: a thousand in one command, what has expired one by one."""
+        return [added for batch in _batches(records) for added in self._add_batch(batch, now)]
+
+    def _add_batch(self, records: Sequence[Record], now: float) -> list[bool]:
+        batch = [_Write(record, self.clock.stamp()) for record in records]
+        there = self._attempt(
+            batch, lambda: self._collection.insert_many([write.document for write in batch], ordered=False)
+        )
+        with self._calling(mutates=False):
+            condition = {"_id": {"$in": [write.address for write in there]}, **expired(now)}
+            free = {document["_id"] for document in self._collection.find(condition, {"_id": True})} if there else set()
+        standing = {write.address for write in there if write.address not in free or not self._adds(write.record, now)}
+        return [write.address not in standing for write in batch]
+
+    def _adds(self, record: Record, now: float) -> bool:
+        try:
+            self.put(record, 0, now)
+        except ConflictError:
+            return False
+        return True
+
     def _replace(self, batch: Sequence[_Write]) -> list[_Write]:
         """Replace the records that nobody else changes meanwhile; return the others."""
         with self._calling(mutates=False):
@@ -196,23 +233,56 @@ class Records:
                 deleted += self._collection.delete_many({"_id": {"$in": batch}}).deleted_count
         return deleted
 
+    def purge(self) -> int:
+        """Delete all records, a thousand at a time; documents of other shapes stay."""
+        deleted, last = 0, ""
+        while True:
+            with self._calling(mutates=False):
+                found = list(
+                    self._collection.find({"$and": [ANY_RECORD, {"_id": {"$gt": last}}]}, {"kind": True})
+                    .sort("_id", ASCENDING)
+                    .limit(_BATCH)
+                )
+            if not found:
+                return deleted
+            last = found[-1]["_id"]
+            for of_pieces in (False, True):
+                ids = [document["_id"] for document in found if (document["kind"] == PIECE) == of_pieces]
+                with self._calling(mutates=True):
+                    count = self._collection.delete_many({"_id": {"$in": ids}}).deleted_count
+                deleted += 0 if of_pieces else count
+
     def scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         """Return a page of records; see ``RecordStorage._scan``."""
-        direction = DESCENDING if query.descending else ASCENDING
-        with self._calling(mutates=False):
-            # One more than asked for tells whether there is a next page.
-            documents = list(
-                self._collection.find(filter_of(query, cursor), WHOLE if payload else HEAD)
-                .sort("position", direction)
-                .limit(limit + 1)
-            )
-        following = documents[limit - 1]["position"] if len(documents) > limit else None
-        return Page([read_document(document, payload) for document in documents[:limit]], following)
+        # One more than asked for tells whether there is a next page.
+        with self._calling(mutates=False), closing(self._documents(query, cursor, payload, limit + 1)) as found:
+            documents = list(found)
+        records = [read_document(document, payload) for document in documents[:limit]]
+        if len(documents) <= limit:
+            return Page(records)
+        by_task_id = query.order == "task_id"
+        return Page(records, dump_place(records[-1].ref.place) if by_task_id else documents[limit - 1]["position"])
+
+    def _documents(
+        self, query: Query, cursor: str | None, payload: bool, limit: int
+    ) -> Generator[Document, None, None]:
+        whole = payload or query.where
+        with self._collection.find(filter_of(query, cursor), WHOLE if whole else HEAD).sort(order_of(query)) as found:
+            if query.order == "task_id":
+                # By no index: what has to be sorted may be more than the server sorts in memory.
+                found.allow_disk_use(True)
+            if query.where:
+                yield from islice(_having_fields(found, query), query.skip, query.skip + limit)
+            else:
+                yield from found.skip(query.skip).limit(limit)
 
     def count(self, query: Query) -> int:
         """Count the records that a query selects, on the server."""
         with self._calling(mutates=False):
-            return self._collection.count_documents(filter_of(query, None))
+            if not query.where:
+                return self._collection.count_documents(filter_of(query, None))
+            with self._collection.find(filter_of(query, None), WHOLE) as found:
+                return sum(1 for _ in _having_fields(found, query))
 
     @contextmanager
     def _calling(self, *, mutates: bool) -> Iterator[None]:
@@ -231,6 +301,11 @@ class Records:
     def _raise(self, exc: Exception, mutates: bool) -> None:
         error = translate(exc, self._connection.where, mutates)
         raise exc if error is None else error from exc
+
+
+def _having_fields(found: Iterable[Document], query: Query) -> Iterator[Document]:
+    """Leave out the documents whose values have not what is asked for: the filter lets more pass."""
+    return (document for document in found if query.matches(read_document(document, True)))
 
 
 def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:

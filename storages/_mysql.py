@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pymysql
 from pymysql.constants import ER
-from sqlalchemy import bindparam, func
-from sqlalchemy.dialects.mysql import insert
-from sqlalchemy.dialects.mysql.pymysql import dialect
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.storages._mysql_errors import READ_ONLY, translate
+from flowstore.storages._mysql_statements import SORTED, MysqlStatements
 from flowstore.storages._server_clock import ServerClock
 from flowstore.storages._sql_database import Link, Outcome, Parameters
 from flowstore.storages._sql_schema import SCHEMA_VERSION, VERSION, check_version, creation, meta, records
-from flowstore.storages._sql_server import CLOCK_RESOLUTION, ServerDatabase, ServerLink
-from flowstore.storages._sql_statements import CONTENT, INSERTED, NEXT, Statements
+from flowstore.storages._sql_server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, ServerLink
+from flowstore.storages._sql_statements import Statements
 from flowstore.storages._sql_target import Settings, Target
 
 _SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     (
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
-        " innodb_lock_wait_timeout = {seconds}"
+        f" innodb_lock_wait_timeout = {{seconds}}, max_sort_length = {SORTED}"
     ),
 )
 _FACTS: Final = "SELECT UNIX_TIMESTAMP(SYSDATE(6)), @@max_allowed_packet"
@@ -42,38 +41,9 @@ _START: Final = (
 _FINISH: Final = f"UPDATE {meta.name} SET value = '{SCHEMA_VERSION}' WHERE name = 'schema'"
 _EXISTS: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME)
 
-_c: Final = records.c
 _MARGIN: Final = 5.0
 _STATEMENT_SIZE: Final = 1_000_000
 _BATCH: Final = 1000
-
-
-class MysqlStatements(Statements):
-    """The statements of MySQL and MariaDB, which have no RETURNING alike: ``LAST_INSERT_ID(x)`` sends ``x`` along."""
-
-    dialect = dialect()
-    now_in_insert: Final = len(CONTENT) + 1
-    """How often ``insert`` takes the time that it is now."""
-
-    def _upsert(self) -> str:
-        first = insert(records)
-        new = first.inserted
-        changes = [("revision", func.last_insert_id(NEXT)), *((name, new[name]) for name in CONTENT)]
-        return self.text(first.on_duplicate_key_update(changes), INSERTED)
-
-    def _insert(self) -> str:
-        # Not a plain INSERT and then an UPDATE of what has expired: in between, the record may be deleted, and the
-        # conflict would be with nothing.
-        first = insert(records)
-        new = first.inserted
-        has_expired = _c.expires_at <= bindparam("now")
-        # One after the other: what the condition looks at changes last.
-        names = sorted(CONTENT, key="expires_at".__eq__)
-        changes = [
-            ("revision", func.IF(has_expired, func.last_insert_id(NEXT), _c.revision)),
-            *((name, func.IF(has_expired, new[name], _c[name])) for name in names),
-        ]
-        return self.text(first.on_duplicate_key_update(changes), INSERTED)
 
 
 class MysqlLink(ServerLink):
@@ -113,6 +83,18 @@ class MysqlLink(ServerLink):
                 self.connection.rollback()
             raise
         return [revisions[address] for address in addresses]
+
+    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
+        # One by one: of a statement with many rows, MySQL does not tell which of them it has written.
+        self.connection.begin()
+        try:
+            outcomes = [self.run(sql, row) for row in rows]
+            self.connection.commit()
+        except (pymysql.MySQLError, StorageError):
+            if self.connection.open:
+                self.connection.rollback()
+            raise
+        return outcomes
 
     def _check_size(self, statement: str) -> None:
         if 4 * len(statement) < self.largest:
@@ -167,6 +149,8 @@ class MysqlDatabase(ServerDatabase):
             asked = time.monotonic()
             [(server, link.largest)] = link.run(_FACTS).rows
             self._clock = ServerClock(float(server), CLOCK_RESOLUTION, asked)
+            # Escaped, bytes may take twice their place.
+            self.largest = max(1, min(type(self).largest, link.largest // 4))
         except BaseException:
             link.close()
             raise
@@ -174,16 +158,26 @@ class MysqlDatabase(ServerDatabase):
 
     def _prepare(self, link: MysqlLink) -> None:
         if not self._is_complete(link):
-            seconds = max(1, round(self.settings.timeout))
-            if link.run(f"SELECT GET_LOCK({_LOCK}, {seconds})").rows != ((1,),):
-                raise UnreachableError(f"{self.target}: another process is still creating the tables")
+            self._lock(link, "another process is still creating the tables")
             try:
                 # Else another process was faster.
                 if not self._is_complete(link):
                     self._create(link)
             finally:
-                link.run(f"DO RELEASE_LOCK({_LOCK})")
+                self.unlock_schema(link)
         check_version(self._version(link), self.target)
+
+    def lock_schema(self, link: MysqlLink) -> None:
+        self._lock(link, "another process is still changing the tables")
+        link.connection.autocommit(False)
+
+    def unlock_schema(self, link: MysqlLink) -> None:
+        link.run(f"DO RELEASE_LOCK({_LOCK})")
+
+    def _lock(self, link: MysqlLink, why: str) -> None:
+        seconds = max(1, round(self.settings.timeout))
+        if link.run(f"SELECT GET_LOCK({_LOCK}, {seconds})").rows != ((1,),):
+            raise UnreachableError(f"{self.target}: {why}")
 
     def _is_complete(self, link: MysqlLink) -> bool:
         """Tell whether our tables are there; refuse others of their names.
@@ -236,6 +230,11 @@ class MysqlDatabase(ServerDatabase):
 
     def is_read_only(self, exc: BaseException) -> bool:
         return isinstance(exc, pymysql.MySQLError) and exc.args[0] in READ_ONLY
+
+
+def to_migrate(target: Target, settings: Settings) -> MysqlDatabase:
+    """Return a database whose tables may be of any version, and without a connection."""
+    return MysqlDatabase(target, replace(settings, timeout=MIGRATION_TIMEOUT))
 
 
 def open_database(target: Target, settings: Settings) -> MysqlDatabase:

@@ -30,6 +30,7 @@ _REFUSED: Final = {
     "54": "can't keep this: it is too large",
 }
 _CORRUPT: Final = ("XX001", "XX002")
+_NOT_JSON: Final = ("22P02", "22P05")
 
 
 def translate(exc: BaseException, name: object) -> StorageError | None:
@@ -43,6 +44,8 @@ def translate(exc: BaseException, name: object) -> StorageError | None:
         # The driver itself found it: the connection can't be made, or is gone. Else, it was used in a wrong way.
         is_gone = isinstance(exc, psycopg.OperationalError)
         return UnreachableError(f"{name} can't be reached ({exc})") if is_gone else None
+    if state in _NOT_JSON:
+        return CorruptError(f"{name} holds a value that is no JSON, though its headers say so ({exc})")
     for code in (state, state[:2]):
         if code in _UNREACHABLE:
             return UnreachableError(f"{name} {_UNREACHABLE[code]} ({exc})")

@@ -7,13 +7,14 @@ import os
 import stat
 from typing import Final
 
+from flowstore.record import Ref
 from flowstore.storages._envelope import Stored, damaged, read_envelope
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK: Final = 8192
 
 
-def read_record(path: str, payload: bool) -> Stored | None:
+def read_record(path: str, payload: bool, expected: Ref | None = None) -> Stored | None:
     """Read a record's file, or only its first line; return ``None`` if there is no such file.
 
     Raises:
@@ -35,7 +36,7 @@ def read_record(path: str, payload: bool) -> Stored | None:
         data = _read(descriptor, status.st_size if payload else None)
     finally:
         os.close(descriptor)
-    return read_envelope(data, status.st_size, payload, where)
+    return read_envelope(data, status.st_size, payload, where, expected)
 
 
 def _read(descriptor: int, size: int | None) -> bytes:

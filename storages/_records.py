@@ -40,6 +40,11 @@ def load_headers(text: str | bytes, where: object) -> dict[str, Any]:
     return headers
 
 
+def without_payload(record: Record) -> Record:
+    """Return a record as a listing of headers alone has it."""
+    return Record(record.ref, b"", record.headers, record.revision)
+
+
 def conflict(ref: Ref, current: Record | None, expected: int) -> ConflictError:
     """Build the error of a condition that does not hold."""
     now = f"at revision {current.revision}" if current else "not stored"

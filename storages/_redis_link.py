@@ -9,7 +9,7 @@ import os
 import select
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -109,6 +109,17 @@ class Link:
     def everywhere(self, command: Command) -> list[tuple[Place, Any]]:
         """Send one command that changes nothing to each server; return the answers, errors of the server included."""
         return [(place, self._exchange_many(place, [command], False)[0]) for place in self._topology.places()]
+
+    def keys(self, pattern: bytes) -> Iterator[list[bytes]]:
+        """Go through the keys of all servers that are like a pattern, some at a time; a key may come twice."""
+        for place in self._topology.places():
+            cursor = b"0"
+            while True:
+                command = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % (2 * _BATCH))
+                cursor, found = self._exchange(place, packed((command,)), False)
+                yield found
+                if cursor == b"0":
+                    break
 
     def close(self) -> None:
         """Close the connections of all threads, each when its call is done; leave a parent process's alone."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from flowstore.record import Key, Page, Query, Record
+from flowstore.record import PIECE, Key, Page, Query, Record
 from flowstore.storages._records import bad_cursor
 from flowstore.storages._redis_layout import COMMON, SHARDS, Command, Layout, read_record, shard_of
 from flowstore.storages._redis_link import Link
@@ -20,6 +20,7 @@ from flowstore.storages._redis_link import Link
 log = logging.getLogger(__name__)
 
 _CURSOR: Final = re.compile("([0-9]{1,17})-([0-9]{1,2})")
+_PIECE: Final = PIECE.encode()
 _SMALLEST, _LARGEST = 16, 500
 _FILTERED: Final = 100
 _MOST_TASKS: Final = 64
@@ -91,6 +92,7 @@ class Scan:
             and query.stored_from is None
             and query.stored_before is None
             and query.expired_at is None
+            and query.pattern is None
             and (query.task_id is None or (query.kinds, query.flow_name, query.run_id) == (None, None, None))
             and (query.run_id is None or (query.kinds, query.flow_name) == (None, None))
         )
@@ -147,7 +149,7 @@ class Scan:
             kinds = [[kind.encode() for kind in dict.fromkeys(query.kinds)]] * len(shards)
         else:
             noted = self._ask([(shard, (b"SMEMBERS", layout.kinds(shard))) for shard in shards])
-            kinds = [[*COMMON, *of_shard] for of_shard in noted]
+            kinds = [[*COMMON, *(kind for kind in of_shard if kind != _PIECE)] for of_shard in noted]
         return [
             (shard, layout.of_kind(shard, kind, query.flow_name))
             for shard, of_shard in zip(shards, kinds, strict=True)

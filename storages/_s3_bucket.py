@@ -83,8 +83,8 @@ class Bucket:
         self.pid = os.getpid()
         self.where = settings.where
         self.settings = settings
-        self._name = settings.bucket
-        self._stored_with = {
+        self.name = settings.bucket
+        self.stored_with = {
             name: value
             for name, value in (
                 ("ServerSideEncryption", settings.encryption),
@@ -92,8 +92,8 @@ class Bucket:
             )
             if value is not None
         }
-        with self._request(mutates=False):
-            self._client = Session(**settings.credentials).client(
+        with self.request(mutates=False):
+            self.client = Session(**settings.credentials).client(
                 "s3",
                 region_name=settings.region,
                 endpoint_url=settings.endpoint_url,
@@ -113,47 +113,47 @@ class Bucket:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self.client.close()
 
     def look(self, prefix: str) -> str | None:
         """Look into the bucket; return the server's date, or ``None`` if there is no such bucket."""
         try:
-            with self._request(mutates=False):
-                answer = self._client.list_objects_v2(Bucket=self._name, Prefix=prefix, MaxKeys=1)
+            with self.request(mutates=False):
+                answer = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1)
         except StorageError as exc:
-            if _code(exc.__cause__) == "NoSuchBucket":
+            if code_of(exc.__cause__) == "NoSuchBucket":
                 return None
             raise
         return str(answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
 
     def create(self) -> None:
         """Create the bucket, with versions if that is what is expected."""
-        region = self._client.meta.region_name
+        region = self.client.meta.region_name
         place = {} if region in (None, "us-east-1", "aws-global") else {"LocationConstraint": region}
         try:
-            with self._request(mutates=True):
-                self._client.create_bucket(Bucket=self._name, **({"CreateBucketConfiguration": place} if place else {}))
+            with self.request(mutates=True):
+                self.client.create_bucket(Bucket=self.name, **({"CreateBucketConfiguration": place} if place else {}))
         except StorageError as exc:
-            if _code(exc.__cause__) != "BucketAlreadyOwnedByYou":
+            if code_of(exc.__cause__) != "BucketAlreadyOwnedByYou":
                 raise
         if self.settings.versioned:
-            with self._request(mutates=True):
-                self._client.put_bucket_versioning(Bucket=self._name, VersioningConfiguration={"Status": "Enabled"})
+            with self.request(mutates=True):
+                self.client.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": "Enabled"})
 
     def is_versioned(self) -> bool:
         """Tell whether the bucket keeps older versions of its objects."""
-        with self._request(mutates=False):
-            return bool(self._client.get_bucket_versioning(Bucket=self._name).get("Status") == "Enabled")
+        with self.request(mutates=False):
+            return bool(self.client.get_bucket_versioning(Bucket=self.name).get("Status") == "Enabled")
 
     def get(self, key: str, whole: bool) -> Body | None:
         """Read an object, or its first line at least; return ``None`` if there is none."""
         ranged = {} if whole else {"Range": f"bytes=0-{_HEAD - 1}"}
         try:
-            with self._request(mutates=False):
-                answer = self._client.get_object(Bucket=self._name, Key=key, **ranged)
+            with self.request(mutates=False):
+                answer = self.client.get_object(Bucket=self.name, Key=key, **ranged)
                 data: bytes = answer["Body"].read()
         except StorageError as exc:
-            code = _code(exc.__cause__)
+            code = code_of(exc.__cause__)
             if code in ("NoSuchKey", "404"):
                 return None
             if code == "InvalidRange" and not whole:
@@ -176,9 +176,9 @@ class Bucket:
             raise UnsupportedError(f"{self.where} can't store {len(data)} bytes at once: {MAX_SIZE} are the limit")
         condition = {"IfMatch": if_match} if if_match else {"IfNoneMatch": "*"} if if_absent else {}
         try:
-            with self._request(mutates=True):
-                answer = self._client.put_object(
-                    Bucket=self._name, Key=key, Body=data, ContentType=content_type, **condition, **self._stored_with
+            with self.request(mutates=True):
+                answer = self.client.put_object(
+                    Bucket=self.name, Key=key, Body=data, ContentType=content_type, **condition, **self.stored_with
                 )
         except StorageError as exc:
             if condition and _failed_condition(exc.__cause__):
@@ -191,8 +191,8 @@ class Bucket:
         """Delete an object; tell whether the condition held."""
         condition = {"IfMatch": if_match} if if_match else {}
         try:
-            with self._request(mutates=True):
-                self._client.delete_object(Bucket=self._name, Key=key, **condition)
+            with self.request(mutates=True):
+                self.client.delete_object(Bucket=self.name, Key=key, **condition)
         except StorageError as exc:
             if condition and _failed_condition(exc.__cause__):
                 return False
@@ -203,8 +203,8 @@ class Bucket:
         """Delete objects, whether they are there or not."""
         for start in range(0, len(keys), _BATCH):
             objects = [{"Key": key} for key in keys[start : start + _BATCH]]
-            with self._request(mutates=True):
-                answer = self._client.delete_objects(Bucket=self._name, Delete={"Objects": objects, "Quiet": True})
+            with self.request(mutates=True):
+                answer = self.client.delete_objects(Bucket=self.name, Delete={"Objects": objects, "Quiet": True})
             for error in answer.get("Errors", ()):
                 raise StorageError(f"{self.where} did not delete {error.get('Key')}: {error.get('Code')}")
 
@@ -212,8 +212,8 @@ class Bucket:
         """Go through the keys that begin with a prefix and follow another key, in the order of their bytes."""
         following = {"StartAfter": after} if after else {}
         while True:
-            with self._request(mutates=False):
-                answer = self._client.list_objects_v2(Bucket=self._name, Prefix=prefix, **following)
+            with self.request(mutates=False):
+                answer = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, **following)
             for entry in answer.get("Contents", ()):
                 yield entry["Key"]
             if not answer.get("IsTruncated"):
@@ -225,15 +225,16 @@ class Bucket:
         found: list[str] = []
         following: dict[str, str] = {}
         while True:
-            with self._request(mutates=False):
-                answer = self._client.list_objects_v2(Bucket=self._name, Prefix=prefix, Delimiter="/", **following)
+            with self.request(mutates=False):
+                answer = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, Delimiter="/", **following)
             found += [entry["Prefix"][len(prefix) : -1] for entry in answer.get("CommonPrefixes", ())]
             if not answer.get("IsTruncated"):
                 return found
             following = {"ContinuationToken": answer["NextContinuationToken"]}
 
     @contextmanager
-    def _request(self, *, mutates: bool) -> Iterator[None]:
+    def request(self, *, mutates: bool) -> Iterator[None]:
+        """Turn what the client raises inside into flowstore's errors."""
         try:
             yield
         except (ClientError, BotoCoreError) as exc:
@@ -247,7 +248,7 @@ def translate(exc: ClientError | BotoCoreError, where: str, mutates: bool) -> St
     """Return what a failed request means, or ``None`` for one that should not have been made."""
     lost = OutcomeUnknownError if mutates else UnreachableError
     if isinstance(exc, ClientError):
-        status, code = _status(exc), _code(exc)
+        status, code = _status(exc), code_of(exc)
         if code == "NoSuchBucket":
             return StorageError(f"{where} does not exist")
         if status in _REFUSED:
@@ -273,10 +274,10 @@ def _status(exc: ClientError) -> int:
     return int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _code(exc: BaseException | None) -> str:
+def code_of(exc: BaseException | None) -> str:
     return str(exc.response.get("Error", {}).get("Code", "")) if isinstance(exc, ClientError) else ""
 
 
 def _failed_condition(exc: BaseException | None) -> bool:
     # A condition on an object that is gone is answered with 404, one that meets another request's with 409.
-    return isinstance(exc, ClientError) and (_status(exc) in _CONDITION_FAILED or _code(exc) == "NoSuchKey")
+    return isinstance(exc, ClientError) and (_status(exc) in _CONDITION_FAILED or code_of(exc) == "NoSuchKey")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from flowstore.record import Query
+from flowstore.record import PIECE, Query
 from flowstore.storages._envelope import Stored
 from flowstore.storages._folder import Place, key_hashes, kind_folder
 from flowstore.storages._records import bad_cursor
@@ -16,6 +16,8 @@ from flowstore.storages._s3_bucket import Bucket
 
 _LEAF: Final = re.compile(r"([0-9a-f]{16})\.([a-z][a-z0-9_-]{0,59}|0[0-9a-f]{64})\.([0-9a-f]{16}-[0-9a-f]{64})")
 _NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
+_KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,59}|0[0-9a-f]{64}")
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 Found = tuple[str, str | None]
 """A leaf, and the marker that it was found by, if it was."""
@@ -73,6 +75,24 @@ class Index:
             and (keys is None or found[3][:16] in keys)
         )
 
+    def everything(self) -> Iterator[tuple[str, bool]]:
+        """Go through the keys of all objects of records and all markers: records first, so that no marker is missing.
+
+        Each comes with whether it stands for a record that counts: a marker by flow does, except that of a piece.
+        """
+        records, flows, runs = (f"{self._prefix}{name}/" for name in ("records", "index/flows", "index/runs"))
+        for key in self._bucket.keys(records):
+            kind, _, name = key[len(records) :].partition("/")
+            if _KIND.fullmatch(kind) and _NAME.fullmatch(name):
+                yield key, False
+        for key in self._bucket.keys(flows):
+            kind, _, marker = key[len(flows) :].partition("/")
+            if _KIND.fullmatch(kind) and _is_marker(marker):
+                yield key, kind != PIECE
+        for key in self._bucket.keys(runs):
+            if _is_marker(key[len(runs) :]):
+                yield key, False
+
     def _of_key(
         self,
         key: str,
@@ -114,6 +134,12 @@ class Index:
     def _leaves(self, folder: str, after: str | None) -> Iterator[tuple[str, str]]:
         for key in self._bucket.keys(folder, folder + after if after else ""):
             yield key[len(folder) :], key
+
+
+def _is_marker(name: str) -> bool:
+    """Tell whether that is what the name of a marker ends with: a hash and a leaf."""
+    of, _, leaf = name.partition("/")
+    return bool(_HASH.fullmatch(of) and _LEAF.fullmatch(leaf))
 
 
 def leaf_of(place: Place, created: int) -> str:

@@ -11,11 +11,12 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Final, TypeVar
 
-from flowstore.errors import CorruptError, StorageError, UnreachableError, UnsupportedError
+from flowstore.errors import ConflictError, CorruptError, StorageError, UnreachableError, UnsupportedError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storages._envelope import Stored, damaged, first_line, read_envelope
 from flowstore.storages._folder import Place
 from flowstore.storages._records import conflict
+from flowstore.storages._s3_blobs import BlobObjects
 from flowstore.storages._s3_bucket import Bucket, Settings
 from flowstore.storages._s3_conditions import Conditions, conditions_of
 from flowstore.storages._s3_index import Index, read_leaf
@@ -24,6 +25,7 @@ from flowstore.storages._server_clock import ServerClock
 _THREADS: Final = 16
 _TRIES: Final = 200
 _LEAST: Final = 16
+_MANY: Final = 1000
 _DAY: Final = 86_400
 _ABSENT: Final = 0
 """The revision in the object of a deleted record, which stands there until the object is deleted too."""
@@ -78,6 +80,7 @@ class Records:
         self.clock = clock
         self._bucket = bucket
         self._index = Index(bucket, prefix)
+        self.blobs = BlobObjects(bucket, prefix)
         self._conditions = conditions
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="flowstore-s3")
 
@@ -89,6 +92,10 @@ class Records:
     def get(self, ref: Ref, payload: bool) -> Record | None:
         """Read a record."""
         return self._read_record(Place.of(ref), payload)
+
+    def head(self, place: Place) -> Record | None:
+        """Read the head of the record in a place."""
+        return self._read_record(place, False)
 
     def get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
         """Read several records at once."""
@@ -103,6 +110,18 @@ class Records:
     def put_many(self, records: Sequence[Record], now: float) -> list[int]:
         """Write several records at once."""
         return list(self._each(lambda record: self._put(record, None, now, map), records))
+
+    def add_many(self, records: Sequence[Record], now: float) -> list[bool]:
+        """Write several records at once, each where there is none."""
+
+        def adds(record: Record) -> bool:
+            try:
+                self._put(record, 0, now, map)
+            except ConflictError:
+                return False
+            return True
+
+        return list(self._each(adds, records))
 
     def _put(
         self,
@@ -205,6 +224,15 @@ class Records:
         self._bucket.delete_many([self._index.record(Place.of(one.stored.record.ref)) for one in found])
         self._bucket.delete_many([marker for one in found for marker in self._index.markers(one.stored)])
         return len(found)
+
+    def purge(self) -> int:
+        """Delete all objects of records, damaged ones too, and all markers; return how many records, without pieces."""
+        deleted = 0
+        keys = self._index.everything()
+        while batch := list(islice(keys, _MANY)):
+            self._bucket.delete_many([key for key, _ in batch])
+            deleted += sum(counts for _, counts in batch)
+        return deleted
 
     def scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         """Return a page of records; see ``RecordStorage._scan``."""

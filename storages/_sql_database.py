@@ -52,6 +52,10 @@ class Link(ABC):
     def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
         """Run the statement ``upsert`` for each row, all in one transaction; return the revisions."""
 
+    @abstractmethod
+    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
+        """Run one statement for each row, all in one transaction."""
+
     def close(self) -> None:
         """Close the connection, once."""
         if not self.closed:
@@ -69,6 +73,9 @@ class Database(ABC):
     """
 
     sql: Statements
+    largest: int = 512 << 20
+    """Bytes that the payload of one record can have; half of what the databases can hold, whatever goes with it."""
+
     pool: ClassVar[dict[str, Any]]
     """What ``QueuePool`` is made with."""
 
@@ -133,6 +140,19 @@ class Database(ABC):
         """Return the revision that the statements ``upsert`` or ``insert`` gave, or ``None`` where they did nothing."""
         return outcome.rows[0][0] if outcome.rows else None
 
+    # The schema
+
+    def open_link(self) -> Any:
+        """Open a connection that is the caller's to close."""
+        return self._open()
+
+    @abstractmethod
+    def lock_schema(self, link: Any) -> None:
+        """Begin a transaction in which that connection alone changes tables; another one waits here until its end."""
+
+    def unlock_schema(self, link: Any) -> None:  # noqa: B027
+        """Let go of what the end of the transaction has left locked."""
+
     # Statements
 
     def rows(self, sql: str, parameters: Parameters = ()) -> Sequence[tuple[Any, ...]]:
@@ -158,6 +178,12 @@ class Database(ABC):
     def put_many(self, rows: Sequence[Parameters]) -> list[int]:
         """Run the statement ``upsert`` for many rows in one transaction; return the revisions."""
         return self._use(lambda link: link.put_many(self.sql, rows), True, self.sql.upsert)
+
+    def insert_many(self, rows: Sequence[Parameters], now: float) -> list[bool]:
+        """Write many records in one transaction, each as ``insert`` does; tell of each whether it was written."""
+        sql, parameters = self.sql.insert, [self.insertion(row, now) for row in rows]
+        outcomes = self._use(lambda link: link.run_each(sql, parameters), True, sql)
+        return [self.revision(outcome) is not None for outcome in outcomes]
 
     def _use(self, work: Callable[[Link], T], changes: bool, sql: str) -> T:
         if self._logger is not None:

@@ -17,6 +17,9 @@ from flowstore.storages._sql_schema import meta, records
 
 T = TypeVar("T")
 
+MIGRATION_TIMEOUT: Final = 86_400.0
+"""Seconds: a large table takes its time."""
+
 CLOCK_RESOLUTION: Final = 1e-6
 """Seconds; of the time that a server tells."""
 

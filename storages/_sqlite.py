@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
+import threading
 import time
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import ColumnElement, bindparam, func, literal_column, select
+import orjson
+from sqlalchemy import Boolean, ColumnElement, bindparam, func, literal_column, select
 from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.pool import Pool
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError, UnsupportedError
+from flowstore.querying import Scalar, matches_fields, matches_pattern
+from flowstore.storages._sql_conditions import Shape
 from flowstore.storages._sql_database import Database, Link, Outcome, Parameters
 from flowstore.storages._sql_schema import SET_VERSION, VERSION, check_version, creation, records
-from flowstore.storages._sql_statements import OnConflict, Shape, Statements
+from flowstore.storages._sql_statements import OnConflict, Statements
 from flowstore.storages._sql_target import Settings, Target
 from flowstore.storages._sqlite_look import TABLES, holds_ours, look
+
+T = TypeVar("T")
 
 APPLICATION_ID: Final = 0x666C7731
 """Marks a database file as flowstore's: "flw1" in its header."""
@@ -43,6 +51,18 @@ class SqliteStatements(OnConflict):
     def _order(self, shape: Shape) -> ColumnElement[int]:
         # Few have expired: without the plus, SQLite would look at all in the order of their ids, not at those by index.
         return literal_column("+flowstore_records.id") if "expired_at" in shape.times else super()._order(shape)
+
+    def _is_like(self) -> ColumnElement[bool]:
+        return func.flowstore_like(records.c.task_id, bindparam("pattern_like"), type_=Boolean())
+
+    def _like_values(self, pattern: str) -> dict[str, Any]:
+        return {"pattern_like": pattern}
+
+    def _split_fields(self, where: Mapping[str, Scalar]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return ("where",), {"where": orjson.dumps(dict(where)).decode()}
+
+    def _fields(self, where: tuple[Any, ...]) -> list[ColumnElement[bool]]:
+        return [func.flowstore_has(records.c.value, bindparam("where"), type_=Boolean())] if where else []
 
 
 class SqliteLink(Link):
@@ -69,6 +89,12 @@ class SqliteLink(Link):
         # Commits; at an exception, rolls back.
         with self.connection:
             return [execute(sql.upsert, (_microseconds(), *row)).fetchall()[0][0] for row in rows]
+
+    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
+        self.run("BEGIN IMMEDIATE")
+        with self.connection:
+            cursors = ((cursor, cursor.fetchall()) for cursor in (self.connection.execute(sql, row) for row in rows))
+            return [Outcome(found, cursor.rowcount, None) for cursor, found in cursors]
 
     def _when_free(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
         """Run a statement again until no other writer holds the lock; the timeout's last refusal is raised.
@@ -101,6 +127,8 @@ class SqliteDatabase(Database):
         super().__init__(target, settings)
         self.sql = SqliteStatements(self.key)
         self._mode = "rwc"
+        # Reentrant, because a signal's handler may use the storage too.
+        self._writing = threading.RLock()
 
     def _connect(self) -> Link:
         connection = sqlite3.connect(
@@ -121,6 +149,24 @@ class SqliteDatabase(Database):
 
     def insertion(self, row: Parameters, now: float) -> Parameters:
         return (_microseconds(), *row, now)
+
+    def _open(self) -> Any:
+        link = super()._open()
+        # SQLite's own GLOB ends at a NUL, and so do the strings that its JSON functions return.
+        for name, function in (("flowstore_like", matches_pattern), ("flowstore_has", _has)):
+            link.connection.create_function(name, 2, function, deterministic=True)
+        return link
+
+    def _work(self, link: Link, work: Callable[[Link], T], changes: bool) -> T:
+        if not changes:
+            return super()._work(link, work, changes)
+        # In turns: SQLite itself would have all but one writer sleep, longer each time, while the file is free again.
+        if not self._writing.acquire(timeout=min(self.settings.timeout, threading.TIMEOUT_MAX)):
+            raise UnreachableError(f"{self.target} is locked by another writer for longer than the timeout")
+        try:
+            return super()._work(link, work, changes)
+        finally:
+            self._writing.release()
 
     def prepare(self, is_ours: bool) -> None:
         """Create what is missing, and check the version."""
@@ -153,6 +199,9 @@ class SqliteDatabase(Database):
         if mode != "wal":
             raise UnsupportedError(f"{self.target} can't be switched to WAL mode; it stays in the mode {mode!r}")
 
+    def lock_schema(self, link: Link) -> None:
+        link.run("BEGIN IMMEDIATE")
+
     def now(self) -> float:
         # All who use a file are on one machine: its clock is theirs.
         return time.clock_gettime(time.CLOCK_REALTIME)
@@ -177,6 +226,25 @@ class MemoryDatabase(SqliteDatabase):
 
     def _to_wal(self, link: Link) -> None:
         pass  # there is no file
+
+
+def _has(value: str | None, where: str) -> bool:
+    return value is not None and matches_fields(value, _conditions(where))
+
+
+@lru_cache(maxsize=16)
+def _conditions(where: str) -> dict[str, Scalar]:
+    conditions: dict[str, Scalar] = orjson.loads(where)
+    return conditions
+
+
+def to_migrate(target: Target, settings: Settings) -> SqliteDatabase | None:
+    """Return a database whose tables may be of any version, and without a connection; ``None`` if there is no file."""
+    if target.path is None or not os.path.exists(target.path):
+        return None
+    database = SqliteDatabase(target, settings)
+    database._mode = "rw"
+    return database
 
 
 def open_database(target: Target, settings: Settings) -> SqliteDatabase:

@@ -6,21 +6,29 @@ import heapq
 import os
 import re
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Generator, Iterator
+from functools import partial
+from typing import Any, ClassVar, Final
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
+from flowstore.querying import dump_place, load_place
 from flowstore.record import Page, Query, Record, Ref
-from flowstore.storage import RecordStorage
+from flowstore.storage import Content, Guarantees, NativeBlobs, QueriesFields, RecordStorage, Source
+from flowstore.storages import _guarantees
+from flowstore.storages._blob_files import BlobFiles
 from flowstore.storages._envelope import Stored, first_line
 from flowstore.storages._folder import Folder, Place
+from flowstore.storages._folder_purge import purge
 from flowstore.storages._record_file import read_record
-from flowstore.storages._records import bad_cursor, conflict
+from flowstore.storages._records import bad_cursor, conflict, without_payload
 
 _CURSOR: Final = re.compile("([0-9]{1,20})-([0-9a-f]{64})")
 
+Position = tuple[Any, Any]
+"""Where a record comes in a listing, in the order that was asked for."""
 
-class FileStorage(RecordStorage):
+
+class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
     """Keep each record in a file of its own, below one folder.
 
     A file's first line is JSON and tells what the record is; the payload follows as it is, so that ``head -1`` and
@@ -30,8 +38,10 @@ class FileStorage(RecordStorage):
 
     What ``store`` has returned for survives the death of the process and, unless ``durable`` is false, a loss of
     power. The folder has to be on a local file system: over NFS and the like, neither locks nor replacing can be
-    relied on. Listing the records of a run reads those of that run, any other listing those of its kinds, for every
-    page again: for many thousands of records, a database is faster.
+    relied on. Blobs are files of their own below ``blobs/``, with nothing in them but their bytes.
+
+    Listing the records of a run reads those of that run, any other listing those of its kinds, for every page again:
+    for many thousands of records, a database is faster.
 
     Args:
         path: the folder; created if it does not exist, the one around it is not. A relative path starts at the folder
@@ -39,9 +49,16 @@ class FileStorage(RecordStorage):
         durable: wait for the disk at each change.
     """
 
+    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.FILE
+    blob_threshold: int | None = None
+    sorts: ClassVar[bool] = True
+    skips: ClassVar[bool] = True
+
     def __init__(self, path: str, durable: bool = True) -> None:
         self._root = os.path.abspath(path)
+        self._durable = durable
         self._folder = Folder(self._root, durable)
+        self._blobs = BlobFiles(self._root, self._folder, durable)
         self._connected = False
 
     def connect(self) -> None:
@@ -65,13 +82,13 @@ class FileStorage(RecordStorage):
         return self._connected
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
-        stored = self._read(Place.of(ref), payload)
+        stored = self._read(Place.of(ref), payload, ref)
         return stored.record if stored else None
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         place = Place.of(record.ref)
         with self._folder.lock(place) as shard:
-            old = self._read(place, False)
+            old = self._read(place, False, record.ref)
             live = None if old is None or old.record.has_expired(now) else old
             self._check(record.ref, place, live, if_revision)
             revision, created = (old.record.revision + 1, old.created) if old else (1, time.time_ns())
@@ -107,37 +124,62 @@ class FileStorage(RecordStorage):
             current = self._read(place, True) if standing else None
             raise conflict(ref, current.record if current else None, if_revision)
 
+    def _purge(self) -> int:
+        return purge(self._root, self._folder, self._durable)
+
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         choose = heapq.nlargest if query.descending else heapq.nsmallest
         # One more than asked for tells whether there is a next page. No two have the same place.
-        found = choose(limit + 1, self._selected(query, _position(cursor)))
+        found = choose(query.skip + limit + 1, self._selected(query, _position(query, cursor)))[query.skip :]
         records = []
         for _, place, headers_only in found[:limit]:
             stored = self._read(place, True) if payload else headers_only
             # Somebody may have deleted or replaced it since.
-            if stored is not None and query.matches(stored.record):
+            if stored is not None and (not payload or query.matches(stored.record)):
                 records.append(stored.record)
         if len(found) <= limit:
             return Page(records)
-        created, address = found[limit - 1][0]
-        return Page(records, f"{created}-{address}")
+        last = found[limit - 1][0]
+        return Page(records, dump_place(last) if query.order == "task_id" else f"{last[0]}-{last[1]}")
 
     def _count(self, query: Query) -> int:
         return sum(1 for _ in self._selected(query, None))
 
-    def _selected(self, query: Query, after: tuple[int, str] | None) -> Iterator[tuple[tuple[int, str], Place, Stored]]:
+    def _selected(self, query: Query, after: Position | None) -> Iterator[tuple[Position, Place, Stored]]:
         for place in self._folder.places(query):
-            stored = self._read(place, False)
+            stored = self._read(place, bool(query.where))
             if stored is None or not query.matches(stored.record):
                 continue
-            position = stored.position
+            if query.where:
+                # Many are looked at, and those of a page are held at once.
+                stored = Stored(without_payload(stored.record), stored.created)
+            position: Position = stored.record.ref.place if query.order == "task_id" else stored.position
             if after is None or (position < after if query.descending else position > after):
                 yield position, place, stored
 
-    def _read(self, place: Place, payload: bool) -> Stored | None:
+    def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
+        self._blobs.write(Place.of(ref), generation, source)
+        return 1
+
+    def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
+        return self._blobs.read(Place.of(ref), generation)
+
+    def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
+        self._blobs.remove(Place.of(ref), generation)
+
+    def _contents(self) -> Iterator[Content]:
+        for place, generation, written_at in self._blobs.all():
+            delete = partial(self._blobs.remove, place, generation)
+            yield Content(generation, written_at, partial(self._head, place), delete)
+
+    def _head(self, place: Place) -> Record | None:
+        stored = self._read(place, False)
+        return stored.record if stored else None
+
+    def _read(self, place: Place, payload: bool, expected: Ref | None = None) -> Stored | None:
         path = self._folder.path(place)
-        stored = read_record(path, payload)
-        if stored is not None and Place.of(stored.record.ref) != place:
+        stored = read_record(path, payload, expected)
+        if stored is not None and stored.record.ref is not expected and Place.of(stored.record.ref) != place:
             raise CorruptError(f"the file {path} holds another record: {stored.record.ref}")
         return stored
 
@@ -149,9 +191,11 @@ class FileStorage(RecordStorage):
         return UnreachableError(f"can't use {where}: {exc.strerror}")
 
 
-def _position(cursor: str | None) -> tuple[int, str] | None:
+def _position(query: Query, cursor: str | None) -> Position | None:
     if cursor is None:
         return None
+    if query.order == "task_id":
+        return load_place(cursor)
     found = _CURSOR.fullmatch(cursor)
     if found is None:
         raise bad_cursor(cursor)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flowstore.forks import ForkSafeLock
-from flowstore.record import Page, Query, Record, Ref
-from flowstore.storage import RecordStorage
-from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers
+from flowstore.record import PIECE, Page, Query, Record, Ref
+from flowstore.storage import Guarantees, QueriesFields, RecordStorage
+from flowstore.storages import _guarantees
+from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers, without_payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class _Entry:
         return Record(self.ref, self.payload if payload else b"", headers, self.revision)
 
 
-class MemoryStorage(RecordStorage):
+class MemoryStorage(RecordStorage, QueriesFields):
     """Keep records in the memory of this process, for development and tests.
 
     They are lost when the process ends, and each process has its own: what one worker process stores, neither another
@@ -36,6 +38,9 @@ class MemoryStorage(RecordStorage):
     ``disconnect`` loses nothing. What is retrieved is a copy, and values are encoded as for a database, so that what
     can't be stored there can't be stored here.
     """
+
+    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.MEMORY
+    blob_threshold: int | None = None
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
@@ -80,6 +85,12 @@ class MemoryStorage(RecordStorage):
             del self._entries[ref.address]
         return True
 
+    def _purge(self) -> int:
+        with self._lock:
+            count = sum(entry.ref.kind != PIECE for entry in self._entries.values())
+            self._entries.clear()
+        return count
+
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         entries = self._all()
         if cursor is not None:
@@ -91,16 +102,16 @@ class MemoryStorage(RecordStorage):
         found: list[Record] = []
         last = 0
         for entry in reversed(entries) if query.descending else entries:
-            record = entry.record(payload)
+            record = entry.record(payload or bool(query.where))
             if query.matches(record):
                 if len(found) == limit:
                     return Page(found, str(last))
-                found.append(record)
+                found.append(record if payload else without_payload(record))
                 last = entry.number
         return Page(found)
 
     def _count(self, query: Query) -> int:
-        return sum(query.matches(entry.record(False)) for entry in self._all())
+        return sum(query.matches(entry.record(bool(query.where))) for entry in self._all())
 
     def _all(self) -> list[_Entry]:
         with self._lock:

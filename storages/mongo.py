@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from flowstore.errors import ConfigurationError, StorageError
 from flowstore.forks import ForkSafeLock
 from flowstore.record import Page, Query, Record, Ref
-from flowstore.storage import RecordStorage
+from flowstore.storage import (
+    Batches,
+    Content,
+    Guarantees,
+    NativeBlobs,
+    QueriesFields,
+    RecordStorage,
+    ServerExpiry,
+    Source,
+)
+from flowstore.storages import _guarantees
 
 if TYPE_CHECKING:
     from flowstore.storages._mongo_records import Records
+
+_LARGEST: Final = 15 << 20
+"""Bytes of a payload that fit into a document beside headers and names."""
 
 # Of parent processes: a client that was inherited over a fork is not the child's to close.
 _abandoned: list[Records] = []
 
 
-class MongoStorage(RecordStorage):
+class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExpiry):
     """Keep each record in a document of its own, in a collection of MongoDB.
 
     A payload that is JSON is the document's ``value``, which MongoDB's own tools can query, if MongoDB can hold it so
@@ -28,9 +42,9 @@ class MongoStorage(RecordStorage):
 
     Each change is one atomic step of one document. With the write concern ``majority`` and ``journal``, which are the
     defaults, what ``store`` has returned for survives the death of any minority of the servers and a loss of power.
-    Reads come from the primary. A record takes up to 16 MiB less 64 KiB, with its headers and key; larger ones raise
-    ``UnsupportedError`` before anything is sent. Any number of threads and processes may use a collection at once; a
-    fork is met with a new client.
+    Reads come from the primary. A document takes up to 16 MiB less 64 KiB, with headers and key. Payloads over 4 MiB,
+    and blobs, are in GridFS, in ``<collection_name>_blobs``; the generation that a record names is the file's ``_id``.
+    Any number of threads and processes may use a collection at once; a fork is met with a new client.
 
     Indexes are created in the collection when connecting, if they are missing. One of them lets the server delete
     records a day after they have expired, even if nobody cleans up; compatible servers may not have that. Documents
@@ -57,6 +71,9 @@ class MongoStorage(RecordStorage):
 
     requires: ClassVar[tuple[str, ...]] = ("pymongo",)
     extra: ClassVar[str | None] = "mongo"
+    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.MONGO
+    sorts: ClassVar[bool] = True
+    skips: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -170,17 +187,40 @@ class MongoStorage(RecordStorage):
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
         return self._connected().put_many(records, now)
 
+    def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
+        return self._connected().add_many(records, now)
+
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         return self._connected().delete(ref, if_revision)
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         return self._connected().delete_many(refs)
 
+    def _purge(self) -> int:
+        return self._connected().purge()
+
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         return self._connected().scan(query, cursor, limit, payload)
 
     def _count(self, query: Query) -> int:
         return self._connected().count(query)
+
+    def _largest_payload(self) -> int | None:
+        return _LARGEST
+
+    def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
+        return self._connected().blobs.write(ref.address.hex(), generation, source)
+
+    def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
+        return self._connected().blobs.read(generation, pieces)
+
+    def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
+        self._connected().blobs.remove(generation)
+
+    def _contents(self) -> Iterator[Content]:
+        records = self._connected()
+        for generation, written_at, address, delete in records.blobs.all():
+            yield Content(generation, written_at, partial(records.head, address), delete)
 
     def _connected(self) -> Records:
         records = self._records

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from flowstore.errors import StorageError, UnsupportedError
 from flowstore.forks import ForkSafeLock
 from flowstore.record import Page, Query, Record, Ref
-from flowstore.storage import RecordStorage
+from flowstore.storage import Batches, Guarantees, RecordStorage
+from flowstore.storages import _guarantees
 from flowstore.storages._records import conflict
-from flowstore.storages._redis_layout import Layout, read_record, shard_of
+from flowstore.storages._redis_layout import LARGEST, Layout, read_record, shard_of
 from flowstore.storages._redis_options import Options, sentinel_addresses
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class RedisStorage(RecordStorage):
+class RedisStorage(RecordStorage, Batches):
     """Keep records in Redis 5 or newer, or in Valkey: one server, one that Sentinels watch, or a cluster.
 
     Each record is a hash with the fields ``ref``, ``headers`` and ``payload``, which redis-cli shows as JSON; sorted
@@ -38,7 +39,8 @@ class RedisStorage(RecordStorage):
     has a policy of ``volatile-*`` never drops one of them. Listings of one server have the order of first storing; in a
     cluster, where each server numbers by its own clock, the order of different servers' records is as exact as those.
 
-    A payload may have 512 MB. Any number of threads may use an instance; each has a connection of its own.
+    Payloads over 4 MiB, and blobs, are kept in pieces: in records of the kind ``piece``, of 1 MiB each. Any
+    number of threads may use an instance; each has a connection of its own.
 
     Args:
         host: the server's name or address; with ``cluster`` that of any of its servers.
@@ -74,6 +76,7 @@ class RedisStorage(RecordStorage):
 
     requires: ClassVar[tuple[str, ...]] = ("redis",)
     extra: ClassVar[str | None] = "redis"
+    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.REDIS
 
     def __init__(
         self,
@@ -216,6 +219,10 @@ class RedisStorage(RecordStorage):
         commands = [self._putting(record, None, now) for record in records]
         return self._connected().call_many(commands, mutates=True)
 
+    def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
+        commands = [self._putting(record, 0, now) for record in records]
+        return [type(answer) is int for answer in self._connected().call_many(commands, mutates=True)]
+
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         base, command = self._deleting(ref, if_revision)
         answer = self._connected().call(base, command, mutates=True)
@@ -225,6 +232,11 @@ class RedisStorage(RecordStorage):
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         return sum(self._connected().call_many([self._deleting(ref, None) for ref in refs], mutates=True))
+
+    def _purge(self) -> int:
+        from flowstore.storages._redis_purge import purge
+
+        return purge(self._connected(), self._layout)
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         from flowstore.storages._redis_scan import Scan
@@ -236,6 +248,9 @@ class RedisStorage(RecordStorage):
 
         count = Scan(self._connected(), self._layout, query).count()
         return super()._count(query) if count is None else count
+
+    def _largest_payload(self) -> int | None:
+        return LARGEST
 
     def _translate(self, exc: Exception) -> StorageError | None:
         from flowstore.storages._redis_errors import translate

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from flowstore.errors import ConfigurationError, StorageError
 from flowstore.forks import ForkSafeLock
 from flowstore.record import Page, Query, Record, Ref
-from flowstore.storage import RecordStorage
+from flowstore.storage import Batches, Content, Guarantees, NativeBlobs, RecordStorage, Source
+from flowstore.storages import _guarantees
+from flowstore.storages._folder import Place
 
 if TYPE_CHECKING:
     from flowstore.storages._s3_records import Records
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _PREFIX_LIMIT: Final = 700
+_LARGEST: Final = 4 << 30
 
 
-class S3Storage(RecordStorage):
+class S3Storage(RecordStorage, Batches, NativeBlobs):
     """Keep each record in an object of its own, in a bucket of AWS or of a compatible store.
 
     An object's first line is JSON and tells what the record is; the payload follows as it is. Names of objects are
@@ -38,15 +42,18 @@ class S3Storage(RecordStorage):
     a small object stays in the place of each record that is deleted one by one.
 
     A writer that dies may leave a marker without a record. It is passed over, and deleted by the next cleanup that
-    finds it older than a day. Whatever else is in the bucket is left alone. One record holds up to 5 GiB. Any number
-    of threads and processes may use a bucket at once; a fork is met with new connections.
+    finds it older than a day. Whatever else is in the bucket is left alone. Any number of threads and processes
+    may use a bucket at once; a fork is met with new connections.
+
+    Payloads over 64 MiB, and blobs, are objects of their own below ``blobs/``, uploaded in parts of 8 MiB and more. An
+    upload of a process that died is ended by the next cleanup that finds it older than a day; for that, the credentials
+    have to be allowed to list and to abort uploads.
 
     Args:
-        bucket: the bucket's name; ``bucket_name`` is the same.
+        bucket, bucket_name: the bucket's name.
         prefix: what the names of all objects begin with; ``flows/`` makes a folder of that name.
-        location: the region; ``region`` is the same. Without, boto3 looks for it in its own places.
-        endpoint_url: a store other than AWS; ``s3_endpoint`` is the same. Without ``http://`` or ``https://``,
-            ``use_ssl`` decides.
+        location, region: the region. Without, boto3 looks for it in its own places.
+        endpoint_url, s3_endpoint: a store other than AWS. Without ``http://`` or ``https://``, ``use_ssl`` decides.
         use_ssl: encrypt the connection.
         verify: check the server's certificate; or the path of a file with those to trust.
         aws_access_key_id, aws_secret_access_key, aws_session_token: without, boto3 looks for credentials in its own
@@ -65,6 +72,8 @@ class S3Storage(RecordStorage):
 
     requires: ClassVar[tuple[str, ...]] = ("boto3",)
     extra: ClassVar[str | None] = "s3"
+    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.S3
+    blob_threshold: int | None = 64 << 20
 
     def __init__(
         self,
@@ -178,14 +187,41 @@ class S3Storage(RecordStorage):
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
         return self._connected().put_many(records, now)
 
+    def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
+        return self._connected().add_many(records, now)
+
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         return self._connected().delete(ref, if_revision)
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         return self._connected().delete_many(refs)
 
+    def _purge(self) -> int:
+        return self._connected().purge()
+
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         return self._connected().scan(query, cursor, limit, payload)
+
+    def _largest_payload(self) -> int | None:
+        return _LARGEST
+
+    def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
+        self._connected().blobs.write(Place.of(ref), generation, source)
+        return 1
+
+    def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
+        return self._connected().blobs.read(Place.of(ref), generation)
+
+    def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
+        self._connected().blobs.remove(Place.of(ref), generation)
+
+    def _contents(self) -> Iterator[Content]:
+        records = self._connected()
+        for place, generation, written_at in records.blobs.all():
+            delete = partial(records.blobs.remove, place, generation)
+            yield Content(generation, written_at, partial(records.head, place), delete)
+        for begun_at, end in records.blobs.unfinished():
+            yield Content("", begun_at, lambda: None, end)
 
     def _connected(self) -> Records:
         records = self._records

@@ -3,44 +3,52 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from flowstore.errors import ConfigurationError, CorruptError, StorageError
+from flowstore.errors import CorruptError, StorageError
 from flowstore.forks import ForkSafeLock
-from flowstore.record import Key, Page, Query, Record, Ref
-from flowstore.storage import RecordStorage
+from flowstore.querying import dump_place, load_place
+from flowstore.record import PIECE, Key, Page, Query, Record, Ref
+from flowstore.storage import PART, Batches, Guarantees, QueriesFields, RecordStorage
+from flowstore.storages import _guarantees
 from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers
-from flowstore.storages._sql_target import Settings, Target, parse
+from flowstore.storages._sql_product import SchemaOfTarget, product
+from flowstore.storages._sql_target import Settings, parse
 
 if TYPE_CHECKING:
     from flowstore.storages._sql_database import Database
 
 _BATCH: Final = 500
-_EXTRAS: Final = {"psycopg": "postgres", "pymysql": "mysql"}
 
 
-class SqlStorage(RecordStorage):
+class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
     """Keep records in SQLite, PostgreSQL, MySQL or MariaDB, in a table that SQL tools can read.
 
     The tables ``flowstore_records`` and ``flowstore_meta`` are created where both are missing; no other table is ever
     touched. JSON values are text in the column ``value``, everything else is bytes in ``payload``. Any number of
     threads and processes may use a database at once; each thread holds a connection. The time by which records
     expire is the server's. Records that are stored while others list them may or may not be listed.
+    ``Query.where`` looks into the column ``value``, record by record.
+
+    Values over 4 MiB, and blobs, are kept in pieces: in rows of the kind ``piece``, of up to 1 MiB each.
 
     **SQLite**: readers and the writer don't wait for each other (WAL mode). With ``synchronous: FULL``, what ``store``
     has returned for survives the death of the process and a loss of power; with ``NORMAL``, stores cost a fraction,
     and a loss of power may take the last ones, but damages nothing. The file has to be on a local disk: SQLite can't
-    lock files reliably over a network. A value may have 1 GB.
+    lock files reliably over a network.
 
     **PostgreSQL** (12 or newer): what was stored survives what the server's ``synchronous_commit`` and its replicas
-    survive; by default a crash and a loss of power. A value may have 1 GB. NUL, which PostgreSQL's text can't hold, is
-    in the columns of names the characters U+0010 and "0", and U+0010 itself is U+0010 and "1".
+    survive; by default a crash and a loss of power. NUL, which PostgreSQL's text can't hold, is in the columns of
+    names U+0001 twice, and U+0001 itself is U+0001 and U+0002.
 
     **MySQL and MariaDB** (InnoDB): what was stored survives what ``innodb_flush_log_at_trx_commit`` and the replicas
-    survive; by default a crash and a loss of power. A record has to fit into ``max_allowed_packet`` and is refused
-    before it is sent if it does not. Names are bytes in UTF-8: ``CONVERT(flow_name USING utf8mb4)`` shows them.
+    survive; by default a crash and a loss of power. A record whose headers don't fit into ``max_allowed_packet`` is
+    refused before it is sent. Names are bytes in UTF-8: ``CONVERT(flow_name USING utf8mb4)`` shows them.
+    Listings by task id go by the first 3,072 bytes of the ids. ``Query.where`` can't name a key that begins with "-",
+    and finds nothing in JSON that is nested more deeply than the server's functions follow: 32 levels in MariaDB, 100
+    in MySQL.
 
     Args:
         connection_string: ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db``, or ``sqlite://`` for a
@@ -64,6 +72,9 @@ class SqlStorage(RecordStorage):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("sqlalchemy",)
+    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.SQL
+    sorts: ClassVar[bool] = True
+    skips: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -102,38 +113,18 @@ class SqlStorage(RecordStorage):
                 or is locked for too long.
             CorruptError: the database is damaged, is no SQLite database, or was written by a newer version.
             StorageError: the SQLite database belongs to something else, or another program's table has the name of one
-                of flowstore's. In these cases everything is left as it is.
+                of flowstore's; or the tables are of an older version, which ``upgrade_schema`` changes. In these cases
+                everything is left as it is.
             ConfigurationError: the driver is not installed.
         """
         with self._connecting:
             if not self.is_connected():
                 if self._database is not None:
                     self._database.abandon()
-                self._database = self._opener()(self._target, self._settings)
+                self._database = product(self._target).open_database(self._target, self._settings)
 
     def preload(self) -> None:
-        self._opener()
-
-    def _opener(self) -> Callable[[Target, Settings], Database]:
-        product = self._target.product
-        if product == "sqlite":
-            from flowstore.storages import _sqlite
-
-            return _sqlite.open_database
-        try:
-            if product == "postgresql":
-                from flowstore.storages import _postgres
-
-                return _postgres.open_database
-            from flowstore.storages import _mysql
-
-            return _mysql.open_database
-        except ModuleNotFoundError as exc:
-            if exc.name not in _EXTRAS:
-                raise
-            raise ConfigurationError(
-                f"{self._target} needs {exc.name}, which is not installed: pip install 'flowstore[{_EXTRAS[exc.name]}]'"
-            ) from exc
+        product(self._target)
 
     def disconnect(self) -> None:
         """Close all connections of this process, whichever thread they belong to."""
@@ -184,6 +175,13 @@ class SqlStorage(RecordStorage):
         of = {row[0]: revision for row, revision in zip(rows, revisions, strict=True)}
         return [of[record.ref.address] for record in records]
 
+    def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
+        database = self._connected()
+        rows = sorted(_row(database, record) for record in records)
+        added = database.insert_many(rows, now) if rows else []
+        of = {row[0]: is_added for row, is_added in zip(rows, added, strict=True)}
+        return [of[record.ref.address] for record in records]
+
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         database = self._connected()
         if if_revision is None:
@@ -200,23 +198,47 @@ class SqlStorage(RecordStorage):
         addresses = sorted({ref.address for ref in refs})
         return sum(database.change(*database.sql.delete_many(batch)) for batch in _batches(addresses))
 
+    def _purge(self) -> int:
+        database = self._connected()
+        piece, deleted, last = database.key(PIECE), 0, 0
+        while rows := database.rows(*database.sql.addresses(last, _BATCH)):
+            last = rows[-1][0]
+            pieces = sorted(address for _, address, kind in rows if kind == piece)
+            others = sorted(address for _, address, kind in rows if kind != piece)
+            if pieces:
+                database.change(*database.sql.delete_many(pieces))
+            if others:
+                deleted += database.change(*database.sql.delete_many(others))
+        return deleted
+
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         database = self._connected()
-        after = None if cursor is None else cursor_number(cursor)
+        read = load_place if query.order == "task_id" else cursor_number
+        after = None if cursor is None else read(cursor)
         if _selects_nothing(query):
             return Page([])
         # One row more than asked for tells whether there is a next page.
-        rows = sorted(
-            database.rows(*database.sql.scan(query, after, limit + 1, payload)),
-            key=itemgetter(0),
-            reverse=query.descending,
-        )
-        following = str(rows[limit - 1][0]) if len(rows) > limit else None
-        return Page([_record(database, row[1:], None) for row in rows[:limit]], following)
+        rows = database.rows(*database.sql.scan(query, after, limit + 1, payload))
+        found = [(row[0], _record(database, row[1:], None)) for row in rows]
+        if query.order == "task_id":
+            found.sort(key=lambda one: database.sql.place(one[1].ref.place), reverse=query.descending)
+        else:
+            found.sort(key=itemgetter(0), reverse=query.descending)
+        page = Page([record for _, record in found[:limit]])
+        if len(found) <= limit:
+            return page
+        last, record = found[limit - 1]
+        return Page(page.records, dump_place(record.ref.place) if query.order == "task_id" else str(last))
 
     def _count(self, query: Query) -> int:
         database = self._connected()
         return 0 if _selects_nothing(query) else int(database.rows(*database.sql.count(query))[0][0])
+
+    def _largest_payload(self) -> int | None:
+        return self._connected().largest
+
+    def _piece_size(self) -> int:
+        return min(PART, self._connected().largest)
 
     def _connected(self) -> Database:
         database = self._database
@@ -253,17 +275,12 @@ def _row(database: Database, record: Record) -> tuple[Any, ...]:
 
 
 def _record(database: Database, row: Sequence[Any], ref: Ref | None) -> Record:
-    kind, flow_name, task_name, task_id, name = map(database.text, row[:5])
+    names = tuple(map(database.text, row[:5]))
     revision, headers, *payload = row[5:]
-    if ref is None or (kind, flow_name, task_name, task_id, name) != (
-        ref.kind,
-        ref.key.flow_name,
-        ref.key.task_name,
-        ref.key.task_id,
-        ref.name,
-    ):
+    if ref is None or names != ref.names:
         # A row under somebody else's address keeps its own reference, which the caller's check refuses.
-        ref = Ref(kind, Key(flow_name, task_name, task_id), name)
+        kind, *key, name = names
+        ref = Ref(kind, Key(*key), name)
     if payload and payload[0] is None:
         raise CorruptError(f"the row of {ref} has neither a value nor a payload")
     return Record(ref, payload[0] if payload else b"", load_headers(headers, ref), revision)

@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.servers import met
+
 # A shared machine is slow at times: how long an example takes says nothing about it.
 settings.register_profile("flowstore", deadline=None, print_blob=True)
 settings.load_profile("flowstore")
@@ -16,3 +18,12 @@ def no_outside_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("FLOWSTORE_") and not name.startswith("FLOWSTORE_TEST_"):
             monkeypatch.delenv(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the servers that the adapters met, and those that could not be had."""
+    lines = list(met.lines())
+    if lines:
+        terminalreporter.section("the servers that the adapters met")
+        for line in lines:
+            terminalreporter.line(line)

@@ -55,6 +55,9 @@ def _follow_tasks(store: FlowStore, app: Celery) -> None:
         return registered
 
     wrap_all()
+    for proxy in app._pending:
+        # One that is called before the app is finalized, as in eager mode, is complete by then.
+        proxy.__then__(lambda proxy=proxy: wrap_run(store, proxy._get_current_object()))
     app.on_after_finalize.connect(wrap_all, weak=False)
     app._task_from_fun = then_wrap(app._task_from_fun)
     app.register_task = then_wrap(app.register_task)

@@ -24,6 +24,13 @@ from flowstore.store import FlowStore
 
 log = logging.getLogger(__name__)
 
+_EVENTS: Final = {
+    SUCCESS: "task-succeeded",
+    FAILURE: "task-failed",
+    RETRY: "task-retried",
+    REVOKED: "task-revoked",
+}
+_NOTED: Final = ("attempt", "worker", "started_at", "finished_at", "error")
 _CONTEXT: Final = "_flowstore_context"
 _MARK: Final = "__flowstore__"
 _SUMMARY: Final = 200  # characters of an error kept in its headers, for listings
@@ -145,14 +152,16 @@ def _record_result(context: TaskContext, result: object) -> None:
     route = context.store.route(context.flow_name, context.task_name)
     if route is None or route.readonly:
         return
+    facts = _facts(context, SUCCESS)
     try:
-        context.store.operations.store_result(route, _key(context, route), result, _facts(context, SUCCESS))
+        context.store.operations.store_result(route, _key(context, route), result, facts)
     except ResultSchemaError:
         raise
     except Exception:
         if route.storage.on_store_error != "log":
             raise
         log.exception("the result of %s is lost: storage %r could not store it", context.key, route.storage.name)
+    _note(context, route, facts)
 
 
 def _record_attempt(context: TaskContext, retry: Retry) -> None:
@@ -171,9 +180,24 @@ def _record_error(context: TaskContext, exc: BaseException, state: str, name: st
             facts["node_args"] = {"args": request.args, "kwargs": request.kwargs}
         # A task that failed because its storage is down has been through the retries already.
         retry = not isinstance(exc, FlowstoreError)
-        context.store.operations.store_error(route, _key(context, route), exc, facts, name, retry)
+        try:
+            context.store.operations.store_error(route, _key(context, route), exc, facts, name, retry)
+        finally:
+            _note(context, route, facts, retry)
     except Exception:
         log.exception("the error of %s is not stored", context.key)
+
+
+def _note(context: TaskContext, route: Route, facts: Mapping[str, Any], retry: bool = True) -> None:
+    """Note down in the history how a task ended, where the configuration asks for it. Never raises."""
+    state, history = facts["state"], context.store.flow_history
+    if not history.wants(context.flow_name, state != SUCCESS):
+        return
+    data = {name: facts[name] for name in _NOTED if name in facts}
+    try:
+        history.record(_EVENTS[state], _key(context, route), context.run_id, data, retry=retry)
+    except Exception:
+        log.exception("that %s ended with %s is missing in the history", context.key, state)
 
 
 def _key(context: TaskContext, route: Route) -> Key:

@@ -9,12 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowstore.config.mistakes import Mistake, Place
-from flowstore.config.model import CacheEntry, Configuration, FlowEntry, StorageEntry, TaskEntry
+from flowstore.config.model import CacheEntry, Configuration, FlowEntry, HistoryPolicy, StorageEntry, TaskEntry
 
 if TYPE_CHECKING:
     from flowstore.config.reading import read
 
-__all__ = ["CacheEntry", "Configuration", "FlowEntry", "Mistake", "Place", "StorageEntry", "TaskEntry", "read"]
+__all__ = [
+    "CacheEntry",
+    "Configuration",
+    "FlowEntry",
+    "HistoryPolicy",
+    "Mistake",
+    "Place",
+    "StorageEntry",
+    "TaskEntry",
+    "read",
+]
 
 
 def __getattr__(name: str) -> Any:

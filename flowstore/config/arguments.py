@@ -88,10 +88,15 @@ def _is_mapping(annotation: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
-def check_arguments(document: Document, adapter: type, path: Path) -> dict[str, Any]:
+def check_arguments(
+    document: Document, adapter: type, path: Path, checked: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Check the arguments at ``path`` against an adapter's constructor.
 
     Mistakes are reported to the document.
+
+    Args:
+        checked: arguments that have been checked already, and are returned as they are.
 
     Returns:
         The arguments as the constructor gets them: read from files, and converted by the annotations.
@@ -103,7 +108,9 @@ def check_arguments(document: Document, adapter: type, path: Path) -> dict[str, 
         _correct(document, adapter, path, given, known)
     arguments: dict[str, Any] = {}
     for name, child in children(given):
-        if name in known:
+        if checked and name in checked:
+            arguments[name] = checked[name]
+        elif name in known:
             arguments[name] = _Argument(document, (*path, name), known[name].annotation).value(child)
         elif open_ended:
             arguments[name] = _Argument(document, (*path, name), UNKNOWN).value(child)

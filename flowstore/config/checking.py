@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from flowstore.config import coding
 from flowstore.config.document import Document
 from flowstore.config.mistakes import Mistake, closest, did_you_mean
 from flowstore.config.model import CacheEntry, Configuration, FlowEntry, StorageEntry, TaskEntry
@@ -20,6 +21,7 @@ from flowstore.config.shape import (
     CacheShape,
     FlowShape,
     GlobalShape,
+    InlineShape,
     Shape,
     StorageShape,
     TaskShape,
@@ -36,6 +38,20 @@ def check(document: Document) -> None:
     _Check(document).run()
 
 
+def check_inline(document: Document, path: Path) -> StorageEntry | None:
+    """Check a storage inside of another one's configuration; report its mistakes."""
+    shape = _Check(document).shaped(InlineShape, path)
+    if shape is None:
+        return None
+    return StorageEntry(
+        name=dotted(path),
+        classname=shape.classname,
+        module=shape.module,
+        configuration=shape.configuration or {},
+        place=document.place(path),
+    )
+
+
 class _Check:
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -46,7 +62,7 @@ class _Check:
 
     def run(self) -> None:
         document = self._document
-        top = self._shaped(TopShape, ())
+        top = self.shaped(TopShape, ())
         if top is not None and top.version != VERSION:
             document.report(("version",), f"unknown version {top.version}", f"This release reads version {VERSION}.")
         for path in self._entries("storages"):
@@ -70,7 +86,7 @@ class _Check:
         node = self._document.node((section,))
         return [(section, index) for index, _ in children(node)] if isinstance(node, Items) else []
 
-    def _shaped(self, shape: type[AnyShape], path: Path) -> AnyShape | None:
+    def shaped(self, shape: type[AnyShape], path: Path) -> AnyShape | None:
         """Return what is at a path in that shape, without the keys whose values are wrong, which are reported.
 
         A misspelt key counts as the one that was meant, and an entry without a name has its path for one, so that
@@ -121,7 +137,7 @@ class _Check:
             self._document.report((*path, *error["loc"]), message, hint, of_key=of_key)
 
     def _storage(self, path: Path) -> None:
-        shape = self._shaped(StorageShape, path)
+        shape = self.shaped(StorageShape, path)
         if shape is None:
             return
         entry = StorageEntry(
@@ -131,9 +147,18 @@ class _Check:
             configuration=shape.configuration or {},
             on_store_error=shape.on_store_error,
             on_conflict=shape.on_conflict,
+            history=shape.history,
             cache=self._cache((*path, "cache")),
+            expires=shape.expires,
+            allow_clear=shape.allow_clear,
+            max_result_size=shape.max_result_size,
+            blob_threshold=shape.blob_threshold,
+            serializer=shape.serializer,
+            compression=coding.read_compression(self._document, (*path, "compression"), self.shaped),
+            encryption=coding.read_encryption(self._document, (*path, "encryption"), self.shaped),
             place=self._document.place(path),
         )
+        coding.check_package(self._document, (*path, "serializer"), entry.serializer)
         self._document.storages.append((path, entry))
         self._storages.setdefault(entry.name, entry)
 
@@ -141,7 +166,7 @@ class _Check:
         node = self._document.node(path)
         if node is None or to_data(node) is None:
             return None
-        shape = self._shaped(CacheShape, path)
+        shape = self.shaped(CacheShape, path)
         if shape is None:
             return None
         if shape.classname == "TTL" and shape.ttl is None:
@@ -151,7 +176,7 @@ class _Check:
         return CacheEntry(shape.classname, shape.size, shape.ttl)
 
     def _task(self, path: Path) -> None:
-        shape = self._shaped(TaskShape, path)
+        shape = self.shaped(TaskShape, path)
         if shape is None:
             return
         self._check_reference((*path, "storage"), shape.storage)
@@ -161,31 +186,41 @@ class _Check:
                 schema = read_schema(self._document.base / shape.output_schema)
             except UnusableSchemaError as exc:
                 self._document.report((*path, "output_schema"), str(exc))
-        self._tasks.setdefault(
-            shape.name,
-            TaskEntry(
-                name=shape.name,
-                storage=shape.storage,
-                has_storage_key="storage" in shape.model_fields_set,
-                storage_readonly=shape.storage_readonly,
-                storage_task_name=shape.storage_task_name,
-                output_schema=schema,
-                place=self._document.place(path),
-            ),
+        entry = TaskEntry(
+            name=shape.name,
+            storage=shape.storage,
+            has_storage_key="storage" in shape.model_fields_set,
+            storage_readonly=shape.storage_readonly,
+            storage_task_name=shape.storage_task_name,
+            output_schema=schema,
+            expires=shape.expires,
+            has_expires_key="expires" in shape.model_fields_set,
+            place=self._document.place(path),
         )
+        self._document.tasks.append((path, entry))
+        self._tasks.setdefault(shape.name, entry)
 
     def _flow(self, path: Path) -> None:
-        shape = self._shaped(FlowShape, path)
+        shape = self.shaped(FlowShape, path)
         if shape is None:
             return
         self._check_reference((*path, "storage"), shape.storage)
-        self._flows.setdefault(shape.name, FlowEntry(shape.name, shape.storage, self._document.place(path)))
+        entry = FlowEntry(
+            name=shape.name,
+            storage=shape.storage,
+            history=shape.history,
+            expires=shape.expires,
+            has_expires_key="expires" in shape.model_fields_set,
+            place=self._document.place(path),
+        )
+        self._document.flows.append((path, entry))
+        self._flows.setdefault(shape.name, entry)
 
     def _default(self) -> str | None:
         node = self._document.node(("global",))
         if node is None or to_data(node) is None:
             return None
-        shape = self._shaped(GlobalShape, ("global",))
+        shape = self.shaped(GlobalShape, ("global",))
         if shape is None:
             return None
         self._check_reference(("global", "default_storage"), shape.default_storage)
@@ -216,8 +251,8 @@ class _Check:
 
     def _warnings(self) -> Iterator[Mistake]:
         document = self._document
-        for index in (path for path in self._entries("storages")):
-            node = document.node((*index, "configuration"))
-            for path in plain_secrets(node, (*index, "configuration")) if node is not None else ():
+        for place in ((*path, key) for path in self._entries("storages") for key in ("configuration", "encryption")):
+            node = document.node(place)
+            for path in plain_secrets(node, place) if node is not None else ():
                 hint = f"Use a variable, or a file: {path[-1]}: {{file: /run/secrets/...}}."
                 yield document.shown(Mistake(document.place(path), dotted(path), "a secret in plain text", hint))

@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from flowstore.config.mistakes import Mistake, Place
-from flowstore.config.model import Configuration, StorageEntry
+from flowstore.config.model import Configuration, FlowEntry, StorageEntry, TaskEntry
 from flowstore.config.nodes import Fields, Node, Path, Scalar, dotted, locate
 from flowstore.config.secrets import Span, mask, spans_in_text
 from flowstore.config.source import Source
@@ -27,7 +27,7 @@ class Document:
         base: the folder that relative paths start from.
         sources: the files, by name.
         secrets: texts that no message may show.
-        storages: the declared storages, each with its path in the tree; those that share a name as well.
+        storages, tasks, flows: those declared, each with its path in the tree; those that share a name as well.
     """
 
     name: str
@@ -36,6 +36,8 @@ class Document:
     sources: dict[str, Source] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     storages: list[tuple[Path, StorageEntry]] = field(default_factory=list)
+    tasks: list[tuple[Path, TaskEntry]] = field(default_factory=list)
+    flows: list[tuple[Path, FlowEntry]] = field(default_factory=list)
     configuration: Configuration = field(default_factory=Configuration)
     _found: list[Mistake] = field(default_factory=list)
 

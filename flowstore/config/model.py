@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from flowstore.codec import Compression, Encryption
 from flowstore.config.mistakes import Mistake, Place
+from flowstore.serialize import Serializer
 
 OWN_MODULE: Final = "flowstore.storages"
 """The module of a storage entry without ``import``."""
@@ -14,6 +16,7 @@ OWN_MODULE: Final = "flowstore.storages"
 CacheClass = Literal["LRU", "FIFO", "LIFO", "MRU", "RR", "TTL"]
 StoreErrorPolicy = Literal["retry", "fail", "log"]
 ConflictPolicy = Literal["replace", "keep", "error"]
+HistoryPolicy = Literal["none", "errors", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class StorageEntry:
     """A declared storage.
 
     ``configuration`` holds the keyword arguments of the adapter's constructor. It may hold secrets, so it is not shown.
+    ``expires`` is in seconds, ``max_result_size`` and ``blob_threshold`` in bytes.
     """
 
     name: str
@@ -38,8 +42,24 @@ class StorageEntry:
     configuration: dict[str, Any] = field(default_factory=dict, repr=False)
     on_store_error: StoreErrorPolicy = "retry"
     on_conflict: ConflictPolicy = "replace"
+    history: HistoryPolicy = "none"
     cache: CacheEntry | None = None
+    expires: float | None = None
+    allow_clear: bool = True
+    max_result_size: int | None = None
+    blob_threshold: int | None = None
+    serializer: Serializer = "json"
+    compression: Compression | None = None
+    encryption: Encryption | None = None
     place: Place = field(default=Place(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageReference:
+    """The name of a declared storage where another storage works on it, and its path in the configuration."""
+
+    name: str
+    path: tuple[Any, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +67,7 @@ class TaskEntry:
     """What is configured for one Celery task.
 
     ``storage`` is ``None`` both where none was named and where ``storage: null`` says that the task isn't stored;
-    ``has_storage_key`` tells the two apart.
+    ``has_storage_key`` tells the two apart. So it is with ``expires``, in seconds, whose ``null`` means never.
     """
 
     name: str
@@ -56,15 +76,23 @@ class TaskEntry:
     storage_readonly: bool = False
     storage_task_name: str | None = None
     output_schema: Mapping[str, Any] | None = field(default=None, repr=False)
+    expires: float | None = None
+    has_expires_key: bool = False
     place: Place = field(default=Place(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class FlowEntry:
-    """What is configured for one flow: the storage of its tasks that name none."""
+    """What is configured for one flow: the storage of its tasks that name none, and its history if not its storage's.
+
+    ``expires`` is as in ``TaskEntry``.
+    """
 
     name: str
     storage: str | None = None
+    history: HistoryPolicy | None = None
+    expires: float | None = None
+    has_expires_key: bool = False
     place: Place = field(default=Place(), compare=False)
 
 

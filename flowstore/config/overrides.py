@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from flowstore.config.mistakes import Mistake, Place, did_you_mean
 from flowstore.config.nodes import Entry, Fields, Items, Node, Scalar, from_data
+from flowstore.config.shape import StorageShape, known_keys
 
 PREFIX: Final = "FLOWSTORE_"
 NAMED_SECTIONS: Final = ("storages", "tasks", "flows")
-_OWN_KEYS: Final = frozenset({"classname", "import", "configuration", "on_store_error", "on_conflict", "cache"})
+_OWN_KEYS: Final = frozenset(known_keys(StorageShape)) - {"name"}
 
 
 def merge(base: Fields, over: Fields) -> None:

@@ -181,7 +181,7 @@ class _Builder:
                 continue
             child = self.build(value_node, (*path, key))
             if is_secret_name(key) and file_of(child) is None:
-                start, end = value_node.start_mark, value_node.end_mark
+                start, end = value_node.start_mark, _end(value_node)
                 self._source.secrets.append(((start.line, start.column), (end.line, end.column)))
             own[key] = Entry(self.place(key_node), child)
         return self._tagged(
@@ -221,6 +221,14 @@ class _Builder:
         if isinstance(key, yaml.ScalarNode) and self.is_null(value) and not value.value:
             return key.value if VARIABLE_NAME.fullmatch(key.value) else None
         return None
+
+
+def _end(node: yaml.Node) -> yaml.Mark:
+    """Return where a node ends; PyYAML lets a block end where the next one begins."""
+    while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    return node.end_mark
 
 
 def _unknown_tag(node: yaml.Node, path: Path) -> Problem:

@@ -16,13 +16,14 @@ Span = tuple[int, int]
 """Beginning and end of a part of a line, from 0."""
 
 _NAMES = r"pass(?:word|wd|phrase)|pwd|secret|token|credential|(?:private|access|api|secret|encryption)[_-]?key"
-_SECRET_NAME: Final = re.compile(rf"{_NAMES}|(?:^|[_-])(?:key|pass)$", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(rf"{_NAMES}|(?:^|[_-])(?:keys?|pass)$", re.IGNORECASE)
 _IN_TEXT: Final = (
     re.compile(r"://[^/:@\s]*:(?P<secret>.+)@"),
+    re.compile(r"(?<![\w+/=-])(?P<secret>[\w+/-]{43}=)(?![\w+/=-])"),  # a key of 32 bytes in base64
     re.compile(rf"\b[\w-]*(?:{_NAMES})[\w-]*\s*=\s*(?P<secret>[^\s&;'\",}}]+)", re.IGNORECASE),
 )
 _KEY_VALUE: Final = re.compile(
-    rf"(?:[\w-]*(?:{_NAMES})[\w-]*|\b(?:[\w-]+[_-])?(?:key|pass))['\"]?\s*:\s*(?P<secret>\S.*)$", re.IGNORECASE
+    rf"(?:[\w-]*(?:{_NAMES})[\w-]*|\b(?:[\w-]+[_-])?(?:keys?|pass))['\"]?\s*:\s*(?P<secret>\S.*)$", re.IGNORECASE
 )
 
 
@@ -90,8 +91,7 @@ def plain_secrets(configuration: Node, path: Path = ()) -> Iterator[Path]:
     for step, child in children(configuration):
         here = (*path, step)
         if is_secret_name(step):
-            if file_of(child) is None:
-                yield from (found for found, each in scalars(child, here) if each.text and literal_parts(each.text))
+            yield from _written_out(child, here)
             continue
         if not isinstance(child, Fields) and any(
             _written_inside(each.text) for _, each in scalars(child) if each.text is not None
@@ -99,6 +99,14 @@ def plain_secrets(configuration: Node, path: Path = ()) -> Iterator[Path]:
             yield here
         elif isinstance(child, Fields):
             yield from plain_secrets(child, here)
+
+
+def _written_out(node: Node, path: Path) -> Iterator[Path]:
+    if isinstance(node, Scalar) and node.text and literal_parts(node.text):
+        yield path
+    if file_of(node) is None:
+        for step, child in children(node):
+            yield from _written_out(child, (*path, step))
 
 
 def _written_inside(text: str) -> bool:

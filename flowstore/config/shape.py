@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from flowstore.codec import CompressionCodec
 from flowstore.config.mistakes import did_you_mean
-from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, StoreErrorPolicy
+from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, HistoryPolicy, StoreErrorPolicy
+from flowstore.duration import seconds
+from flowstore.serialize import Serializer
 
 VERSION: Final = 1
 
@@ -30,7 +33,21 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _span(value: Any) -> Any:
+    try:
+        return value if value is None else seconds(value)
+    except (TypeError, ValueError):
+        raise PydanticCustomError("span", "must be seconds, or a number with s, m, h, d or w, such as 7d") from None
+
+
+def _positive(value: float | None) -> float | None:
+    if value == 0:
+        raise PydanticCustomError("span", "must be more than 0; null means never")
+    return value
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
+Span = Annotated[float | None, BeforeValidator(_span), AfterValidator(_positive)]
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -67,7 +84,39 @@ class StorageShape(Shape):
     configuration: dict[str, Any] | None = None
     on_store_error: StoreErrorPolicy = "retry"
     on_conflict: ConflictPolicy = "replace"
+    history: HistoryPolicy = "none"
     cache: Any = None
+    expires: Span = None
+    allow_clear: Flag = True
+    max_result_size: Annotated[int, Field(gt=0), BeforeValidator(_number)] | None = None
+    blob_threshold: Annotated[int, Field(gt=0), BeforeValidator(_number)] | None = None
+    serializer: Serializer = "json"
+    compression: Any = None
+    encryption: Any = None
+
+
+class CompressionShape(Shape):
+    """``compression`` of a storage, as a mapping."""
+
+    codec: CompressionCodec
+    level: Annotated[int, BeforeValidator(_number)] | None = None
+    min_size: Annotated[int, Field(ge=0), BeforeValidator(_number)] = 1024
+
+
+class EncryptionShape(Shape):
+    """``encryption`` of a storage."""
+
+    keys: Any
+    active: Name
+    required: Flag = False
+
+
+class InlineShape(Shape):
+    """A storage inside of another one's configuration."""
+
+    classname: Name
+    module: Name = Field(default=OWN_MODULE, alias="import")
+    configuration: dict[str, Any] | None = None
 
 
 class TaskShape(Shape):
@@ -78,6 +127,7 @@ class TaskShape(Shape):
     storage_readonly: Flag = False
     storage_task_name: Name | None = None
     output_schema: Name | None = None
+    expires: Span = None
 
 
 class FlowShape(Shape):
@@ -85,6 +135,8 @@ class FlowShape(Shape):
 
     name: Name
     storage: Name | None = None
+    history: HistoryPolicy | None = None
+    expires: Span = None
 
 
 class GlobalShape(Shape):
@@ -132,4 +184,7 @@ def plain_words(message: str) -> str:
 
 
 def _literals(shape: type[Shape], key: str) -> list[str]:
-    return list(get_args(shape.model_fields[key].annotation))
+    annotation = shape.model_fields[key].annotation
+    # The literals may stand alone, or beside None.
+    parts = (annotation, *get_args(annotation))
+    return [value for part in parts if get_origin(part) is Literal for value in get_args(part)]

@@ -12,6 +12,7 @@ import pytest
 
 from flowstore import loading
 from flowstore.config import Configuration
+from flowstore.errors import UnknownStorageError
 from flowstore.record import Ref
 from flowstore.registry import Registry
 from flowstore.storage import DataStorage
@@ -32,6 +33,16 @@ class Outage(Protocol):
         """Let connect again; what was stored has to be there still."""
 
 
+class Bystander(Protocol):
+    """What another program keeps in the database, bucket or folder that the adapter is configured for."""
+
+    def leave(self) -> None:
+        """Put it there. The adapter has connected before."""
+
+    def left(self) -> object:
+        """Return all that is there and not flowstore's, to be compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """An adapter's class and configuration: how any thread or process makes an instance of its own."""
@@ -41,7 +52,8 @@ class Adapter:
 
     def make(self) -> Any:
         """Return a new instance, constructed from the configuration as flowstore does and not connected."""
-        return self.storage_class(**self._configuration().storages[_NAME].configuration)
+        # Storages that it works on by their names are not declared here; those within its configuration are.
+        return loading.construct(self._configuration().storages[_NAME], _undeclared)
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
@@ -100,6 +112,7 @@ class AdapterTests:
     - ``processes``: so does one in another process.
     - ``faults``: there is a server that may be unreachable.
     - ``raw access``: what is stored can be read by other means than the adapter.
+    - ``foreign data``: other programs may keep something in the same place.
     """
 
     deadline: ClassVar[float] = 60.0
@@ -126,6 +139,11 @@ class AdapterTests:
         return None
 
     @pytest.fixture
+    def bystander(self) -> Bystander | None:
+        """What another program keeps beside flowstore's records; with it, emptying is shown to leave that alone."""
+        return None
+
+    @pytest.fixture
     def adapter(self, request: pytest.FixtureRequest) -> Adapter:
         found = getattr(type(self), "storage_class", None)
         if found is None:
@@ -133,6 +151,10 @@ class AdapterTests:
         if not isinstance(found, type):
             found = request.getfixturevalue("storage_class")
         return Adapter(found, request.getfixturevalue("configuration"))
+
+
+def _undeclared(name: str) -> NoReturn:
+    raise UnknownStorageError(f"the kit declares no storage {name!r}: give the entry itself")
 
 
 def not_offered(why: str) -> NoReturn:

@@ -58,15 +58,17 @@ def in_threads(work: Callable[[Any, int], T], deadline: float, count: int = THRE
     return [future.result() for future in futures]
 
 
-def in_processes(adapter: Adapter, work: Callable[[Adapter, Any, int], T], deadline: float) -> list[T]:
+def in_processes(
+    adapter: Adapter, work: Callable[[Adapter, Any, int], T], deadline: float, count: int = PROCESSES
+) -> list[T]:
     """Run ``work(adapter, barrier, worker)`` in new processes at once and return what each returned.
 
     They share nothing with this one, as on different machines; ``work`` has to be a function of a module.
     """
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(PROCESSES, timeout=deadline)
+    barrier = context.Barrier(count, timeout=deadline)
     started = []
-    for worker in range(PROCESSES):
+    for worker in range(count):
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_run, args=(sender, work, adapter, barrier, worker), daemon=True)
         process.start()
@@ -81,7 +83,7 @@ def in_processes(adapter: Adapter, work: Callable[[Adapter, Any, int], T], deadl
         receiver.close()
     failures = [told for told in answers if isinstance(told, str)]
     if failures:
-        pytest.fail(f"{len(failures)} of {PROCESSES} processes failed; the first one:\n{failures[0]}")
+        pytest.fail(f"{len(failures)} of {count} processes failed; the first one:\n{failures[0]}")
     return [told[0] for told in answers]
 
 

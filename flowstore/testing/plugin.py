@@ -7,19 +7,25 @@ from typing import Final
 import pytest
 
 from flowstore.testing import rules
-from flowstore.testing.report import Report
+from flowstore.testing.report import REPETITION, Report
 
 REWRITTEN: Final = (
     "batches",
+    "blobs",
+    "capabilities",
+    "claims",
+    "contents",
     "expiry",
     "faults",
     "lifecycle",
     "listing",
     "processes",
+    "queries",
     "races",
     "records",
     "sizes",
     "threads",
+    "upkeep",
     "values",
 )
 """The modules of the kit whose failed asserts show what they compared; to be told before anything imports them."""
@@ -51,8 +57,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Repeat the concurrency tests of the kit as often as asked."""
     times = metafunc.config.getoption("--flowstore-repeat")
     if times > 1 and _aspect(metafunc.cls, metafunc.function.__name__) in REPEATED:
-        metafunc.fixturenames.append("flowstore_time")
-        metafunc.parametrize("flowstore_time", range(1, times + 1), ids=lambda time: f"time{time}")
+        metafunc.fixturenames.append(REPETITION)
+        metafunc.parametrize(REPETITION, range(1, times + 1), ids=lambda time: f"time{time}")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
 
 from flowstore.testing import rules
+
+REPETITION: Final = "flowstore_time"
+"""The parameter that tells a test which of its repetitions it is."""
 
 _PROPERTY: Final = "flowstore"
 
@@ -19,9 +22,17 @@ class _Suite:
 
     aspects: dict[str, set[str]]
     outcomes: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    times: dict[str, dict[str, set[int]]] = field(default_factory=dict)
+    """Of tests that are repeated: which of the times were run."""
 
-    def add(self, aspect: str, test: str, outcome: str) -> None:
+    def add(self, aspect: str, test: str, outcome: str, time: int | None) -> None:
         self.outcomes.setdefault(aspect, {}).setdefault(test, set()).add(outcome)
+        if time is not None:
+            self.times.setdefault(aspect, {}).setdefault(test, set()).add(time)
+
+    def repeated(self, aspect: str) -> int:
+        """Return how often each test of an aspect was run at least, of those that were run."""
+        return min(map(len, self.times[aspect].values()))
 
 
 class Report:
@@ -38,7 +49,8 @@ class Report:
         for test, of in rules.aspects_of(cls).items():
             aspects.setdefault(of, []).append(test)
         # With the report of each test, so that it also arrives from another process that ran it.
-        item.user_properties.append((_PROPERTY, [suite, aspect, item.originalname, aspects]))
+        time = item.callspec.params.get(REPETITION) if hasattr(item, "callspec") else None
+        item.user_properties.append((_PROPERTY, [suite, aspect, item.originalname, aspects, time]))
         self._suite(suite, aspects)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -46,8 +58,9 @@ class Report:
         told: Any = next((value for name, value in report.user_properties if name == _PROPERTY), None)
         if told is None or (report.when != "call" and report.passed):
             return
-        suite, aspect, test, aspects = told
-        self._suite(suite, aspects).add(aspect, test, _outcome(report))
+        suite, aspect, test, aspects, time = told
+        was_run = report.when == "call" and not report.skipped
+        self._suite(suite, aspects).add(aspect, test, _outcome(report), time if was_run else None)
 
     def _suite(self, name: str, aspects: dict[str, list[str]]) -> _Suite:
         return self._suites.setdefault(name, _Suite({of: set(tests) for of, tests in aspects.items()}))
@@ -82,13 +95,15 @@ def _told(name: str, suite: _Suite) -> Iterator[str]:
     unrun = [aspect for aspect in suite.aspects if aspect not in suite.outcomes]
     for aspect, tests in suite.aspects.items():
         outcomes = suite.outcomes.get(aspect, {})
-        everything = set().union(*outcomes.values())
-        if everything == {"passed"} and outcomes.keys() == tests:
-            proven.append(f"{aspect} ({len(tests)})")
-        elif everything and outcomes.keys() == tests and _is_lack(everything):
-            lacking += [f"  not offered: {aspect}: {reason.removeprefix(rules.LACKS)}" for reason in sorted(everything)]
-        elif outcomes:
-            rest += _unproven(aspect, tests, outcomes)
+        passed = sum(told == {"passed"} for told in outcomes.values())
+        missing = sorted(set().union(*outcomes.values()) - {"passed"})
+        if outcomes.keys() != tests or not _is_lack(missing):
+            rest += _unproven(aspect, tests, outcomes) if outcomes else ()
+            continue
+        if passed:
+            proven.append(f"{aspect} ({passed})")
+        part = f" ({len(tests) - passed} of {len(tests)} tests)" if passed else ""
+        lacking += [f"  not offered: {aspect}{part}: {reason.removeprefix(rules.LACKS)}" for reason in missing]
     if not proven:
         verdict = "nothing proven"
     elif rest or unrun:
@@ -100,13 +115,16 @@ def _told(name: str, suite: _Suite) -> Iterator[str]:
     yield f"{name}: {verdict}"
     if proven:
         yield f"  proven: {', '.join(proven)}"
+    if suite.times:
+        repeated = [f"{aspect} {suite.repeated(aspect)} times" for aspect in suite.aspects if aspect in suite.times]
+        yield f"  repeated: {', '.join(repeated)}"
     yield from lacking
     yield from rest
     if unrun:
         yield f"  not run: {', '.join(unrun)}"
 
 
-def _is_lack(outcomes: set[str]) -> bool:
+def _is_lack(outcomes: Iterable[str]) -> bool:
     return all(outcome.startswith(rules.LACKS) for outcome in outcomes)
 
 

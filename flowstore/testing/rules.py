@@ -8,10 +8,12 @@ from typing import Any, Final
 LACKS: Final = "not offered: "
 """What the reason of a skipped test begins with if the adapter lacks the aspect."""
 
-OPTIONAL: Final = frozenset({"instances", "processes", "faults", "raw access"})
+OPTIONAL: Final = frozenset({"instances", "processes", "faults", "raw access", "foreign data"})
 """Aspects that ``lacks`` may name."""
 
-_HOOKS: Final = frozenset({"storage_class", "configuration", "outage", "raw_get", "waivers", "lacks", "deadline"})
+_HOOKS: Final = frozenset(
+    {"storage_class", "configuration", "outage", "raw_get", "bystander", "waivers", "lacks", "deadline"}
+)
 
 
 def is_kit(cls: type[Any]) -> bool:

@@ -10,14 +10,20 @@ import pytest
 from flowstore.storage import RecordStorage
 from flowstore.testing.base import Adapter
 from flowstore.testing.batches import BatchTests
+from flowstore.testing.blobs import BlobTests
+from flowstore.testing.capabilities import CapabilityTests
+from flowstore.testing.claims import ClaimTests, ProcessClaimTests, ThreadClaimTests
+from flowstore.testing.contents import ContentTests
 from flowstore.testing.expiry import ExpiryTests, ServerClockTests
 from flowstore.testing.faults import FaultTests, FaultValueTests
 from flowstore.testing.lifecycle import LifecycleTests
 from flowstore.testing.listing import ListingTests
 from flowstore.testing.processes import ForkRecordTests, ForkTests, ProcessTests, ProcessValueTests
+from flowstore.testing.queries import FieldTests, QueryTests
 from flowstore.testing.records import ErrorRecordTests, KeyTests, RecordTests, RevisionTests
 from flowstore.testing.sizes import RawTests, SizeTests
 from flowstore.testing.threads import ThreadTests, ThreadValueTests
+from flowstore.testing.upkeep import BystanderTests, CleanupTests, DeletionTests, EmptyingTests, LimitTests
 from flowstore.testing.values import ErrorTests, InstanceTests, ValueTests
 
 
@@ -48,11 +54,24 @@ class StorageTests(
     RevisionTests,
     KeyTests,
     BatchTests,
+    CapabilityTests,
     ListingTests,
+    QueryTests,
+    FieldTests,
     ExpiryTests,
     ServerClockTests,
+    CleanupTests,
+    DeletionTests,
+    EmptyingTests,
+    BystanderTests,
+    LimitTests,
+    ClaimTests,
+    ThreadClaimTests,
+    ProcessClaimTests,
     SizeTests,
     RawTests,
+    BlobTests,
+    ContentTests,
     ThreadTests,
     ForkRecordTests,
     ProcessTests,

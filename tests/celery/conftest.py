@@ -12,6 +12,7 @@ import pytest
 
 from tests.celery.flowapp import default_settings
 from tests.celery.sites import Site, until
+from tests.servers import rabbitmq
 from tests.servers.process import free_port
 
 MakeSite = Callable[..., Site]
@@ -84,8 +85,17 @@ def redis_site(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iter
         yield site
 
 
-@pytest.fixture(scope="session", params=["folder", "redis"])
+@pytest.fixture(scope="session")
+def rabbitmq_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with rabbitmq.running() as url, _sites(tmp_path_factory) as make:
+        site = make(broker=url)
+        site.start_worker("prefork", 2, "--queues", "celery,other")
+        yield site
+
+
+@pytest.fixture(scope="session", params=["folder", "redis", "rabbitmq"])
 def any_site(request: pytest.FixtureRequest) -> Site:
-    """The shared site without a server, then one with Redis as broker and result backend."""
-    site: Site = request.getfixturevalue({"folder": "site", "redis": "redis_site"}[request.param])
+    """The shared site without a server, one with Redis as broker and result backend, and one with RabbitMQ."""
+    sites = {"folder": "site", "redis": "redis_site", "rabbitmq": "rabbitmq_site"}
+    site: Site = request.getfixturevalue(sites[request.param])
     return site

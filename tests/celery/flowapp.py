@@ -14,7 +14,7 @@ from kombu.transport import filesystem
 from kombu.utils.json import dumps
 
 from flowstore import FlowStore
-from tests.celery import tasks
+from tests.celery import state_tasks, tasks
 
 
 class App(Celery):
@@ -80,6 +80,7 @@ def default_settings(folder: Path, **configuration: Any) -> dict[str, Any]:
                 own("ResultsOnlyStorage", folder=f"{folder}/ledger"),
                 own("BrokenStorage"),
                 own("GatedStorage", **database("gated"), gates=f"{folder}/gates"),
+                {"name": "Files", "classname": "FileStorage", "configuration": {"path": f"{folder}/files"}},
             ],
             "tasks": [
                 {"name": "aliased", "storage": "Main", "storage_task_name": "nickname"},
@@ -101,6 +102,11 @@ def default_settings(folder: Path, **configuration: Any) -> dict[str, Any]:
                 *({"name": f"redelivered_{policy}", "storage": policy.title()} for policy in ("keep", "error")),
                 {"name": "gated", "storage": "GatedStorage"},
                 {"name": "gated_successor", "storage": "GatedStorage"},
+            ],
+            "flows": [
+                {"name": "in files", "storage": "Files"},
+                {"name": "noted", "history": "all"},
+                {"name": "errors noted", "history": "errors"},
             ],
             "global": {"default_storage": "Main"},
             **configuration,
@@ -134,6 +140,7 @@ def build(folder: Path) -> tuple[Celery, FlowStore]:
     app.task(name="before_attach")(tasks.double)
     store = FlowStore(settings["configuration"], app=app)
     tasks.register(app, folder)
+    state_tasks.register(app, folder)
     app.finalize()
     app.task(name="after_finalize")(tasks.double)
     return app, store

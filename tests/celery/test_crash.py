@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from contextlib import closing, suppress
 from typing import Any
@@ -48,18 +47,6 @@ def stored(site: Site) -> set[str]:
     return {record.key.task_id for record in storage.records(Query((RESULT,), "crash"), payload=False)}
 
 
-def redeliver(site: Site) -> None:
-    """Put back what a killed worker took and did not acknowledge; sooner than the broker would by itself."""
-    if site.app.conf.broker_url.startswith("redis"):
-        with site.app.connection_for_write() as connection:
-            channel = connection.default_channel
-            for tag in channel.client.hkeys(channel.unacked_key):
-                channel.qos.restore_by_tag(tag.decode() if isinstance(tag, bytes) else tag)
-    else:  # this one forgets what was taken, so everything is delivered again
-        for path in (site.folder / "processed").glob("*.celery.msg"):
-            shutil.move(path, site.folder / "broker")
-
-
 @pytest.mark.parametrize("broker", ["folder", "redis"])
 def test_every_acknowledged_result_outlives_a_killed_worker(
     broker: str, make_site: MakeSite, request: pytest.FixtureRequest
@@ -82,7 +69,7 @@ def test_every_acknowledged_result_outlives_a_killed_worker(
         assert acknowledged(site) <= stored(site)
         if broker == "folder":
             assert followed(site) <= stored(site)
-        redeliver(site)
+        site.redeliver()
         with closing(sqlite3.connect(site.folder / "main.db")) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     if broker == "redis":

@@ -227,6 +227,11 @@ def test_what_is_no_configuration_at_all(tmp_path: Path, text: str, message: str
             "1:38: storages.0.on_store_error: must be one of retry, fail, log. Did you mean 'log'?",
         ),
         ("storages: [{name: A, on_conflict: 7}]", "1:35: storages.0.on_conflict: must be one of replace, keep, error"),
+        (
+            "storages: [{name: A, history: al}]",
+            "1:31: storages.0.history: must be one of none, errors, all. Did you mean 'all'?",
+        ),
+        ("flows: [{name: a, history: some}]", "1:28: flows.0.history: must be one of none, errors, all"),
         ("storages: [{name: A, cache: LRU}]", "1:29: storages.0.cache: must be a mapping"),
         ("storages: [{name: A, cache: {size: 1}}]", "1:29: storages.0.cache: the key 'classname' is missing"),
         ("storages: [{name: A, cache: {classname: LRU, size: 0}}]", "1:52: storages.0.cache.size: should be greater"),

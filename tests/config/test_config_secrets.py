@@ -17,13 +17,24 @@ PLANTED = "hunter2-planted"
 
 @pytest.mark.parametrize(
     "name",
-    ["password", "DB_PASSWORD", "passwd", "token", "api_key", "aws_secret_access_key", "accessKey", "key", "pwd"],
+    [
+        "password",
+        "DB_PASSWORD",
+        "passwd",
+        "token",
+        "api_key",
+        "aws_secret_access_key",
+        "accessKey",
+        "key",
+        "keys",
+        "pwd",
+    ],
 )
 def test_names_of_secrets(name: str) -> None:
     assert is_secret_name(name)
 
 
-@pytest.mark.parametrize("name", ["host", "keyspace", "key_prefix", "keys", "monkey", "bypass", "classname", 7, None])
+@pytest.mark.parametrize("name", ["host", "keyspace", "key_prefix", "monkey", "bypass", "classname", 7, None])
 def test_names_of_other_things(name: object) -> None:
     assert not is_secret_name(name)
 

@@ -192,6 +192,37 @@ def test_only_a_record_storage_can_keep_or_refuse(modules: Path) -> None:
     assert [mistake.path for mistake in caught.value.mistakes] == ["storages.0.on_conflict"]
 
 
+def test_only_a_record_storage_can_keep_a_history(modules: Path) -> None:
+    plain = {"name": "P", "classname": "Nothing", "import": "adapters_of_test"}
+    storages = [{**plain, "history": "errors"}, {"name": "MemoryStorage", "history": "all"}]
+    flows = [
+        {"name": "in P", "storage": "P", "history": "all"},
+        {"name": "in P, none", "storage": "P", "history": "none"},
+        {"name": "by default", "history": "errors"},
+        {"name": "fine", "storage": "MemoryStorage", "history": "errors"},
+    ]
+    with pytest.raises(ConfigurationError, match="'Nothing' can keep no history") as caught:
+        load({"storages": storages, "flows": flows, "global": {"default_storage": "P"}}, environ={})
+    found = [mistake.path for mistake in caught.value.mistakes]
+    assert found == ["storages.0.history", "flows.0.history", "flows.2.history"]
+
+
+def test_a_history_needs_a_storage() -> None:
+    with pytest.raises(ConfigurationError, match="flow 'f' has no storage that could keep its history") as caught:
+        load({"storages": [{"name": "MemoryStorage"}], "flows": [{"name": "f", "history": "all"}]}, environ={})
+    assert [mistake.path for mistake in caught.value.mistakes] == ["flows.0.history"]
+    # A storage that is not declared, or can't be used, is a mistake of its own.
+    broken = {"storages": [{"name": "Missing"}], "flows": [{"name": "f", "history": "all", "storage": "Missing"}]}
+    with pytest.raises(ConfigurationError) as caught:
+        load(broken, environ={})
+    assert [mistake.path for mistake in caught.value.mistakes] == ["storages.0.name"]
+
+
+def test_history_may_be_given_by_a_variable() -> None:
+    given = {"storages": [{"name": "MemoryStorage", "history": "{HISTORY}"}]}
+    assert load(given, environ={"HISTORY": "errors"}).storages["MemoryStorage"].history == "errors"
+
+
 def test_the_message_has_every_mistake(tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     file.write_text("storages:\n  - name: Nope\n  - {name: S, classname: SqlStorage}\nzzz: 1\n")
@@ -267,7 +298,11 @@ def test_what_is_no_adapter_is_refused(modules: Path, classname: str, module: st
     ("classname", "module", "hint"),
     [
         ("SQLStorage", "flowstore.storages", "Did you mean 'SqlStorage'?"),
-        ("Zzz", "flowstore.storages", "FileStorage, MemoryStorage, MongoStorage, RedisStorage, S3Storage, SqlStorage"),
+        (
+            "Zzz",
+            "flowstore.storages",
+            "FileStorage, MemoryStorage, MongoStorage, RedisStorage, RoutingStorage, S3Storage",
+        ),
         ("SqlStorage", "elsewhere.storage", "The built-in adapters are in 'flowstore.storages'; your own module must"),
         ("Typd", "adapters_of_test", "Did you mean 'Typed'?"),
         ("Driven", "adapters_of_test", "Run: pip install 'flowstore[redis]'"),

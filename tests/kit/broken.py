@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowstore.errors import ConflictError, StorageError
-from flowstore.record import Page, Query, Record, Ref
+from flowstore.record import CLAIM, HISTORY, Key, Page, Query, Record, Ref
 from tests.kit.wire import Link, WireStorage
 
 
@@ -227,6 +228,64 @@ class ExpiredIsReturned(WireStorage):
 class ClientsClock(WireStorage):
     def now(self) -> float:
         return time.time()
+
+
+class TwoClaimWinners(WireStorage):
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
+        if record.kind == CLAIM and if_revision is not None and self._get(record.ref, False) is None:
+            return super()._put(record, None, now)
+        return super()._put(record, if_revision, now)
+
+
+class FillsPlaceTwice(WireStorage):
+    def get_or_store(self, key: Key, default: Any, **options: Any) -> Any:
+        try:
+            return self.retrieve(key.flow_name, key.task_name, key.task_id)
+        except LookupError:
+            self.store(key.flow_name, key.task_name, key.task_id, default)
+            return default
+
+
+class AddingReplaces(WireStorage):
+    def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
+        return [revision > 0 for revision in self._put_many(records, now)]
+
+
+class CleansUpTheBoundary(WireStorage):
+    def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
+        if query.stored_before is not None:
+            query = dataclasses.replace(query, stored_before=math.nextafter(query.stored_before, math.inf))
+        return super()._scan(query, cursor, limit, payload)
+
+
+class CleansUpOneBatch(WireStorage):
+    def cleanup(self, *arguments: Any, batch: int = 500, **options: Any) -> int:
+        page = self._scan(Query(stored_before=self.now() - 3600), None, batch, False)
+        return self.delete_many([record.ref for record in page.records])
+
+
+class PurgesTheLivingOnly(WireStorage):
+    def _purge(self) -> int:
+        return self.delete_many(list(self.ids(Query())))
+
+
+class PurgesItsNeighbours(WireStorage):
+    def _purge(self) -> int:
+        beside = WireStorage(self._port, f"{self._place} beside")
+        WireStorage._purge(beside)
+        beside.disconnect()
+        return super()._purge()
+
+
+class ForgetsWhatIsBesideARun(WireStorage):
+    def delete_run(self, run_id: str, *, batch: int = 500) -> int:
+        refs = self.ids(Query(run_id=run_id, live_at=0.0))
+        return self.delete_many([ref for ref in refs if ref.kind != HISTORY])
+
+
+class DeletesOtherRuns(WireStorage):
+    def delete_run(self, run_id: str, *, batch: int = 500) -> int:
+        return self.delete_tasks(ref.key for ref in list(self.ids(Query(run_id=run_id, live_at=0.0))))
 
 
 class CutsLargePayloads(WireStorage):

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from flowstore.record import Ref
+from flowstore.record import Query, Ref
 from flowstore.testing import DataStorageTests, StorageTests
-from tests.kit import broken, broken_plain, plain, wire
+from tests.kit import broken, broken_blobs, broken_plain, broken_queries, plain, wire
 
 Given = tuple[int, wire.WireOutage]
 
@@ -20,6 +20,26 @@ Given = tuple[int, wire.WireOutage]
 def server() -> Iterator[Given]:
     with wire.wire_server() as given:
         yield given
+
+
+class Beside:
+    """Another place of the same server, whose name begins as the tested one's."""
+
+    def __init__(self, storage: wire.WireStorage) -> None:
+        self._storage = storage
+
+    def __enter__(self) -> Beside:
+        self._storage.connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._storage.disconnect()
+
+    def leave(self) -> None:
+        self._storage.store("flow", "task", "1", "mine")
+
+    def left(self) -> object:
+        return list(self._storage.records(Query()))
 
 
 class WireTests(StorageTests):
@@ -32,6 +52,11 @@ class WireTests(StorageTests):
     @pytest.fixture
     def outage(self, server: Given) -> wire.WireOutage:
         return server[1]
+
+    @pytest.fixture
+    def bystander(self, configuration: dict[str, Any]) -> Iterator[Beside]:
+        with Beside(wire.WireStorage(configuration["port"], f"{configuration['place']} beside")) as beside:
+            yield beside
 
     @pytest.fixture
     def raw_get(self, configuration: dict[str, Any]) -> Callable[[Ref], bytes | None]:
@@ -82,7 +107,10 @@ def _add(module: Any, name: str, base: type[Any]) -> None:
     globals()[f"Test{name}"] = type(f"Test{name}", (base,), facts)
 
 
-for module, base in ((broken, WireTests), (broken_plain, PlainTests)):
+MODULES = ((broken, WireTests), (broken_blobs, WireTests), (broken_queries, WireTests), (broken_plain, PlainTests))
+
+for module, base in MODULES:
     for name, found in list(vars(module).items()):
-        if isinstance(found, type) and found.__module__ == module.__name__ and not issubclass(found, Exception):
+        is_own = isinstance(found, type) and found.__module__ == module.__name__ and not name.startswith("_")
+        if is_own and not issubclass(found, Exception):
             _add(module, name, AloneTests if name == "SharedValue" else base)

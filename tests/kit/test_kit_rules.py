@@ -25,6 +25,7 @@ class MemoryTests(StorageTests):
         "processes": "has its own",
         "faults": "no server",
         "raw access": "no other way in",
+        "foreign data": "nobody else's is there",
     }
 
     @pytest.fixture
@@ -48,7 +49,7 @@ def run(pytester: pytest.Pytester, text: str, *arguments: str) -> pytest.RunResu
         ("aspect = 'nothing'", "overrides 'aspect' of the kit"),
         ("waivers = {'test_count': 'a reason'}", "waives 'test_count', which is no test of the kit"),
         ("waivers = {'test_counts': ' '}", "waives 'test_counts' without a reason"),
-        ("lacks = {'revisions': 'a reason'}", "lacks 'revisions'; what may be left out is: faults, instances"),
+        ("lacks = {'revisions': 'a reason'}", "lacks 'revisions'; what may be left out is: faults, foreign data,"),
         ("lacks = {'faults': ''}", "lacks 'faults' without a reason"),
     ],
 )
@@ -143,7 +144,9 @@ def test_nothing_proven_is_never_full(pytester: pytest.Pytester, body: str, argu
 
 
 def test_a_part_proven_is_never_full(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "class TestAcme(MemoryTests):\n    pass\n", "-k", "hostile or alike or test_counts")
+    result = run(
+        pytester, "class TestAcme(MemoryTests):\n    pass\n", "-k", "(hostile and not pattern) or alike or test_counts"
+    )
     check(result, passed=11)
     result.stdout.fnmatch_lines(
         [
@@ -160,6 +163,12 @@ def test_repeats_the_concurrency_tests_alone(pytester: pytest.Pytester) -> None:
     result = run(pytester, text, "-k", "one_thread_deletes or deletes_many", "--flowstore-repeat", "3", "-v")
     check(result, passed=4)
     result.stdout.fnmatch_lines(["*::test_one_thread_deletes[[]time3[]] PASSED*"])
+
+
+def test_the_report_tells_how_often_the_concurrency_tests_were_run(pytester: pytest.Pytester) -> None:
+    text = "class TestAcme(MemoryTests):\n    pass\n"
+    result = run(pytester, text, "-k", "one_thread_deletes or values", "--flowstore-repeat", "3")
+    result.stdout.fnmatch_lines(["  repeated: threads 3 times"])
 
 
 def test_says_what_is_missing(pytester: pytest.Pytester) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from flowstore.errors import ConflictError, OutcomeUnknownError, SerializationError, StorageError, UnreachableError
 from flowstore.record import Page, Query, Record, Ref
-from flowstore.storage import RecordStorage
+from flowstore.storage import QueriesFields, RecordStorage
 from tests.kit.wire_server import dump_record, dump_ref, load_record
 
 _MUTATIONS = frozenset({"put", "put_many", "delete"})
@@ -58,7 +58,7 @@ def wire_server() -> Iterator[tuple[int, WireOutage]]:
             process.kill()
 
 
-class WireStorage(RecordStorage):
+class WireStorage(RecordStorage, QueriesFields):
     """Hold one connection for each thread."""
 
     def __init__(self, port: int, place: str, password: str = "") -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ["boto3", "celery", "kombu", "psycopg", "pymongo", "pymysql", "redis", "sqlalchemy", "sqlite3"]
+HEAVY = ["alembic", "boto3", "celery", "kombu", "psycopg", "pymongo", "pymysql", "redis", "sqlalchemy", "sqlite3"]
+HEAVY += ["cryptography", "msgpack", "pandas", "polars", "pyarrow", "zstandard"]
 
 
 def loaded_by(statement: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import mongo
+from tests.servers import met, mongo
 from tests.servers.mongo import Ferret, JavaServer, Mongod, Nx, Place
 from tests.servers.process import Server
 from tests.servers.proxy import Proxy
@@ -21,11 +21,10 @@ def serve(*kinds: type[Server]) -> Iterator[Place]:
         reason = mongo.missing(kind)
         if reason is None:
             with mongo.running(kind) as place:
-                print(f"MongoDB: {mongo.describe(kind)}")
                 yield place
             return
         reasons.append(reason)
-    pytest.skip("; ".join(reasons))
+    met.skip("MongoStorage", "; ".join(reasons))
 
 
 @pytest.fixture(scope="session")

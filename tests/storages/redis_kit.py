@@ -7,15 +7,15 @@ from collections import defaultdict
 from typing import Any
 
 import orjson
-import pytest
 
+from tests.servers import met
 from tests.servers import redis as servers
 
 
 def need_program() -> None:
     """Skip where no server can be started."""
     if servers.PROGRAM is None:
-        pytest.skip(servers.MISSING)
+        met.skip("RedisStorage", servers.MISSING)
 
 
 def fresh_prefix() -> str:

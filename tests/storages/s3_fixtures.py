@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.servers import s3
+from tests.servers import met, s3
 from tests.servers.s3 import Store
+from tests.storages.s3_kit import fresh
 
 
 @pytest.fixture(scope="session")
-def store() -> Iterator[Store]:
+def real_s3() -> Iterator[Store]:
     """A server that is no emulation."""
     if not s3.GIVEN and s3.find() is None:
-        pytest.skip(s3.MISSING)
+        met.skip("S3Storage", s3.MISSING)
     with s3.real() as store:
-        print(f"S3: {s3.describe()}")
         yield store
+
+
+@pytest.fixture(scope="session")
+def store(real_s3: Store) -> Store:
+    return real_s3
 
 
 @pytest.fixture(scope="session")
 def emulation() -> Iterator[Store]:
     if not s3.find_emulation():
-        pytest.skip(s3.MISSING_EMULATION)
+        met.skip("S3Storage", s3.MISSING_EMULATION)
     with s3.emulated() as store:
-        print(f"S3: {s3.describe_emulation()}")
         yield store
 
 
@@ -40,7 +43,3 @@ def s3_configuration(store: Store) -> dict[str, Any]:
 @pytest.fixture
 def emulated_configuration(emulation: Store) -> dict[str, Any]:
     return fresh(emulation)
-
-
-def fresh(store: Store) -> dict[str, Any]:
-    return {**store.configuration, "prefix": f"{uuid.uuid4()}/records/", "connect_timeout": 5}

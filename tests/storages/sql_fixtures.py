@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from flowstore.testing.concurrency import ROUNDS
-from tests.servers import mysql, postgres
+from tests.servers import met, mysql, postgres
 from tests.storages.storage_kit import Recipe
 
 
@@ -25,9 +25,8 @@ def _places(request: pytest.FixtureRequest) -> list[str]:
 def postgres_url() -> Iterator[str]:
     """The URL of a PostgreSQL database; whose, the report says."""
     if postgres.GIVEN is None and postgres.find() is None:
-        pytest.skip(postgres.MISSING)
+        met.skip("SqlStorage", postgres.MISSING)
     with postgres.url() as url:
-        print(postgres.describe())
         yield url
 
 
@@ -35,9 +34,8 @@ def postgres_url() -> Iterator[str]:
 def mysql_url() -> Iterator[str]:
     """The URL of a MariaDB or MySQL database; whose, the report says."""
     if mysql.GIVEN is None and mysql.find() is None:
-        pytest.skip(mysql.MISSING)
+        met.skip("SqlStorage", mysql.MISSING)
     with mysql.url() as url:
-        print(mysql.describe())
         yield url
 
 

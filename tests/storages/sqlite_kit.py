@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from flowstore.storages import SqlStorage
+from tests.servers import met
 
 
 def sql(path: Path, **configuration: Any) -> SqlStorage:
+    met.note("SqlStorage", met.SQLITE)
     return SqlStorage(f"sqlite:///{path}", **configuration)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import flowstore.storages
 from flowstore.testing import HOSTILE, StorageTests
+from tests.storages.bystanders import Bystander, beside
 from tests.storages.storage_kit import Recipe
 
 __all__ = ["HOSTILE", "StorageContract"]
@@ -29,3 +30,7 @@ class StorageContract(StorageTests):
     def configuration(self, recipe: Recipe) -> dict[str, Any]:
         configuration: dict[str, Any] = recipe[1]
         return configuration
+
+    @pytest.fixture
+    def bystander(self, recipe: Recipe) -> Bystander:
+        return beside(recipe)

@@ -38,6 +38,7 @@ class ThreadRaces:
         "instances": "each instance has records of its own",
         "processes": "each process has records of its own",
         "faults": "there is no server",
+        "foreign data": "nobody else can put anything there",
         "raw access": "there is nothing but the adapter's own memory",
     }
 

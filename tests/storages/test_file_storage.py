@@ -14,6 +14,7 @@ from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storages import FileStorage
 from flowstore.testing import HOSTILE, StorageTests
+from tests.storages.bystanders import Bystander, beside
 from tests.storages.storage_kit import contents, file_size_limit, in_child, open_files, record, wait_for
 from tests.storages.storage_races import ProcessRaces
 
@@ -32,6 +33,10 @@ class TestFileStorage(ProcessRaces, StorageTests):
     @pytest.fixture
     def configuration(self, root: Path) -> dict[str, Any]:
         return {"path": str(root)}
+
+    @pytest.fixture
+    def bystander(self, configuration: dict[str, Any]) -> Bystander:
+        return beside(("FileStorage", configuration))
 
     @pytest.fixture
     def raw_get(self, root: Path) -> Callable[[Ref], bytes | None]:

@@ -17,6 +17,7 @@ class TestMemoryStorage(StorageTests):
         "processes": "each process has records of its own",
         "faults": "there is no server",
         "raw access": "there is nothing but the adapter's own dictionary",
+        "foreign data": "nobody else can put anything there",
     }
 
     @pytest.fixture

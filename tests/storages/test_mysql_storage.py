@@ -7,7 +7,7 @@ import pytest
 from flowstore.errors import StorageError, UnreachableError
 from flowstore.record import Key, Query, Ref
 from flowstore.storages import SqlStorage
-from flowstore.storages._mysql import MysqlStatements
+from flowstore.storages._mysql_statements import MysqlStatements
 from flowstore.storages._sql_schema import creation
 from tests.servers.proxy import Proxy
 from tests.storages.sql_servers import ask, behind, raw_payload
@@ -49,7 +49,7 @@ def test_a_record_that_is_too_large_is_not_sent(mysql_recipe: Recipe) -> None:
     [(limit,)] = ask(mysql_recipe, "SELECT @@max_allowed_packet")
     with opened(mysql_recipe) as storage:
         storage.store("f", "t", "1", "old")
-        large = record(Key("f", "t", "2"), "x" * limit)
+        large = record(Key("f", "t", "2"), "new", note="x" * limit)
         writes: list[Callable[[], object]] = [
             lambda: storage.put(large),
             lambda: storage.put(large, if_revision=0),
@@ -74,14 +74,24 @@ def test_what_just_fits_is_stored(mysql_recipe: Recipe) -> None:
             for missing in range(1600, 0, -100):
                 value = filling * ((limit - missing) // size)
                 try:
-                    storage.store("f", "t", str(missing), value)
+                    storage.put(record(Key("f", "t", str(missing)), "new", note=value))
                 except UnreachableError:
                     raise
                 except StorageError:
                     refused += 1
                 else:
-                    assert storage.retrieve("f", "t", str(missing)) == value
+                    assert storage.get(Key("f", "t", str(missing))).headers["note"] == value
             assert 0 < refused < 16
+
+
+def test_a_value_that_does_not_fit_is_kept_apart(mysql_recipe: Recipe) -> None:
+    [(limit,)] = ask(mysql_recipe, "SELECT @@max_allowed_packet")
+    with opened(mysql_recipe) as storage:
+        storage.blob_threshold = None
+        for size in (limit // 5, limit // 3, 2 * limit):
+            value = '"' * size
+            storage.store("f", "t", "1", value)
+            assert storage.retrieve("f", "t", "1") == value
 
 
 def test_completes_tables_that_a_killed_process_began(mysql_recipe: Recipe) -> None:

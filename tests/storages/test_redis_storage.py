@@ -15,23 +15,10 @@ from flowstore.storages._redis_layout import shard_of
 from flowstore.testing import StorageTests
 from tests.servers import redis as servers
 from tests.servers.proxy import Proxy, proxy
-from tests.storages.redis_kit import fresh_prefix, need_program
+from tests.storages.bystanders import Bystander, beside
+from tests.storages.redis_kit import fresh_prefix
 
-
-@pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    if servers.GIVEN is None:
-        need_program()
-    with servers.url() as url:
-        print(servers.describe())
-        yield url
-
-
-@pytest.fixture(scope="session")
-def redis_cluster() -> Iterator[list[servers.Server]]:
-    need_program()
-    with servers.cluster() as nodes:
-        yield nodes
+pytest_plugins = ("tests.storages.redis_fixtures",)
 
 
 def stored_payload(client: Any, prefix: str, ref: Ref) -> bytes | None:
@@ -43,14 +30,14 @@ class TestRedis(StorageTests):
     storage_class = RedisStorage
 
     @pytest.fixture
-    def middle(self, redis_url: str) -> Iterator[Proxy]:
-        parts = urlsplit(redis_url)
+    def middle(self, redis_server_url: str) -> Iterator[Proxy]:
+        parts = urlsplit(redis_server_url)
         with proxy(parts.port or 6379, parts.hostname or "localhost") as middle:
             yield middle
 
     @pytest.fixture
-    def configuration(self, redis_url: str, middle: Proxy) -> dict[str, Any]:
-        parts = urlsplit(redis_url)
+    def configuration(self, redis_server_url: str, middle: Proxy) -> dict[str, Any]:
+        parts = urlsplit(redis_server_url)
         login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
         url = urlunsplit(parts._replace(netloc=f"{login}127.0.0.1:{middle.port}"))
         return {"url": url, "prefix": fresh_prefix()}
@@ -60,8 +47,12 @@ class TestRedis(StorageTests):
         return middle
 
     @pytest.fixture
-    def raw_get(self, redis_url: str, configuration: dict[str, Any]) -> Iterator[Callable[[Ref], bytes | None]]:
-        client: Any = redis.Redis.from_url(redis_url)
+    def bystander(self, configuration: dict[str, Any]) -> Bystander:
+        return beside(("RedisStorage", configuration))
+
+    @pytest.fixture
+    def raw_get(self, redis_server_url: str, configuration: dict[str, Any]) -> Iterator[Callable[[Ref], bytes | None]]:
+        client: Any = redis.Redis.from_url(redis_server_url)
         with client:
             yield lambda ref: stored_payload(client, configuration["prefix"], ref)
 
@@ -74,6 +65,10 @@ class TestRedisCluster(StorageTests):
         return {"host": "127.0.0.1", "port": redis_cluster[0].port, "cluster": True, "prefix": fresh_prefix()}
 
     lacks: ClassVar = {"faults": "a lost server of a cluster has tests of its own"}
+
+    @pytest.fixture
+    def bystander(self, configuration: dict[str, Any]) -> Bystander:
+        return beside(("RedisStorage", configuration))
 
     @pytest.fixture
     def raw_get(

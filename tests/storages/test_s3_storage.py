@@ -12,6 +12,7 @@ from flowstore.storages import S3Storage
 from flowstore.testing import StorageTests
 from tests.servers import s3
 from tests.servers.s3 import Store
+from tests.storages.bystanders import Bystander, beside
 from tests.storages.storage_races import ProcessRaces
 
 pytest_plugins = ("tests.storages.s3_fixtures",)
@@ -46,6 +47,10 @@ class TestS3(ProcessRaces, StorageTests):
         return s3_configuration
 
     @pytest.fixture
+    def bystander(self, configuration: dict[str, Any]) -> Bystander:
+        return beside(("S3Storage", configuration))
+
+    @pytest.fixture
     def raw_get(self, store: Store, configuration: dict[str, Any]) -> Callable[[Ref], bytes | None]:
         return look(store, configuration["prefix"])
 
@@ -67,6 +72,10 @@ class TestS3Emulation(StorageTests):
     @pytest.fixture
     def configuration(self, emulated_configuration: dict[str, Any]) -> dict[str, Any]:
         return emulated_configuration
+
+    @pytest.fixture
+    def bystander(self, configuration: dict[str, Any]) -> Bystander:
+        return beside(("S3Storage", configuration))
 
     @pytest.fixture
     def raw_get(self, emulation: Store, configuration: dict[str, Any]) -> Callable[[Ref], bytes | None]:

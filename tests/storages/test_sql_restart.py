@@ -11,7 +11,7 @@ import pytest
 
 from flowstore.errors import OutcomeUnknownError, UnreachableError
 from flowstore.record import Key, Query
-from tests.servers import mysql, postgres
+from tests.servers import met, mysql, postgres
 from tests.servers.process import Server
 from tests.storages.storage_kit import opened, record
 
@@ -23,7 +23,7 @@ KILLS = 5
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     kind: Any = {"postgres": postgres, "mysql": mysql}[request.param]
     if kind.find() is None:
-        pytest.skip(kind.MISSING)
+        met.skip("SqlStorage", kind.MISSING)
     with kind.private() as server:
         yield server
 

@@ -43,6 +43,10 @@ def test_the_file_says_whose_it_is(storage: SqlStorage, path: Path) -> None:
         (Query(kinds=("run",), flow_name="f"), "flowstore_records_kind (kind=? AND flow_name=?"),
         (Query(kinds=("error",), descending=True), "flowstore_records_kind (kind=?"),
         (Query(expired_at=1.0), "flowstore_records_expiry (expires_at<?"),
+        (Query(pattern="id-*"), "flowstore_records_task (task_id>? AND task_id<?"),
+        (Query(pattern="id-?x*"), "flowstore_records_task (task_id>? AND task_id<?"),
+        (Query(order="task_id"), "flowstore_records USING INDEX flowstore_records_task"),
+        (Query(kinds=("run",), order="task_id"), "flowstore_records_kind (kind=?"),
     ],
 )
 def test_selects_by_index(storage: SqlStorage, path: Path, query: Query, index: str) -> None:

@@ -13,6 +13,8 @@ import pytest
 from flowstore.record import Ref
 from flowstore.storages import SqlStorage
 from flowstore.testing import StorageTests
+from tests.servers import met
+from tests.storages.bystanders import Bystander, beside
 from tests.storages.sqlite_kit import sql
 from tests.storages.storage_kit import contents
 from tests.storages.storage_races import ProcessRaces, ThreadRaces
@@ -26,7 +28,12 @@ class TestSqlite(ProcessRaces, StorageTests):
 
     @pytest.fixture
     def configuration(self, tmp_path: Path) -> dict[str, Any]:
+        met.note("SqlStorage", met.SQLITE)
         return {"connection_string": f"sqlite:///{tmp_path}/records.db"}
+
+    @pytest.fixture
+    def bystander(self, configuration: dict[str, Any]) -> Bystander:
+        return beside(("SqlStorage", configuration))
 
     @pytest.fixture
     def raw_get(self, tmp_path: Path) -> Callable[[Ref], bytes | None]:

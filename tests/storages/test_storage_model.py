@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from flowstore.errors import ConflictError, ExpiredError, NotFoundError
 from flowstore.record import JSON, Key, Query, Record, Ref
+from flowstore.storage import RecordStorage
 from tests.storages.storage_kit import Recipe, make
 
 PARTS = ["", "a", "A", "a ", "a:b", "b:c", "é", "e\u0301", "x\0"]
@@ -25,7 +26,7 @@ REFS = st.sampled_from(
     + [Ref("error", Key("a", "t", "1")), Ref("error", Key("a", "t", "1"), "1"), Ref("Own/kind", Key("a", "t", "1"))]
 )
 RUNS = st.sampled_from([None, "r", "s"])
-PAYLOADS = st.binary(max_size=20) | st.sampled_from([b"{}", b"null", b"\n\n", b"x" * 20_000])
+PAYLOADS = st.binary(max_size=20) | st.sampled_from([b"{}", b'{"a":1}', b"null", b"\n\n", b"x" * 20_000])
 # Seconds from now, on the history's own clock; none, in the past, and at two times to come.
 LIVES = st.sampled_from([None, None, -1.0, 10.0, 20.0])
 EXPECTED = st.sampled_from([None, None, 0, "current", "stale"])
@@ -48,14 +49,18 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "states": st.sampled_from([("SUCCESS",), ("FAILURE", "SUCCESS")]),
     "stored_from": st.just(20.0),
     "stored_before": st.just(40.0),
+    "pattern": st.sampled_from(["1", "?*", "*2", "a*"]),
+    "where": st.just({"a": 1}),
 }
 # Few fields at once: a query that selects nothing tells little.
 QUERIES = st.builds(
-    lambda fields, descending: Query(**fields, descending=descending),
+    lambda fields, descending, order, skip: Query(**fields, descending=descending, order=order, skip=skip),
     st.lists(st.sampled_from(sorted(FIELDS)), max_size=2, unique=True).flatmap(
         lambda names: st.fixed_dictionaries({name: FIELDS[name] for name in names})
     ),
     st.booleans(),
+    st.sampled_from(["stored", "task_id"]),
+    st.sampled_from([0, 0, 1, 3]),
 )
 
 
@@ -71,11 +76,14 @@ class History(RuleBasedStateMachine):
             return self.adapter, {"path": f"{self.folder}/records", "durable": False}
         return self.adapter, {"connection_string": f"sqlite:///{self.folder}/records.db", "synchronous": "NORMAL"}
 
+    def instance(self) -> RecordStorage:
+        return make(self.recipe())
+
     @initialize()
     def start(self) -> None:
         # Not pytest's folder: each history needs its own.
         self.folder = tempfile.mkdtemp()
-        self.storage = make(self.recipe())
+        self.storage = self.instance()
         self.storage.connect()
         self.model: dict[Ref, Record] = {}
         self.clock = self.storage.now()
@@ -193,8 +201,11 @@ class History(RuleBasedStateMachine):
     def scan(self, query: Query, expired: bool, limit: int, payload: bool) -> None:
         query, found_whole = self.selected(query, expired)
         expected = found_whole if payload else [_without_payload(one) for one in found_whole]
+        if query.order == "task_id":
+            expected.sort(key=lambda one: one.ref.place)
         if query.descending:
             expected.reverse()
+        del expected[: query.skip]
         found, cursor = [], None
         while True:
             page = self.storage.scan(query, limit=limit, cursor=cursor, payload=payload)

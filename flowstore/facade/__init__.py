@@ -1,0 +1,1 @@
+"""What ``FlowStore`` offers, in parts by concern; ``flowstore.store`` puts them together."""

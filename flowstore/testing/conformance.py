@@ -1,0 +1,160 @@
+"""The kit without a line of code: a run of pytest of its own, for one adapter and one configuration.
+
+The configuration is a file as applications have it. Each test gets an empty place by two variables: ``TEST_FOLDER`` is
+an empty folder, ``TEST_NAME`` a name that nothing else has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from flowstore import loading
+from flowstore.errors import ConfigurationError
+from flowstore.storage import DataStorage, RecordStorage
+from flowstore.testing.base import Adapter
+from flowstore.testing.suites import DataStorageTests, StorageTests
+
+_JOB: Final = "job.json"
+_MODULE: Final = f"""\
+from pathlib import Path
+
+from flowstore.testing.conformance import suite
+
+TestAdapter = suite(__name__, Path(__file__).with_name("{_JOB}"))
+"""
+# Found instead of whatever pytest.ini and conftest.py are around: this is no run of somebody's own tests.
+_SETTINGS: Final = "[pytest]\nfilterwarnings = error\nxfail_strict = true\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to test, and with what.
+
+    Attributes:
+        adapter: ``module:Class``.
+        file: a configuration, with a storage of that class; without one, the class needs no arguments.
+        storage: the storage's name, where the file has several of that class.
+        lacks: as in ``AdapterTests``.
+        purge: whether the place is emptied before each test.
+    """
+
+    adapter: str
+    file: str | None = None
+    storage: str | None = None
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    purge: bool = False
+
+    def adapter_class(self) -> type[DataStorage]:
+        """Return the class.
+
+        Raises:
+            ConfigurationError: there is none of that name, or it is no adapter.
+        """
+        module, _, name = self.adapter.partition(":")
+        if not module or not name:
+            raise ConfigurationError(f"{self.adapter!r} is not of the form module:Class")
+        try:
+            found = getattr(import_module(module), name)
+        except (ImportError, AttributeError) as exc:
+            raise ConfigurationError(f"{self.adapter} can't be imported: {exc}") from exc
+        if not (isinstance(found, type) and issubclass(found, DataStorage)):
+            raise ConfigurationError(f"{self.adapter} is no adapter: it has to be a subclass of DataStorage")
+        return found
+
+    def configuration(self, environ: Mapping[str, str]) -> dict[str, Any]:
+        """Return the ``configuration`` of the storage, with these variables put in.
+
+        Raises:
+            ConfigurationError: the file is wrong, or has no storage of that class, or several.
+        """
+        if self.file is None:
+            return {}
+        entries = loading.load(self.file, environ=environ).storages
+        wanted = self.adapter_class()
+        fitting = [
+            entry
+            for entry in entries.values()
+            if loading.adapter_class(entry) is wanted and self.storage in (None, entry.name)
+        ]
+        if len(fitting) != 1:
+            names = ", ".join(entry.name for entry in fitting) or "none"
+            raise ConfigurationError(
+                f"one storage of {self.file} has to be a {self.adapter}; there are: {names}. --storage NAME selects one"
+            )
+        found: dict[str, Any] = _literal(dict(fitting[0].configuration))
+        return found
+
+    def has_empty_places(self) -> bool:
+        """Tell whether each test gets an empty place."""
+        if self.purge or "instances" in self.lacks:
+            return True
+        return self.configuration(_variables("/one", "one")) != self.configuration(_variables("/other", "other"))
+
+
+def run(job: Job, *, repeat: int = 1, select: str | None = None, options: Sequence[str] = ()) -> int:
+    """Run the kit in a new process, which prints its report; return pytest's exit status."""
+    with tempfile.TemporaryDirectory(prefix="flowstore-") as name:
+        folder = Path(name)
+        file = None if job.file is None else os.path.abspath(job.file)
+        (folder / _JOB).write_text(json.dumps(asdict(job) | {"file": file}), encoding="utf-8")
+        (folder / "pytest.ini").write_text(_SETTINGS, encoding="utf-8")
+        module = folder / "test_conformance.py"
+        module.write_text(_MODULE, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider"]
+        command += [f"--rootdir={folder}", f"--confcutdir={folder}", "-c", str(folder / "pytest.ini")]
+        command += [f"--basetemp={folder / 'tmp'}", f"--flowstore-repeat={repeat}", *options]
+        command += ["-k", select] if select is not None else []
+        # Adapters of people's own are in the current folder, for this process and those that its tests start.
+        path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), os.getcwd()])
+        return subprocess.run([*command, str(module)], env={**os.environ, "PYTHONPATH": path}).returncode
+
+
+def suite(module: str, job_file: Path) -> type[Any]:
+    """Return the test class for a job; called by the module that ``run`` writes."""
+    job = Job(**json.loads(job_file.read_text(encoding="utf-8")))
+    adapter = job.adapter_class()
+
+    def configuration(self: Any, tmp_path: Path) -> Mapping[str, Any]:
+        return job.configuration(_variables(str(tmp_path), f"test-{uuid.uuid4().hex}"))
+
+    def emptied(self: Any, adapter: Adapter) -> Iterator[None]:
+        with adapter.opened() as storage:
+            storage.purge()
+        yield
+
+    members: dict[str, Any] = {
+        "__module__": module,
+        "storage_class": adapter,
+        "lacks": job.lacks,
+        "configuration": pytest.fixture(configuration),
+    }
+    if job.purge:
+        members["emptied"] = pytest.fixture(autouse=True)(emptied)
+    kit: type[Any] = StorageTests if issubclass(adapter, RecordStorage) else DataStorageTests
+    return type(f"Test{adapter.__name__}", (kit,), members)
+
+
+def _variables(folder: str, name: str) -> dict[str, str]:
+    mine = {key: value for key, value in os.environ.items() if not key.startswith("FLOWSTORE_")}
+    return mine | {"TEST_FOLDER": folder, "TEST_NAME": name}
+
+
+def _literal(value: Any) -> Any:
+    """Return a value in which nothing is a variable: the kit reads it as a configuration once more."""
+    if isinstance(value, str):
+        return value.replace("$", "$$").replace("{", "{{").replace("}", "}}")
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    return [_literal(item) for item in value] if isinstance(value, list) else value
