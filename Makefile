@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# The tests run in as many processes as there are processors; a class stays in one, with its servers.
+TEST := -m pytest --numprocesses auto --dist loadscope
 
 BIN := $(abspath $(VENV)/bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -26,7 +28,7 @@ demo: $(VENV)/ready ## Run real flows with a real Celery worker; no server neede
 	@$(BIN)/flowstore demo
 
 test: $(VENV)/ready-test ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python $(TEST) $(ARGS)
 
 check: lint types imports docs test ## Run all that CI runs: lint, types, dependency direction, docs, tests
 

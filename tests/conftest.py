@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.reliability.figures import COLLECTED
 from tests.servers import met
 
 # A shared machine is slow at times: how long an example takes says nothing about it.
@@ -20,10 +22,32 @@ def no_outside_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand on what this process noted, where several run a part of the tests each."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["met"] = met.told()
+        output["figures"] = COLLECTED.told()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what such a process noted; one that died has nothing to say."""
+    output = getattr(node, "workeroutput", {})
+    if "met" in output:
+        met.take_over(output["met"])
+        COLLECTED.take_over(output["figures"])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List the servers that the adapters met, and those that could not be had."""
     lines = list(met.lines())
     if lines:
         terminalreporter.section("the servers that the adapters met")
+        for line in lines:
+            terminalreporter.line(line)
+    lines = list(COLLECTED.lines())
+    if lines:
+        terminalreporter.section("reliability: what was tried, and what went wrong")
         for line in lines:
             terminalreporter.line(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from tests.servers import met
 
@@ -48,6 +48,14 @@ class Figures:
     def planted(self, claim: str, bug: str, **counts: object) -> None:
         """Take note of the counts of a run with a planted bug, which the same check has to find."""
         self.kept.append(Figure(claim, bug, counts, planted=True))
+
+    def told(self) -> list[list[object]]:
+        """Return all figures, so that another process can take them over."""
+        return [[one.claim, one.place, dict(one.counts), one.planted] for one in self.kept]
+
+    def take_over(self, figures: list[Any]) -> None:
+        """Take over the figures of another process that ran a part of the tests."""
+        self.kept += [Figure(*one) for one in figures]
 
     def lines(self) -> Iterator[str]:
         """Return a line for each run, by claim, those with a planted bug last."""

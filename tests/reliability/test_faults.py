@@ -119,7 +119,7 @@ def test_a_killed_writer_leaves_nothing_torn(kind: str, recipe: Recipe, figures:
     acknowledged: dict[str, int] = {}
     for life in range(KILLS):
         acknowledged |= _write_until_killed(adapter, life, chance)
-    with opened(recipe) as storage:
+    with adapter.opened() as storage:
         lost, torn = _examine(storage, acknowledged)
     figures.note(KILLED, kind, kills=KILLS, acknowledged=len(acknowledged), lost=lost, torn=torn, seed=seed)
     assert (lost, torn) == (0, 0)

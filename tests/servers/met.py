@@ -55,6 +55,20 @@ def found(adapter: str) -> list[Found]:
     return sorted(server for met, server in _met if met == adapter)
 
 
+def told() -> list[list[list[str]]]:
+    """Return all notes, so that another process can take them over."""
+    met = [[adapter, *map(str, (one.name, one.nature, one.version, one.how))] for adapter, one in _met]
+    return [met, [list(one) for one in _missing]]
+
+
+def take_over(notes: list[list[list[str]]]) -> None:
+    """Take over the notes of another process that ran a part of the tests."""
+    met, missing = notes
+    for adapter, name, nature, version, how in met:
+        _met.add((adapter, Found(name, nature, version, how)))  # type: ignore[arg-type]
+    _missing.update((adapter, why) for adapter, why in missing)
+
+
 def lines() -> Iterator[str]:
     """Yield the listing, line by line; nothing if no test asked for a server."""
     if not _met and not _missing:

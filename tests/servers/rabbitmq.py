@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kombu import Connection
+from kombu.connection import Connection
 
 from tests.servers import met
 from tests.servers.met import Found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,11 @@ def test_a_call_is_one_round_trip(server: servers.Server) -> None:
             call()
             assert middle.round_trips == before + 1
         # Deleting takes one more: to look for what is kept apart.
-        for delete in (lambda: storage.delete(refs[1].key), lambda: storage.delete_many(refs)):
+        deletes: list[Callable[[], object]] = [
+            lambda: storage.delete(refs[1].key),
+            lambda: storage.delete_many(refs),
+        ]
+        for delete in deletes:
             before = middle.round_trips
             delete()
             assert middle.round_trips == before + 2
