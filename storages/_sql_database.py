@@ -76,6 +76,9 @@ class Database(ABC):
     largest: int = 512 << 20
     """Bytes that the payload of one record can have; half of what the databases can hold, whatever goes with it."""
 
+    locks_rows: ClassVar[bool] = True
+    """Whether two batches at once may wait for each other's records."""
+
     pool: ClassVar[dict[str, Any]]
     """What ``QueuePool`` is made with."""
 

@@ -7,24 +7,20 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import quote
 
-import orjson
-from sqlalchemy import Boolean, ColumnElement, bindparam, func, literal_column, select
-from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.pool import Pool
 
-from flowstore.errors import CorruptError, StorageError, UnreachableError, UnsupportedError
-from flowstore.querying import Scalar, matches_fields, matches_pattern
-from flowstore.storages._sql_conditions import Shape
+from flowstore.errors import StorageError, UnreachableError, UnsupportedError
 from flowstore.storages._sql_database import Database, Link, Outcome, Parameters
-from flowstore.storages._sql_schema import SET_VERSION, VERSION, check_version, creation, records
-from flowstore.storages._sql_statements import OnConflict, Statements
+from flowstore.storages._sql_schema import SET_VERSION, VERSION, check_version, creation
+from flowstore.storages._sql_statements import Statements
 from flowstore.storages._sql_target import Settings, Target
+from flowstore.storages._sqlite_errors import is_busy, translate
 from flowstore.storages._sqlite_look import TABLES, holds_ours, look
+from flowstore.storages._sqlite_statements import FUNCTIONS, SqliteStatements
 
 T = TypeVar("T")
 
@@ -35,34 +31,6 @@ _OLDEST: Final = (3, 35, 0)
 _CHECKPOINT_PAGES: Final = 4000
 _SHORTEST_PAUSE: Final = 0.00005
 _LONGEST_PAUSE: Final = 0.005
-
-
-class SqliteStatements(OnConflict):
-    """SQLite's statements."""
-
-    dialect = dialect()
-    insertion = insert
-
-    def _numbering(self) -> dict[str, ColumnElement[int]]:
-        # The clock keeps an id from being given again after the latest record was deleted.
-        latest = func.coalesce(select(func.max(records.c.id)).scalar_subquery(), literal_column("0"))
-        return {"id": func.max(latest + literal_column("1"), bindparam("at_least"))}
-
-    def _order(self, shape: Shape) -> ColumnElement[int]:
-        # Few have expired: without the plus, SQLite would look at all in the order of their ids, not at those by index.
-        return literal_column("+flowstore_records.id") if "expired_at" in shape.times else super()._order(shape)
-
-    def _is_like(self) -> ColumnElement[bool]:
-        return func.flowstore_like(records.c.task_id, bindparam("pattern_like"), type_=Boolean())
-
-    def _like_values(self, pattern: str) -> dict[str, Any]:
-        return {"pattern_like": pattern}
-
-    def _split_fields(self, where: Mapping[str, Scalar]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return ("where",), {"where": orjson.dumps(dict(where)).decode()}
-
-    def _fields(self, where: tuple[Any, ...]) -> list[ColumnElement[bool]]:
-        return [func.flowstore_has(records.c.value, bindparam("where"), type_=Boolean())] if where else []
 
 
 class SqliteLink(Link):
@@ -77,7 +45,7 @@ class SqliteLink(Link):
         try:
             cursor = self.connection.execute(sql, parameters)
         except sqlite3.OperationalError as exc:
-            if not _is_busy(exc):
+            if not is_busy(exc):
                 raise
             cursor = self._when_free(sql, parameters)
         # All rows: the statement is not finished, and a change not committed, before the last one is read.
@@ -109,7 +77,7 @@ class SqliteLink(Link):
             try:
                 return self.connection.execute(sql, parameters)
             except sqlite3.OperationalError as exc:
-                if not _is_busy(exc) or time.monotonic() > deadline:
+                if not is_busy(exc) or time.monotonic() > deadline:
                     raise
             pause = min(1.25 * pause, _LONGEST_PAUSE)
 
@@ -120,6 +88,7 @@ class SqliteLink(Link):
 class SqliteDatabase(Database):
     """The connections of one process to one database file."""
 
+    locks_rows = False  # but the whole file
     # Any number of connections, all kept.
     pool: ClassVar[dict[str, Any]] = {"pool_size": 0}
 
@@ -152,8 +121,7 @@ class SqliteDatabase(Database):
 
     def _open(self) -> Any:
         link = super()._open()
-        # SQLite's own GLOB ends at a NUL, and so do the strings that its JSON functions return.
-        for name, function in (("flowstore_like", matches_pattern), ("flowstore_has", _has)):
+        for name, function in FUNCTIONS.items():
             link.connection.create_function(name, 2, function, deterministic=True)
         return link
 
@@ -228,16 +196,6 @@ class MemoryDatabase(SqliteDatabase):
         pass  # there is no file
 
 
-def _has(value: str | None, where: str) -> bool:
-    return value is not None and matches_fields(value, _conditions(where))
-
-
-@lru_cache(maxsize=16)
-def _conditions(where: str) -> dict[str, Scalar]:
-    conditions: dict[str, Scalar] = orjson.loads(where)
-    return conditions
-
-
 def to_migrate(target: Target, settings: Settings) -> SqliteDatabase | None:
     """Return a database whose tables may be of any version, and without a connection; ``None`` if there is no file."""
     if target.path is None or not os.path.exists(target.path):
@@ -268,52 +226,5 @@ def open_database(target: Target, settings: Settings) -> SqliteDatabase:
     return database
 
 
-_UNREACHABLE: Final = {
-    sqlite3.SQLITE_BUSY: "is locked by another writer for longer than the timeout",
-    sqlite3.SQLITE_LOCKED: "is locked by another writer",
-    sqlite3.SQLITE_CANTOPEN: "can't be opened",
-    sqlite3.SQLITE_READONLY: "can't be written",
-    sqlite3.SQLITE_PERM: "may not be used by this user",
-    sqlite3.SQLITE_AUTH: "may not be used by this user",
-    sqlite3.SQLITE_FULL: "can't grow: the disk is full",
-    sqlite3.SQLITE_IOERR: "can't be read or written",
-    sqlite3.SQLITE_PROTOCOL: "can't be locked",
-    sqlite3.SQLITE_NOMEM: "does not fit into memory",
-}
-
-
-def translate(exc: BaseException, name: object) -> StorageError | None:
-    """Return the flowstore error that an exception of the driver means, or ``None`` for one that is a bug."""
-    if isinstance(exc, OSError):
-        return UnreachableError(f"can't open {name}: {exc.strerror}")
-    if isinstance(exc, OverflowError):
-        return StorageError("the value is larger than SQLite can keep")
-    if not isinstance(exc, sqlite3.Error):
-        return None
-    code = _code(exc)
-    if code in _UNREACHABLE:
-        return UnreachableError(f"{name} {_UNREACHABLE[code]} ({exc})")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CorruptError(f"{name} is damaged, or is no SQLite database ({exc})")
-    if code == sqlite3.SQLITE_TOOBIG:
-        return StorageError("the value is larger than SQLite can keep")
-    if "too many SQL variables" in str(exc):
-        return StorageError(f"the query names more values than SQLite takes ({exc})")
-    # The driver itself raises this one, without a code.
-    if isinstance(exc, sqlite3.OperationalError) and "decode" in str(exc):
-        return CorruptError(f"{name} holds text that is not UTF-8 ({exc})")
-    return None
-
-
-def _code(exc: BaseException) -> int | None:
-    """Return SQLite's primary result code."""
-    extended = getattr(exc, "sqlite_errorcode", None)
-    return None if extended is None else extended & 0xFF
-
-
 def _microseconds() -> int:
     return time.time_ns() // 1000
-
-
-def _is_busy(exc: BaseException) -> bool:
-    return _code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

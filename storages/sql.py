@@ -169,15 +169,14 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
         database = self._connected()
-        # In one order everywhere: of two that write the same records, none waits for the other in a circle.
-        rows = sorted(_row(database, record) for record in records)
+        rows = _rows(database, records)
         revisions = database.put_many(rows) if rows else []
         of = {row[0]: revision for row, revision in zip(rows, revisions, strict=True)}
         return [of[record.ref.address] for record in records]
 
     def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
         database = self._connected()
-        rows = sorted(_row(database, record) for record in records)
+        rows = _rows(database, records)
         added = database.insert_many(rows, now) if rows else []
         of = {row[0]: is_added for row, is_added in zip(rows, added, strict=True)}
         return [of[record.ref.address] for record in records]
@@ -252,6 +251,15 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
 
 _NAMES: Final = 6
 """How many of a row's values tell which record it is."""
+
+
+def _rows(database: Database, records: Sequence[Record]) -> list[tuple[Any, ...]]:
+    """Return the rows of a batch in an order in which they can be written."""
+    rows = [_row(database, record) for record in records]
+    if database.locks_rows:
+        # In one order everywhere: of two that write the same records, none waits for the other in a circle.
+        rows.sort()
+    return rows
 
 
 def _row(database: Database, record: Record) -> tuple[Any, ...]:

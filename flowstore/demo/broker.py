@@ -22,7 +22,7 @@ class Channel(filesystem.Channel):
         folder = Path(self.data_folder_out)
         name = f"{time.monotonic_ns() // 1_000_000}_{uuid.uuid4()}"
         partial = folder / f"{name}.partial"
-        partial.write_text(dumps(payload), encoding="utf-8")  # type: ignore[no-untyped-call]
+        partial.write_text(dumps(payload), encoding="utf-8")
         os.replace(partial, folder / f"{name}.{queue}.msg")
 
 

@@ -30,7 +30,7 @@ class Channel(filesystem.Channel):
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         path = Path(self.data_folder_out, f"{time.monotonic_ns():020}_{uuid.uuid4()}.{queue}.msg")
         unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(dumps(payload))  # type: ignore[no-untyped-call]
+        unfinished.write_text(dumps(payload))
         unfinished.rename(path)
 
 

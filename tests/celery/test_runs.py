@@ -192,7 +192,7 @@ def test_the_same_canvas_may_be_started_twice(site: Site) -> None:
 
 
 def test_start_refuses_a_flow_without_a_storage(make_site: MakeSite) -> None:
-    site = make_site(configuration=lambda _: {"global": {}})
+    site = make_site(configuration=lambda _: {"global": {}, "flows": []})
     with pytest.raises(UnknownStorageError, match="'homeless' has no storage"):
         site.start("homeless", "echo", 1)
     assert list((site.folder / "broker").iterdir()) == []

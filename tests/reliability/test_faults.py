@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
@@ -34,8 +35,8 @@ CROWD = "64 threads and a pool of 4: calls, errors of flowstore's own, others, t
 FORKS = "forked with a connection: operations, wrong values"
 CLOCKS = "clients' clocks wrong by an hour: records, early or late"
 
-LOSSES = 20
-KILLS = 20
+LOSSES = int(os.environ.get("FLOWSTORE_TEST_LOSSES", "20"))
+KILLS = int(os.environ.get("FLOWSTORE_TEST_KILLS", "20"))
 _ADDRESS = re.compile(r"(127\.0\.0\.1|localhost):(\d+)")
 
 

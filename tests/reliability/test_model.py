@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from flowstore.errors import NotFoundError
@@ -40,11 +41,15 @@ class Counted(History):
         self.counts["steps"] += 1
 
 
-def run(machine: type[History], examples: int, steps: int) -> None:
+def run(machine: type[History], examples: int, steps: int, phases: Collection[Phase] = tuple(Phase)) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck), database=None
+            max_examples=examples,
+            stateful_step_count=steps,
+            phases=phases,
+            suppress_health_check=list(HealthCheck),
+            database=None,
         ),
     )
 
@@ -53,6 +58,8 @@ def run(machine: type[History], examples: int, steps: int) -> None:
 def test_behaves_like_a_dictionary(kind: str, recipe: Recipe, figures: Figures) -> None:
     class OfKind(Counted):
         place = recipe
+        # PostgreSQL before 16 can't look for fields beside payloads that claim to be JSON and are none.
+        asks_fields = kind != "postgres"
         counts: ClassVar[Counter[str]] = Counter()
 
     run(OfKind, 15, 25)
@@ -65,5 +72,5 @@ def test_finds_an_adapter_that_forgets(tmp_path: Path, figures: Figures) -> None
             return Forgetful(f"sqlite:///{self.folder}/records.db")
 
     with pytest.raises((AssertionError, NotFoundError, BaseExceptionGroup)) as caught:
-        run(OfForgetful, 30, 40)
+        run(OfForgetful, 30, 40, [Phase.generate])  # that it is found is enough
     figures.planted(CLAIM, "every third record is forgotten", found_by=type(caught.value).__name__)

@@ -18,7 +18,7 @@ from tests.storages.storage_kit import Recipe
 
 pytest_plugins = ("tests.storages.every_storage",)
 
-DEADLINE = 300.0
+DEADLINE = 3600.0
 ABSENT = "put if absent, 8 processes: rounds, those without exactly one winner"
 REVISION = "compare and set, 8 processes: rounds, those without exactly one winner"
 ORDER = "linearizability of single records, 8 processes: operations, records without a possible order"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from flowstore.storages import SqlStorage
 from flowstore.testing import Adapter, record
 from tests.reliability.linear import Operation
 
-ROUNDS = 20
+ROUNDS = int(os.environ.get("FLOWSTORE_TEST_ROUNDS", "20"))
 KEYS = 3
 OPERATIONS = 16  # of each process on each key
 

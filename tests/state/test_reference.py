@@ -27,7 +27,7 @@ def test_it_loads_what_is_stored_also_after_a_journey(flows: FlowStore) -> None:
 
 def test_celerys_json_takes_it_as_it_is(memory: FlowStore) -> None:
     reference = memory.reference("flow", "task", "1")
-    assert Reference.from_dict(json.loads(dumps([reference]))[0]) == reference  # type: ignore[no-untyped-call]
+    assert Reference.from_dict(json.loads(dumps([reference]))[0]) == reference
 
 
 def test_it_holds_names_only(memory: FlowStore) -> None:

@@ -6,10 +6,12 @@ import io
 
 import pytest
 
+import flowstore.storages
 from flowstore.record import CLAIM, ERROR, HISTORY, RUN, VARIABLE, Key, Query
 from flowstore.storage import RecordStorage
+from flowstore.testing import Adapter
 from tests.storages.bystanders import beside
-from tests.storages.storage_kit import Recipe, opened, record
+from tests.storages.storage_kit import Recipe, record
 
 pytest_plugins = ("tests.storages.every_storage",)
 
@@ -78,7 +80,8 @@ def test_purge_of_one_kind(storage: RecordStorage) -> None:
 def test_purge_is_seen_by_others(storage: RecordStorage, recipe: Recipe) -> None:
     if recipe[0] == "MemoryStorage":
         pytest.skip("each instance has records of its own")
-    with opened(recipe) as other:
+    name, configuration = recipe
+    with Adapter(getattr(flowstore.storages, name), configuration).opened() as other:
         other.store("f", "t", "1", "x")
         assert storage.purge() == 1
         assert other.count(Query()) == 0
