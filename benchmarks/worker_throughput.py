@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +21,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.servers import redis
 
 KINDS = ("ignored", "FULL", "NORMAL", "celery")
 LABELS = {
@@ -34,35 +34,16 @@ LABELS = {
 
 
 @contextmanager
-def broker(folder: Path) -> Iterator[str]:
+def broker() -> Iterator[str]:
     """Give the URL of a broker; start a private redis-server if there is one."""
-    if url := os.environ.get("FLOWSTORE_TEST_REDIS_URL"):
-        yield url
+    if redis.GIVEN:
+        yield redis.GIVEN
         return
-    program = shutil.which("redis-server")
-    if program is None:
+    if redis.PROGRAM is None:
         yield "filesystem://"
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with (folder / "redis.log").open("wb") as log:
-        server = subprocess.Popen([program, *options], stdout=log)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.terminate()
-        server.wait()
+    with redis.running({"save": '""'}) as server:
+        yield server.url
 
 
 def measure(kind: str, url: str, folder: Path, tasks: int, pool: str, concurrency: int) -> float:
@@ -96,7 +77,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=2)
     options = parser.parse_args()
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    with tempfile.TemporaryDirectory() as name, broker(Path(name)) as url:
+    with tempfile.TemporaryDirectory() as name, broker() as url:
         for _ in range(options.rounds):
             for kind in KINDS:
                 rates[kind].append(measure(kind, url, Path(name), options.tasks, options.pool, options.concurrency))

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from flowstore.config.mistakes import Mistake, did_you_mean
 from flowstore.config.model import OWN_MODULE, Configuration, FlowEntry, StorageEntry
@@ -115,19 +115,8 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
         key = exc.key if document.node((*path, exc.key)) is not None else "name"
         document.report((*path, key), exc.message, exc.hint)
         return entry
-    if entry.on_conflict != "replace" and not issubclass(adapter, RecordStorage):
-        message = f"{entry.classname!r} can only replace what is stored: it is no RecordStorage"
-        document.report((*path, "on_conflict"), message, "Leave it out, or write replace.")
-    if entry.history != "none" and not issubclass(adapter, RecordStorage):
-        document.report((*path, "history"), *_no_history(entry))
-    for key in ("serializer", "compression", "encryption"):
-        if not issubclass(adapter, RecordStorage) and document.node((*path, key)) is not None:
-            message = f"{entry.classname!r} writes values in its own way: it is no RecordStorage"
-            document.report((*path, key), message, "Leave it out.", of_key=True)
-    for key in ("expires", "allow_clear", "max_result_size", "blob_threshold"):
-        if not issubclass(adapter, RecordStorage) and document.node((*path, key)) is not None:
-            message = f"{entry.classname!r} knows nothing of this: it is no RecordStorage"
-            document.report((*path, key), message, "Leave it out.", of_key=True)
+    if not issubclass(adapter, RecordStorage):
+        _check_plain(document, path, entry)
     known = len(document.mistakes())
     configuration = (*path, "configuration")
     inner = check_children(document, adapter, configuration, _checked_child)
@@ -136,6 +125,26 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
         for where, message in adapter.mistakes_in(arguments):
             document.report((*configuration, *where), message)
     return dataclasses.replace(entry, configuration=arguments)
+
+
+_MEANINGLESS: Final = {
+    **dict.fromkeys(("serializer", "compression", "encryption"), "writes values in its own way"),
+    **dict.fromkeys(("expires", "allow_clear", "max_result_size", "blob_threshold"), "knows nothing of this"),
+}
+"""Keys of an entry that only a RecordStorage follows, and what another adapter does instead."""
+
+
+def _check_plain(document: Document, path: Path, entry: StorageEntry) -> None:
+    """Report what an entry asks of an adapter that is no RecordStorage."""
+    if entry.on_conflict != "replace":
+        message = f"{entry.classname!r} can only replace what is stored: it is no RecordStorage"
+        document.report((*path, "on_conflict"), message, "Leave it out, or write replace.")
+    if entry.history != "none":
+        document.report((*path, "history"), *_no_history(entry))
+    for key, instead in _MEANINGLESS.items():
+        if document.node((*path, key)) is not None:
+            message = f"{entry.classname!r} {instead}: it is no RecordStorage"
+            document.report((*path, key), message, "Leave it out.", of_key=True)
 
 
 def _checked_child(document: Document, path: Path, entry: StorageEntry) -> StorageEntry:
@@ -165,13 +174,7 @@ def construct(entry: StorageEntry, declared: Callable[[str], DataStorage]) -> Da
 def _check_expiry(document: Document, path: Path, storage: str | None, storages: Mapping[str, StorageEntry]) -> None:
     """Report an expiry of what is in a storage that keeps everything for ever."""
     entry = storages.get(storage or document.configuration.default_storage or "")
-    if entry is None:
-        return  # it has none, or none that is declared, which is reported elsewhere
-    try:
-        adapter = _find(entry)
-    except _RefusedError:
-        return  # reported with the storage
-    if not issubclass(adapter, RecordStorage):
+    if _is_plain(entry):
         message = f"storage {entry.name!r} lets nothing expire: {entry.classname!r} is no RecordStorage"
         document.report((*path, "expires"), message, "Leave it out, or name another storage.")
 
@@ -184,14 +187,14 @@ def _check_history(document: Document, path: Path, flow: FlowEntry, storages: Ma
         message = f"flow {flow.name!r} has no storage that could keep its history"
         document.report((*path, "history"), message, "Name a storage, here or as default_storage under global.")
     entry = storages.get(name or "")
-    if entry is None:
-        return
-    try:
-        adapter = _find(entry)
-    except _RefusedError:
-        return  # reported with the storage
-    if not issubclass(adapter, RecordStorage):
+    if _is_plain(entry):
         document.report((*path, "history"), *_no_history(entry))
+
+
+def _is_plain(entry: StorageEntry | None) -> TypeGuard[StorageEntry]:
+    """Tell of a storage that its adapter is no RecordStorage; one that is missing or wrong is reported elsewhere."""
+    adapter = None if entry is None else _class_or_none(entry)
+    return adapter is not None and not issubclass(adapter, RecordStorage)
 
 
 def _no_history(entry: StorageEntry) -> tuple[str, str]:

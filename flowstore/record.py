@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -192,6 +192,11 @@ class Record:
     def is_json(self) -> bool:
         return self.headers.get("content_type") == JSON
 
+    def is_same_write(self, current: Record) -> bool:
+        """Tell whether what is stored was written by an earlier try to store this record, whose answer was lost."""
+        token = self.headers.get("token")
+        return token is not None and current.headers.get("token") == token
+
     def at(self, revision: int) -> Record:
         """Return this record with that revision."""
         return Record(self.ref, self.payload, self.headers, revision)
@@ -278,3 +283,18 @@ class Page:
 
     records: list[Record]
     cursor: str | None = None
+
+
+def pages(read: Callable[[str | None], Page], cursor: str | None = None) -> Iterator[Page]:
+    """Iterate over pages to the last one.
+
+    Args:
+        read: returns the page that follows a cursor, or the first one.
+        cursor: where to begin.
+    """
+    while True:
+        page = read(cursor)
+        yield page
+        cursor = page.cursor
+        if cursor is None:
+            return

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
-from flowstore.errors import FlowstoreError
-from flowstore.record import Page, Query, Record, Ref
+from flowstore.record import Page, Query, Record, Ref, pages
 from flowstore.storage import Child, RecordStorage
 
 T = TypeVar("T")
@@ -62,13 +61,8 @@ class Children:
 
     def scan(self, name: str, query: Query) -> Iterator[Record]:
         """Iterate over the heads of what a query selects in one of the storages."""
-        cursor: str | None = None
-        while True:
-            page = self.page(name, query, cursor, _PAGE)
+        for page in pages(lambda cursor: self.page(name, query, cursor, _PAGE)):
             yield from page.records
-            cursor = page.cursor
-            if cursor is None:
-                return
 
     def close(self) -> None:
         """Disconnect those that are nobody else's."""
@@ -79,10 +73,5 @@ class Children:
         storage = self.storage(name)
         try:
             return operation(storage)
-        except FlowstoreError:
-            raise
         except Exception as exc:
-            error = storage._translate(exc)
-            if error is None:
-                raise
-            raise error from exc
+            storage._raise(exc)

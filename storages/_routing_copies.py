@@ -208,8 +208,7 @@ def _is_newer(record: Record, current: Record | None) -> bool:
     if current.stored_at > record.stored_at:
         return False  # stored later, by somebody who could reach it
     # The same write may have arrived after all, or have been moved by somebody who was killed then.
-    token = record.headers.get("token")
-    return token is None or current.headers.get("token") != token
+    return not record.is_same_write(current)
 
 
 def _place(ref: Ref) -> Ref:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import io
 from os import urandom
 from typing import Any, BinaryIO, Final, Protocol
 
 from flowstore.errors import CorruptError
+from flowstore.parts import Parts
 
 FRAMES: Final = "aes-256-gcm-frames"
 _FRAME: Final = 64 * 1024
@@ -105,7 +105,7 @@ class SealedFile:
         return frame
 
 
-class OpenedFile(io.RawIOBase):
+class OpenedFile(Parts):
     """Read an encrypted file as it was.
 
     Raises:
@@ -118,35 +118,22 @@ class OpenedFile(io.RawIOBase):
         self._file = file
         self._name = name
         self._number = 0
-        self._next: bytes | None = None
-        self._buffer = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        self._checkClosed()
-        if not self._buffer:
-            self._buffer = self._opened()
-        size = min(len(buffer), len(self._buffer))
-        buffer[:size] = self._buffer[:size]
-        self._buffer = self._buffer[size:]
-        return size
+        self._sealed: bytes | None = None
 
     def close(self) -> None:
         if not self.closed:
             self._file.close()
         super().close()
 
-    def _opened(self) -> bytes:
+    def _next(self) -> bytes:
         from cryptography.exceptions import InvalidTag
 
-        sealed = _filled(self._file, _FRAME + _TAG) if self._next is None else self._next
+        sealed = _filled(self._file, _FRAME + _TAG) if self._sealed is None else self._sealed
         if self._number and not sealed:
             return b""
-        self._next = _filled(self._file, _FRAME + _TAG)
+        self._sealed = _filled(self._file, _FRAME + _TAG)
         try:
-            frame = self._cipher.open(self._number, sealed, not self._next)
+            frame = self._cipher.open(self._number, sealed, not self._sealed)
         except (InvalidTag, ValueError) as exc:
             raise CorruptError(f"{self._name} can't be decrypted: it was changed, or moved here") from exc
         self._number += 1

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from flowstore.copying.copy import groups
+from flowstore.copying.copy import groups, head_pages
 from flowstore.copying.outcome import (
-    PAGE,
     Problem,
     Report,
     blob_digest,
@@ -70,28 +69,18 @@ def verify(
         StorageError: one of them can't be listed or reached.
     """
     comparison = _Comparison(source, target, report)
-    for heads in _pages(source, query or Query()):
-        for refs in groups(heads):
+    for page in head_pages(source, query or Query()):
+        for refs in groups(page.records):
             if isinstance(refs, Record):
                 comparison.compare_blob(refs.ref)
             else:
                 comparison.compare(refs)
             if progress is not None:
                 progress(comparison.result)
-    for heads in _pages(target, query or Query()):
-        for refs in groups(heads):
+    for page in head_pages(target, query or Query()):
+        for refs in groups(page.records):
             comparison.look_for([refs.ref] if isinstance(refs, Record) else refs)
     return comparison.result
-
-
-def _pages(storage: RecordStorage, query: Query) -> Iterator[list[Record]]:
-    cursor: str | None = None
-    while True:
-        page = storage.scan(query, limit=PAGE, cursor=cursor, payload=False)
-        yield page.records
-        cursor = page.cursor
-        if cursor is None:
-            return
 
 
 class _Comparison:

@@ -10,7 +10,7 @@ from flowstore.copying.journal import Journal
 from flowstore.copying.outcome import PAGE, CopyResult, OnConflict, Report, refuse_unreachable
 from flowstore.copying.writer import Writer
 from flowstore.errors import FlowstoreError, NotFoundError
-from flowstore.record import BLOB, PIECE, Query, Record, Ref
+from flowstore.record import BLOB, PIECE, Page, Query, Record, Ref, pages
 from flowstore.storage import RecordStorage
 
 _BATCH: Final = 8 << 20  # bytes of payloads that are in memory at a time; a larger one is by itself
@@ -57,17 +57,13 @@ def copy(
     cursor: str | None = None
     if journal is not None:
         cursor, writer.result = journal.read()
-    while True:
-        page = source.scan(query, limit=PAGE, cursor=cursor, payload=False)
+    for page in head_pages(source, query, cursor):
         for records in batches(source, page.records, writer):
             writer.write(records)
             if progress is not None:
                 progress(writer.result)
-        cursor = page.cursor
-        if cursor is None:
-            break
-        if journal is not None:
-            journal.write(cursor, writer.result)
+        if journal is not None and page.cursor is not None:
+            journal.write(page.cursor, writer.result)
     if journal is not None:
         journal.remove()
     return writer.result
@@ -81,6 +77,11 @@ def batches(source: RecordStorage, heads: Iterable[Record], writer: Writer) -> I
             yield []
         else:
             yield _read(source, refs, writer)
+
+
+def head_pages(storage: RecordStorage, query: Query, cursor: str | None = None) -> Iterator[Page]:
+    """Iterate over the pages of what a query selects, without payloads."""
+    return pages(lambda at: storage.scan(query, limit=PAGE, cursor=at, payload=False), cursor)
 
 
 def groups(heads: Iterable[Record]) -> Iterator[list[Ref] | Record]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from flowstore.copying.copy import groups
+from flowstore.copying.copy import groups, head_pages
 from flowstore.copying.lines import BlobParts, LineReader, LineWriter, packed
 from flowstore.copying.outcome import PAGE, CopyResult, OnConflict, Report, counted, is_whole
 from flowstore.copying.writer import Writer
@@ -50,9 +50,7 @@ def export_records(
     """
     lines = LineWriter(file)
     done = Exported()
-    cursor: str | None = None
-    while True:
-        page = source.scan(query or Query(), limit=PAGE, cursor=cursor, payload=False)
+    for page in head_pages(source, query or Query()):
         for refs in groups(page.records):
             if isinstance(refs, Record):
                 done = counted(done, records=1, blobs=1) if _export_blob(source, refs, lines) else done
@@ -63,9 +61,6 @@ def export_records(
                 done = counted(done, records=len(records))
             if progress is not None:
                 progress(done)
-        cursor = page.cursor
-        if cursor is None:
-            break
     lines.end({"records": done.records, "blobs": done.blobs})
     return done
 

@@ -15,6 +15,7 @@ from typing import IO, Any, Final, Literal
 import orjson
 
 from flowstore.errors import CorruptError, UnsupportedError
+from flowstore.parts import Parts
 
 FORMAT: Final = "flowstore-export"
 VERSION: Final = 1
@@ -121,25 +122,13 @@ class LineReader:
         return line
 
 
-class BlobParts(io.RawIOBase):
+class BlobParts(Parts):
     """The parts of a blob, as a file."""
 
     def __init__(self, lines: LineReader) -> None:
         super().__init__()
         self._lines = lines
         self._ended = False
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._rest:
-            self._rest = self._next()
-        taken = min(len(buffer), len(self._rest))
-        buffer[:taken] = self._rest[:taken]
-        self._rest = self._rest[taken:]
-        return taken
 
     def skip(self) -> None:
         """Pass over what has not been read."""
@@ -147,7 +136,6 @@ class BlobParts(io.RawIOBase):
             pass
 
     def _next(self) -> bytes:
-        """Return the next part, or nothing after the last one."""
         if self._ended:
             return b""
         line = self._lines.line()

@@ -53,22 +53,24 @@ class LargeRecords(Contents):
     def put_many(self, records: Sequence[Record]) -> list[Record]:
         for record in records:
             _refuse_blob(record)
+        if not any(map(self._is_large, records)):
+            return self._put_many_small(records)
         self._check_batch(records)
-        small = super().put_many([record for record in records if not self._is_large(record)])
-        self._settle_contents([record.ref for record in small if not self._replaced_small(record)])
-        if len(small) == len(records):
-            return small
-        stored = iter(small)
+        stored = iter(self._put_many_small([record for record in records if not self._is_large(record)]))
         return [self._put_large(record, None) if self._is_large(record) else next(stored) for record in records]
+
+    def _put_many_small(self, records: Sequence[Record]) -> list[Record]:
+        stored = super().put_many(records)
+        self._settle_contents([record.ref for record in stored if not self._replaced_small(record)])
+        return stored
 
     def add_many(self, records: Sequence[Record]) -> list[Record | None]:
         for record in records:
             _refuse_blob(record)
+        if not any(map(self._is_large, records)):
+            return super().add_many(records)
         self._check_batch(records)
-        small = super().add_many([record for record in records if not self._is_large(record)])
-        if len(small) == len(records):
-            return small
-        found = iter(small)
+        found = iter(super().add_many([record for record in records if not self._is_large(record)]))
         return [self._add_large(record) if self._is_large(record) else next(found) for record in records]
 
     def delete(self, key: Key, kind: str = RESULT, name: str = "", *, if_revision: int | None = None) -> bool:

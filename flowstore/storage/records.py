@@ -17,7 +17,7 @@ from flowstore.errors import (
     ResultTooLargeError,
     StorageError,
 )
-from flowstore.record import RESULT, Key, Page, Query, Record, Ref
+from flowstore.record import RESULT, Key, Page, Query, Record, Ref, pages
 from flowstore.storage.capabilities import QueriesFields, require
 from flowstore.storage.minimum import DataStorage
 from flowstore.storage.sorting import sorted_page
@@ -161,7 +161,7 @@ class Records(DataStorage):
         try:
             return record.at(self._put(record, if_revision, self.now()))
         except ConflictError as exc:
-            if exc.current is not None and _is_same_write(record, exc.current):
+            if exc.current is not None and record.is_same_write(exc.current):
                 return record.at(exc.current.revision)
             raise
         except Exception as exc:
@@ -205,7 +205,7 @@ class Records(DataStorage):
             missing = [record for record, current in zip(refused, found, strict=True) if current is None]
             standing |= {current.ref: current for current in found if current is not None}
         return [
-            None if current is None or _is_same_write(record, current) else current
+            None if current is None or record.is_same_write(current) else current
             for record, current in ((record, standing.get(record.ref)) for record in records)
         ]
 
@@ -256,13 +256,8 @@ class Records(DataStorage):
             yield record.ref
 
     def _pages(self, query: Query, payload: bool) -> Iterator[Record]:
-        cursor: str | None = None
-        while True:
-            page = self._page(query, cursor, _PAGE, payload)
+        for page in pages(lambda cursor: self._page(query, cursor, _PAGE, payload)):
             yield from page.records
-            cursor = page.cursor
-            if cursor is None:
-                return
 
     def _page(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         """Return a page as ``_scan`` does, whatever the adapter leaves to this class."""
@@ -309,12 +304,6 @@ class Records(DataStorage):
         if error is None:
             raise exc
         raise error from exc
-
-
-def _is_same_write(record: Record, current: Record) -> bool:
-    """Tell whether what is stored was written by an earlier try to store this record, whose answer was lost."""
-    token = record.headers.get("token")
-    return token is not None and current.headers.get("token") == token
 
 
 def _checked(ref: Ref, record: Record) -> Record:

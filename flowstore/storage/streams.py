@@ -7,6 +7,8 @@ import io
 from collections.abc import Generator
 from typing import Any, Protocol
 
+from flowstore.parts import Parts
+
 
 class BinaryFile(Protocol):
     """What is read like a file that was opened in binary mode."""
@@ -81,29 +83,15 @@ class Source:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-class Stream(io.RawIOBase):
-    """Parts that come one after the other, as a file. Closing it ends the generator that they come from."""
+class Stream(Parts):
+    """The parts of a generator, as a file. Closing it ends the generator."""
 
     def __init__(self, first: bytes, parts: Generator[bytes, None, None]) -> None:
-        super().__init__()
-        self._rest = memoryview(first)
+        super().__init__(first)
         self._parts = parts
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with what comes next; return the number of bytes, 0 at the end."""
-        self._checkClosed()
-        while not self._rest:
-            part = next(self._parts, None)
-            if part is None:
-                return 0
-            self._rest = memoryview(part)
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
+    def _next(self) -> bytes:
+        return next(filter(None, self._parts), b"")
 
     def close(self) -> None:
         """Let go of what the bytes come from."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from flowstore.duration import Duration, seconds
 from flowstore.errors import UnsupportedError
-from flowstore.record import HISTORY, PIECE, RUN, Key, Query, Record, survives_clear
+from flowstore.record import HISTORY, PIECE, RUN, Key, Query, Record, pages, survives_clear
 from flowstore.storage.contents import Contents
 
 _BATCH = 500
@@ -163,16 +163,11 @@ class Upkeep(Contents):
 
     def _pages_of(self, query: Query, size: int) -> Iterator[list[Record]]:
         """Read the heads of what a query selects, expired or not, a page at a time."""
-        cursor: str | None = None
-        while True:
-            try:
-                page = self._scan(query, cursor, size, False)
-            except Exception as exc:
-                self._raise(exc)
-            yield page.records
-            cursor = page.cursor
-            if cursor is None:
-                return
+        try:
+            for page in pages(lambda cursor: self._scan(query, cursor, size, False)):
+                yield page.records
+        except Exception as exc:
+            self._raise(exc)
 
     def _delete_all(self, records: Iterable[Record]) -> int:
         refs = [record.ref for record in records]

@@ -81,7 +81,8 @@ def in_processes(
             process.kill()
             process.join()
         receiver.close()
-    failures = [told for told in answers if isinstance(told, str)]
+    # One that fails breaks the barrier for all the others: what they tell is not why.
+    failures = sorted((told for told in answers if isinstance(told, str)), key=_tells_of_the_barrier)
     if failures:
         pytest.fail(f"{len(failures)} of {count} processes failed; the first one:\n{failures[0]}")
     return [told[0] for told in answers]
@@ -93,6 +94,10 @@ def _run(sender: connection.Connection, work: Callable[..., Any], adapter: Adapt
     except BaseException:
         barrier.abort()
         sender.send(traceback.format_exc())
+
+
+def _tells_of_the_barrier(failure: str) -> bool:
+    return failure.rstrip().endswith(threading.BrokenBarrierError.__name__)
 
 
 def _answer(receiver: connection.Connection, until: float) -> Any:

@@ -153,9 +153,7 @@ class ProcessTests(ProcessValueTests):
         """Storing answered before it was done, or was interrupted between steps that belong together."""
         seed = random.randrange(1 << 32)
         chance = random.Random(seed)
-        acknowledged: dict[str, int] = {}
-        for life in range(LIVES):
-            acknowledged |= _write_until_killed(adapter, life, chance)
+        acknowledged = kill_writers(adapter, LIVES, chance)
         with adapter.opened() as storage:
             for task_id, size in acknowledged.items():
                 assert storage.retrieve("flow", "task", task_id) == "x" * size, f"lost, with seed {seed}"
@@ -171,6 +169,14 @@ def _has_ended(descriptor: int) -> bool:
         return os.read(descriptor, 1) == b""
     except BlockingIOError:
         return False
+
+
+def kill_writers(adapter: Adapter, lives: int, chance: random.Random) -> dict[str, int]:
+    """Let one child after the other store until it is killed; return what was acknowledged: task ids, and sizes."""
+    acknowledged: dict[str, int] = {}
+    for life in range(lives):
+        acknowledged |= _write_until_killed(adapter, life, chance)
+    return acknowledged
 
 
 def _write_until_killed(adapter: Adapter, life: int, chance: random.Random) -> dict[str, int]:

@@ -22,12 +22,12 @@ def round_key(number: int) -> Key:
 
 def put_if_absent(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
     """Try to be the one that stores, in each round; tell whether it worked."""
-    return [_wins(storage, barrier, round_key(number), worker, 0) for number in range(ROUNDS)]
+    return [wins(storage, barrier, round_key(number), worker, 0) for number in range(ROUNDS)]
 
 
 def compare_and_set(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
     """Try to be the one that replaces the revision of each round."""
-    return [_wins(storage, barrier, KEY, worker, number + 1) for number in range(ROUNDS)]
+    return [wins(storage, barrier, KEY, worker, number + 1) for number in range(ROUNDS)]
 
 
 def delete_one(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
@@ -68,7 +68,8 @@ def store_and_retrieve(storage: Any, barrier: Any, worker: int) -> list[object]:
     return wrong
 
 
-def _wins(storage: RecordStorage, barrier: Any, key: Key, worker: int, if_revision: int) -> bool:
+def wins(storage: RecordStorage, barrier: Any, key: Key, worker: int, if_revision: int) -> bool:
+    """Try to be the one that stores in a round; tell whether it worked."""
     barrier.wait()
     try:
         storage.put(record(key, worker), if_revision=if_revision)

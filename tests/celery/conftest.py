@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.celery.flowapp import default_settings
-from tests.celery.sites import Site, until
+from tests.celery.sites import Site
 from tests.servers import rabbitmq
-from tests.servers.process import free_port
+from tests.servers import redis as servers
 
 MakeSite = Callable[..., Site]
 
@@ -57,24 +55,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url() -> Iterator[str]:
     """A Redis server of the tests' own, or the empty one that the environment names: a URL without a database."""
-    redis = pytest.importorskip("redis", reason="the package redis is not installed: pip install 'flowstore[redis]'")
-    given = os.environ.get("FLOWSTORE_TEST_REDIS_URL", "").rstrip("/")
-    if given:
+    if servers.GIVEN:
+        given = servers.GIVEN.rstrip("/")
         with contextlib.closing(redis.Redis.from_url(given)) as client:
             assert not client.info("keyspace"), "FLOWSTORE_TEST_REDIS_URL names a server that is not empty"
         yield given
         return
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("there is no redis-server on the PATH, and FLOWSTORE_TEST_REDIS_URL is not set")
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as server:
-        until(lambda: "Ready to accept connections" in (folder / "log").read_text(), "a redis-server that is ready")
-        yield f"redis://127.0.0.1:{port}"
-        server.terminate()
+    if servers.PROGRAM is None:
+        pytest.skip(servers.MISSING)
+    with servers.running({"save": '""'}) as server:
+        yield f"redis://127.0.0.1:{server.port}"
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,24 @@ global:
 """
 
 
+def shown_on(outer: int, answer: str = "") -> str:
+    """Return what comes out of a terminal until nobody holds its other end; answer what is asked on it."""
+    shown = bytearray()
+    while True:
+        try:
+            block = os.read(outer, 65536)
+        except OSError:  # Linux's way to say that nobody holds the other end any more
+            break
+        if not block:
+            break
+        shown += block
+        if answer and b"[y/N]" in shown:
+            os.write(outer, answer.encode())
+            answer = ""
+    os.close(outer)
+    return shown.decode()
+
+
 @dataclass(frozen=True)
 class Place:
     """A folder with a configuration, in which the real command is run."""

@@ -15,7 +15,7 @@ from flowstore import FlowRun, FlowStore, Key
 from flowstore.pipeline import encode_error
 from flowstore.record import ERROR, RESULT, Ref
 from flowstore.storage import RecordStorage
-from tests.cli.helpers import SCRIPT, Place
+from tests.cli.helpers import SCRIPT, Place, shown_on
 
 EVIL = "red\x1b[31m [bold]x[/bold]\x9b2J\r\n\u202eover :smile: é"
 
@@ -66,19 +66,10 @@ def on_terminal(place: Place, *arguments: str, **extra: str) -> str:
         [str(SCRIPT), *arguments], cwd=place.path, env=environment, stdin=inner, stdout=inner, stderr=subprocess.PIPE
     )
     os.close(inner)
-    printed = bytearray()
-    while True:
-        try:
-            block = os.read(outer, 65536)
-        except OSError:  # Linux's way to say that nobody holds the other end any more
-            break
-        if not block:
-            break
-        printed += block
-    os.close(outer)
+    printed = shown_on(outer)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 0, told
-    return printed.decode()
+    return printed
 
 
 def commands(run: FlowRun) -> list[list[str]]:

@@ -16,7 +16,7 @@ from flowstore import FlowStore, Key
 from flowstore.record import Query
 from flowstore.storage import RecordStorage
 from flowstore.testing import record
-from tests.cli.helpers import SCRIPT, Place
+from tests.cli.helpers import SCRIPT, Place, shown_on
 from tests.servers.process import free_port
 
 CANARY = "canary-in-the-mine"
@@ -88,20 +88,8 @@ def on_terminal(place: Place, *arguments: str, answer: str = "") -> tuple[int, s
         [str(SCRIPT), *arguments], cwd=place.path, env=environment, stdin=inner, stdout=subprocess.DEVNULL, stderr=inner
     )
     os.close(inner)
-    shown = bytearray()
-    while True:
-        try:
-            block = os.read(outer, 65536)
-        except OSError:  # Linux's way to say that nobody holds the other end any more
-            break
-        if not block:
-            break
-        shown += block
-        if answer and b"[y/N]" in shown:
-            os.write(outer, answer.encode())
-            answer = ""
-    os.close(outer)
-    return process.wait(timeout=60), shown.decode()
+    shown = shown_on(outer, answer)
+    return process.wait(timeout=60), shown
 
 
 def test_storages_lists_what_is_declared_and_connects_to_nothing(place: Place) -> None:

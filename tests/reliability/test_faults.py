@@ -20,7 +20,7 @@ from flowstore.record import Key, Query
 from flowstore.storage import RecordStorage
 from flowstore.testing import Adapter, record
 from flowstore.testing.concurrency import in_child, in_threads, wait_for
-from flowstore.testing.processes import _write_until_killed
+from flowstore.testing.processes import kill_writers
 from tests.reliability.figures import Figures
 from tests.servers.proxy import Proxy, proxy
 from tests.storages.places import SHARED
@@ -117,9 +117,7 @@ def test_a_killed_writer_leaves_nothing_torn(kind: str, recipe: Recipe, figures:
     adapter = Adapter(getattr(flowstore.storages, name), configuration)
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
-    acknowledged: dict[str, int] = {}
-    for life in range(KILLS):
-        acknowledged |= _write_until_killed(adapter, life, chance)
+    acknowledged = kill_writers(adapter, KILLS, chance)
     with adapter.opened() as storage:
         lost, torn = _examine(storage, acknowledged)
     figures.note(KILLED, kind, kills=KILLS, acknowledged=len(acknowledged), lost=lost, torn=torn, seed=seed)

@@ -13,6 +13,7 @@ from flowstore.record import Key, Record, Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages import SqlStorage
 from flowstore.testing import Adapter, record
+from flowstore.testing.races import wins
 from tests.reliability.linear import Operation
 
 ROUNDS = int(os.environ.get("FLOWSTORE_TEST_ROUNDS", "20"))
@@ -60,22 +61,10 @@ class Forgetful(SqlStorage):
 def race(adapter: Adapter, barrier: Any, worker: int) -> tuple[list[bool], list[bool], list[list[Operation]]]:
     """Take part in the races for absent records and for revisions, then in histories of single records."""
     with adapter.opened() as storage:
-        absent = [_wins(storage, barrier, Key("absent", "t", str(number)), worker, 0) for number in range(ROUNDS)]
-        revisions = [_wins(storage, barrier, Key("revision", "t", "1"), worker, number) for number in range(ROUNDS)]
+        absent = [wins(storage, barrier, Key("absent", "t", str(number)), worker, 0) for number in range(ROUNDS)]
+        revisions = [wins(storage, barrier, Key("revision", "t", "1"), worker, number) for number in range(ROUNDS)]
         histories = [_history(storage, barrier, Key("history", "t", str(key)), worker) for key in range(KEYS)]
     return absent, revisions, histories
-
-
-def _wins(storage: RecordStorage, barrier: Any, key: Key, worker: int, if_revision: int) -> bool:
-    barrier.wait()
-    try:
-        storage.put(record(key, worker), if_revision=if_revision)
-    except ConflictError:
-        won = False
-    else:
-        won = True
-    barrier.wait()
-    return won
 
 
 def _history(storage: RecordStorage, barrier: Any, key: Key, worker: int) -> list[Operation]:
