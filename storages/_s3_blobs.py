@@ -13,7 +13,8 @@ from typing import Any, Final
 from flowstore.errors import NotFoundError, StorageError
 from flowstore.storage import Source
 from flowstore.storages._folder import Place
-from flowstore.storages._s3_bucket import Bucket, code_of
+from flowstore.storages._s3_bucket import Bucket
+from flowstore.storages._s3_errors import code_of
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +66,12 @@ class BlobObjects:
         key, start, total = self._key(place, generation), 0, 1
         while start < total:
             try:
-                with self._bucket.request(mutates=False):
-                    answer = self._bucket.client.get_object(
-                        Bucket=self._bucket.name, Key=key, Range=f"bytes={start}-{start + _PART - 1}"
-                    )
-                    data: bytes = answer["Body"].read()
+                answer = self._bucket.ask("get_object", Key=key, Range=f"bytes={start}-{start + _PART - 1}")
             except StorageError as exc:
                 if code_of(exc.__cause__) in ("NoSuchKey", "404"):
                     raise NotFoundError(f"there is no object {key} in {self._bucket.where}") from exc
                 raise
+            data: bytes = answer["Body"]
             total = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
             if not data:
                 return
@@ -112,7 +110,7 @@ class BlobObjects:
     def _pages(self, request: str, field: str, *markers: str) -> Iterator[dict[str, Any]]:
         following: dict[str, str] = {}
         while True:
-            answer = self._call(request, Prefix=self._folder, **following)
+            answer = self._bucket.ask(request, Prefix=self._folder, **following)
             yield from answer.get(field, ())
             if not answer.get("IsTruncated"):
                 return

@@ -6,38 +6,21 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from boto3.session import Session
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProxyConnectionError,
-    ResponseStreamingError,
-)
-from botocore.exceptions import (
-    ConnectionError as BrokenConnectionError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
-from flowstore.errors import OutcomeUnknownError, StorageError, UnreachableError, UnsupportedError
+from flowstore.errors import StorageError, UnsupportedError
+from flowstore.storages._s3_errors import asks_again, code_of, failed_condition, translate
 
 MAX_SIZE: Final = 5 * 1024**3
 """Bytes that one request can store."""
 
 _HEAD: Final = 8192
 _BATCH: Final = 1000
-_CONDITION_FAILED: Final = (409, 412)
-_REFUSED: Final = (429, 503)
-_NOT_SENT: Final = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
-_NO_CREDENTIALS: Final = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -76,7 +59,7 @@ class Body:
 class Bucket:
     """A bucket, used by one process. All methods may be called from several threads.
 
-    Nothing is sent twice: a condition that a first try has fulfilled would fail a second one.
+    What changes something is sent once: a condition that a first try has fulfilled would fail a second one.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -118,8 +101,7 @@ class Bucket:
     def look(self, prefix: str) -> str | None:
         """Look into the bucket; return the server's date, or ``None`` if there is no such bucket."""
         try:
-            with self.request(mutates=False):
-                answer = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1)
+            answer = self.ask("list_objects_v2", Prefix=prefix, MaxKeys=1)
         except StorageError as exc:
             if code_of(exc.__cause__) == "NoSuchBucket":
                 return None
@@ -142,16 +124,13 @@ class Bucket:
 
     def is_versioned(self) -> bool:
         """Tell whether the bucket keeps older versions of its objects."""
-        with self.request(mutates=False):
-            return bool(self.client.get_bucket_versioning(Bucket=self.name).get("Status") == "Enabled")
+        return bool(self.ask("get_bucket_versioning").get("Status") == "Enabled")
 
     def get(self, key: str, whole: bool) -> Body | None:
         """Read an object, or its first line at least; return ``None`` if there is none."""
         ranged = {} if whole else {"Range": f"bytes=0-{_HEAD - 1}"}
         try:
-            with self.request(mutates=False):
-                answer = self.client.get_object(Bucket=self.name, Key=key, **ranged)
-                data: bytes = answer["Body"].read()
+            answer = self.ask("get_object", Key=key, **ranged)
         except StorageError as exc:
             code = code_of(exc.__cause__)
             if code in ("NoSuchKey", "404"):
@@ -159,6 +138,7 @@ class Bucket:
             if code == "InvalidRange" and not whole:
                 return self.get(key, True)  # an object of no bytes has no range
             raise
+        data: bytes = answer["Body"]
         total = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
         if b"\n" not in data and len(data) < total:
             return self.get(key, True)
@@ -181,7 +161,7 @@ class Bucket:
                     Bucket=self.name, Key=key, Body=data, ContentType=content_type, **condition, **self.stored_with
                 )
         except StorageError as exc:
-            if condition and _failed_condition(exc.__cause__):
+            if condition and failed_condition(exc.__cause__):
                 return None
             raise
         etag: str = answer["ETag"]
@@ -194,7 +174,7 @@ class Bucket:
             with self.request(mutates=True):
                 self.client.delete_object(Bucket=self.name, Key=key, **condition)
         except StorageError as exc:
-            if condition and _failed_condition(exc.__cause__):
+            if condition and failed_condition(exc.__cause__):
                 return False
             raise
         return True
@@ -212,8 +192,7 @@ class Bucket:
         """Go through the keys that begin with a prefix and follow another key, in the order of their bytes."""
         following = {"StartAfter": after} if after else {}
         while True:
-            with self.request(mutates=False):
-                answer = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, **following)
+            answer = self.ask("list_objects_v2", Prefix=prefix, **following)
             for entry in answer.get("Contents", ()):
                 yield entry["Key"]
             if not answer.get("IsTruncated"):
@@ -225,12 +204,39 @@ class Bucket:
         found: list[str] = []
         following: dict[str, str] = {}
         while True:
-            with self.request(mutates=False):
-                answer = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, Delimiter="/", **following)
+            answer = self.ask("list_objects_v2", Prefix=prefix, Delimiter="/", **following)
             found += [entry["Prefix"][len(prefix) : -1] for entry in answer.get("CommonPrefixes", ())]
             if not answer.get("IsTruncated"):
                 return found
             following = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def ask(self, request: str, **parameters: Any) -> Any:
+        """Send a request that changes nothing; again, up to three times in all, when the server asks for that.
+
+        Returns:
+            the answer; an object's body in it has been read.
+        """
+        try:
+            return self._ask(request, parameters)
+        except StorageError as exc:
+            if not asks_again(exc):
+                raise
+        import tenacity  # on the first failure only
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(asks_again),
+            stop=tenacity.stop_after_attempt(_TRIES - 1),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=1),
+            reraise=True,
+        )
+        return retrying(self._ask, request, parameters)
+
+    def _ask(self, request: str, parameters: Mapping[str, Any]) -> Any:
+        with self.request(mutates=False):
+            answer = getattr(self.client, request)(Bucket=self.name, **parameters)
+            if "Body" in answer:
+                answer["Body"] = answer["Body"].read()
+            return answer
 
     @contextmanager
     def request(self, *, mutates: bool) -> Iterator[None]:
@@ -242,42 +248,3 @@ class Bucket:
             if error is None:
                 raise
             raise error from exc
-
-
-def translate(exc: ClientError | BotoCoreError, where: str, mutates: bool) -> StorageError | None:
-    """Return what a failed request means, or ``None`` for one that should not have been made."""
-    lost = OutcomeUnknownError if mutates else UnreachableError
-    if isinstance(exc, ClientError):
-        status, code = _status(exc), code_of(exc)
-        if code == "NoSuchBucket":
-            return StorageError(f"{where} does not exist")
-        if status in _REFUSED:
-            return UnreachableError(f"{where} is too busy ({code})")
-        if code == "EntityTooLarge":
-            return UnsupportedError(f"{where} can't store that many bytes at once")
-        if status >= 500:
-            return lost(f"{where} failed ({code}, {status})")
-        if status in (401, 403):
-            return StorageError(f"{where} refuses the credentials or what they may do ({code})")
-        return StorageError(f"{where} refuses the request ({code}, {status})")
-    name = type(exc).__name__
-    if isinstance(exc, _NO_CREDENTIALS):
-        return StorageError(f"there are no credentials for {where} ({name})")
-    if isinstance(exc, _NOT_SENT):
-        return UnreachableError(f"can't connect to {where} ({name})")
-    if isinstance(exc, BrokenConnectionError | HTTPClientError | IncompleteReadError | ResponseStreamingError):
-        return lost(f"the connection to {where} broke ({name})")
-    return None
-
-
-def _status(exc: ClientError) -> int:
-    return int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def code_of(exc: BaseException | None) -> str:
-    return str(exc.response.get("Error", {}).get("Code", "")) if isinstance(exc, ClientError) else ""
-
-
-def _failed_condition(exc: BaseException | None) -> bool:
-    # A condition on an object that is gone is answered with 404, one that meets another request's with 409.
-    return isinstance(exc, ClientError) and (_status(exc) in _CONDITION_FAILED or code_of(exc) == "NoSuchKey")

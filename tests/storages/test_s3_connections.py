@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import sys
@@ -10,10 +11,12 @@ import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from flowstore.errors import (
     ConfigurationError,
@@ -230,6 +233,56 @@ def test_a_lost_answer_to_a_write_is_an_unknown_outcome(s3_configuration: dict[s
         with pytest.raises(UnreachableError) as caught:
             storage.get(KEY)
         assert not isinstance(caught.value, OutcomeUnknownError)
+
+
+@contextmanager
+def failing(storage: S3Storage, method: str, status: int, times: int) -> Iterator[list[str]]:
+    """Let a number of requests be answered with an error, and list those made.
+
+    A mock: no server can be told to fail. The answers are put in where the client would send.
+    """
+    asked: list[str] = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse | None:
+        asked.append(request.method)
+        if request.method != method or asked.count(method) > times:
+            return None
+        error = b"<Error><Code>Busy</Code><Message>Please try again.</Message></Error>"
+        return AWSResponse(request.url, status, {}, SimpleNamespace(stream=lambda **_: iter([error])))
+
+    events = storage._connected()._bucket.client.meta.events
+    events.register("before-send.s3", answer)
+    try:
+        yield asked
+    finally:
+        events.unregister("before-send.s3", answer)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_read_is_tried_again_when_the_server_fails(s3_configuration: dict[str, Any], status: int) -> None:
+    with opened(s3_configuration) as storage:
+        storage.store_blob(KEY, "b", io.BytesIO(b"blob"))
+        storage.store("f", "t", "1", "x")
+        with failing(storage, "GET", status, times=2) as asked:
+            assert storage.retrieve("f", "t", "1") == "x"
+        assert asked == ["GET"] * 3
+        with failing(storage, "GET", status, times=2):
+            assert [one.key for one in storage.records(Query(kinds=("result",)))] == [KEY]
+        with failing(storage, "GET", status, times=2):
+            assert storage.retrieve_blob(KEY, "b").read() == b"blob"
+        with failing(storage, "GET", status, times=3) as asked, pytest.raises(UnreachableError) as caught:
+            storage.retrieve("f", "t", "1")
+        assert asked == ["GET"] * 3
+        assert not isinstance(caught.value, OutcomeUnknownError)
+
+
+@pytest.mark.parametrize(("status", "error"), [(500, OutcomeUnknownError), (503, UnreachableError)])
+def test_a_write_is_sent_once(s3_configuration: dict[str, Any], status: int, error: type[StorageError]) -> None:
+    with opened(s3_configuration) as storage:
+        with failing(storage, "PUT", status, times=1) as asked, pytest.raises(error) as caught:
+            storage.put(record(KEY, "x"))
+        assert type(caught.value) is error
+        assert asked.count("PUT") == 1
 
 
 class Careless:
