@@ -25,6 +25,7 @@ from flowstore.errors import OutcomeUnknownError, StorageError, UnreachableError
 
 _CONDITION_FAILED: Final = (409, 412)
 _REFUSED: Final = (429, 503)
+_PASSING: Final = (429, 500, 502, 503, 504)
 _NOT_SENT: Final = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 _NO_CREDENTIALS: Final = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 
@@ -62,7 +63,7 @@ def asks_again(exc: BaseException) -> bool:
     (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ErrorBestPractices.html).
     """
     cause = exc.__cause__
-    return isinstance(cause, ClientError) and (_status(cause) in _REFUSED or _status(cause) >= 500)
+    return isinstance(cause, ClientError) and _status(cause) in _PASSING
 
 
 def _status(exc: ClientError) -> int:
