@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowstore import loading
 from flowstore.config import StorageEntry
@@ -21,11 +20,10 @@ KeyLike = Key | tuple[str, str, str]
 """A key, or its flow name, task name and task id."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(NamedTuple):
     """A key of a batch: its place in it, where the configuration sends it, and the result to store."""
 
-    index: int
+    place: int
     route: Route
     ref: Ref
     value: object = None
@@ -57,7 +55,7 @@ class Batches:
         for (entry, some), records in zip(groups, prepared, strict=True):
             stored = self._store_each(some) if records is None else self._store_records(entry, records)
             for item, stored_id in zip(some, stored, strict=True):
-                ids[item.index] = stored_id
+                ids[item.place] = stored_id
         return ids
 
     def _prepared(self, entry: StorageEntry, items: Sequence[_Item]) -> list[Record] | None:
@@ -67,9 +65,10 @@ class Batches:
         encode = self._operations.pipeline(entry).encode
 
         def encoded(storage: RecordStorage) -> list[Record]:
-            records = [
-                encode(item.ref, item.value, {"state": "SUCCESS", **times(storage, item.route)}) for item in items
-            ]
+            # Items of one task have one route: all of them are stored at the same time.
+            routes = {id(item.route): item.route for item in items}
+            facts = {known: {"state": "SUCCESS", **times(storage, route)} for known, route in routes.items()}
+            records = [encode(item.ref, item.value, facts[id(item.route)]) for item in items]
             for record in records:
                 storage.check_size(record)
             return records
@@ -120,10 +119,10 @@ class Batches:
                 for item in items:
                     record = records.get(item.ref)
                     if record is not None:
-                        found[item.index] = (True, decode(record))
+                        found[item.place] = (True, decode(record))
             else:
                 for item in items:
-                    found[item.index] = self._retrieve_one(item)
+                    found[item.place] = self._retrieve_one(item)
         return found
 
     def _records(self, entry: StorageEntry, refs: Sequence[Ref]) -> dict[Ref, Record]:
