@@ -79,13 +79,15 @@ class MysqlStatements(Statements):
         conditions: list[ColumnElement[bool]] = [func.json_valid(_c.value) == literal_column("1")] if where else []
         return conditions + [_field(number, kind) for number, kind in enumerate(where)]
 
-    def _upsert(self) -> str:
+    @classmethod
+    def _upsert(cls) -> str:
         first = insert(records)
         new = first.inserted
         changes = [("revision", func.last_insert_id(NEXT)), *((name, new[name]) for name in CONTENT)]
-        return self.text(first.on_duplicate_key_update(changes), INSERTED)
+        return cls.text(first.on_duplicate_key_update(changes), INSERTED)
 
-    def _insert(self) -> str:
+    @classmethod
+    def _insert(cls) -> str:
         # Not a plain INSERT and then an UPDATE of what has expired: in between, the record may be deleted, and the
         # conflict would be with nothing.
         first = insert(records)
@@ -97,7 +99,7 @@ class MysqlStatements(Statements):
             ("revision", func.IF(has_expired, func.last_insert_id(NEXT), _c.revision)),
             *((name, func.IF(has_expired, new[name], _c[name])) for name in names),
         ]
-        return self.text(first.on_duplicate_key_update(changes), INSERTED)
+        return cls.text(first.on_duplicate_key_update(changes), INSERTED)
 
 
 def _field(number: int, kind: str) -> ColumnElement[bool]:

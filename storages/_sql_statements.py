@@ -48,26 +48,42 @@ class Statements(Conditions):
     dialect: ClassVar[Dialect]
     payload: ClassVar[ColumnElement[bytes]] = cast(func.coalesce(_c.value, _c.payload), LargeBinary)
 
+    get: ClassVar[str]
+    get_headers: ClassVar[str]
+    upsert: ClassVar[str]
+    insert: ClassVar[str]
+    replace: ClassVar[str]
+    delete: ClassVar[str]
+    delete_revision: ClassVar[str]
+
     def __init__(self, key: Callable[[str], str | bytes]) -> None:
         super().__init__(key)
         self._cache: dict[object, Compiled] = {}
+
+    def __init_subclass__(cls) -> None:
+        # Compiling takes longer than connecting does: it is done with the import, which comes before a worker forks.
+        super().__init_subclass__()
+        if "dialect" not in vars(cls):
+            return
         found = _c.address == bindparam("at_address")
         at_revision = _c.revision == bindparam("at_revision")
         live = or_(_c.expires_at.is_(None), _c.expires_at > bindparam("now"))
-        self.get = self.text(select(*_HEAD, self.payload).where(found))
-        self.get_headers = self.text(select(*_HEAD).where(found))
-        self.upsert = self._upsert()
-        self.insert = self._insert()
-        self.replace = self.text(update(records).values(revision=NEXT).where(found, at_revision, live), CONTENT)
-        self.delete = self.text(delete(records).where(found))
-        self.delete_revision = self.text(delete(records).where(found, at_revision))
+        cls.get = cls.text(select(*_HEAD, cls.payload).where(found))
+        cls.get_headers = cls.text(select(*_HEAD).where(found))
+        cls.upsert = cls._upsert()
+        cls.insert = cls._insert()
+        cls.replace = cls.text(update(records).values(revision=NEXT).where(found, at_revision, live), CONTENT)
+        cls.delete = cls.text(delete(records).where(found))
+        cls.delete_revision = cls.text(delete(records).where(found, at_revision))
 
+    @classmethod
     @abstractmethod
-    def _upsert(self) -> str:
+    def _upsert(cls) -> str:
         """Compile the statement that writes a record in any case."""
 
+    @classmethod
     @abstractmethod
-    def _insert(self) -> str:
+    def _insert(cls) -> str:
         """Compile the statement that writes a record only where there is none, or an expired one."""
 
     def get_many(self, addresses: Sequence[bytes]) -> tuple[str, list[Any]]:
@@ -168,10 +184,11 @@ class Statements(Conditions):
         near = [up_to(first, bound) for first, bound in zip(firsts, bounds, strict=True)]
         return and_(*near, or_(ahead(column, after), and_(column == after, later)))
 
-    def text(self, statement: ClauseElement, column_keys: Sequence[str] | None = None) -> str:
+    @classmethod
+    def text(cls, statement: ClauseElement, column_keys: Sequence[str] | None = None) -> str:
         """Compile a statement."""
         keys = None if column_keys is None else list(column_keys)
-        return str(statement.compile(dialect=self.dialect, column_keys=keys))
+        return str(statement.compile(dialect=cls.dialect, column_keys=keys))
 
     def _compiled(self, key: object, build: Callable[[], ClauseElement]) -> Compiled:
         compiled = self._cache.get(key)
@@ -191,9 +208,10 @@ class OnConflict(Statements):
 
     insertion: ClassVar[Callable[..., Any]]
 
-    def _on_conflict(self, condition: ColumnElement[bool] | None) -> str:
-        first = type(self).insertion(records).values(self._numbering())
-        return self.text(
+    @classmethod
+    def _on_conflict(cls, condition: ColumnElement[bool] | None) -> str:
+        first = cls.insertion(records).values(cls._numbering())
+        return cls.text(
             first.on_conflict_do_update(
                 index_elements=[_c.address],
                 set_={"revision": NEXT, **{name: first.excluded[name] for name in CONTENT}},
@@ -202,12 +220,15 @@ class OnConflict(Statements):
             INSERTED,
         )
 
-    def _numbering(self) -> dict[str, ColumnElement[int]]:
+    @classmethod
+    def _numbering(cls) -> dict[str, ColumnElement[int]]:
         """Return the expression of a new row's id, where the database does not make one by itself."""
         return {}
 
-    def _upsert(self) -> str:
-        return self._on_conflict(None)
+    @classmethod
+    def _upsert(cls) -> str:
+        return cls._on_conflict(None)
 
-    def _insert(self) -> str:
-        return self._on_conflict(and_(_c.expires_at <= bindparam("now")))
+    @classmethod
+    def _insert(cls) -> str:
+        return cls._on_conflict(and_(_c.expires_at <= bindparam("now")))

@@ -22,7 +22,8 @@ class SqliteStatements(OnConflict):
     dialect = dialect()
     insertion = insert
 
-    def _numbering(self) -> dict[str, ColumnElement[int]]:
+    @classmethod
+    def _numbering(cls) -> dict[str, ColumnElement[int]]:
         # The clock keeps an id from being given again after the latest record was deleted.
         latest = func.coalesce(select(func.max(records.c.id)).scalar_subquery(), literal_column("0"))
         return {"id": func.max(latest + literal_column("1"), bindparam("at_least"))}
