@@ -43,7 +43,7 @@ class Batches:
     def store(self, items: Iterable[tuple[KeyLike, object]]) -> list[str | None]:
         """Store results; see ``FlowStore.store_many``."""
         located = [self._located(index, key, value) for index, (key, value) in enumerate(items)]
-        if len({item.ref for item in located}) < len(located):
+        if len({item.ref.address for item in located}) < len(located):
             raise ValueError("two of the results have the same key: which one should stay is not known")
         for item in located:
             refuse_readonly(item.route, item.key)
@@ -117,7 +117,7 @@ class Batches:
                 records = self._records(entry, [item.ref for item in items])
                 decode = self._operations.pipeline(entry).decode
                 for item in items:
-                    record = records.get(item.ref)
+                    record = records.get(item.ref.address)
                     if record is not None:
                         found[item.place] = (True, decode(record))
             else:
@@ -125,14 +125,20 @@ class Batches:
                     found[item.place] = self._retrieve_one(item)
         return found
 
-    def _records(self, entry: StorageEntry, refs: Sequence[Ref]) -> dict[Ref, Record]:
-        found = {ref: kept for ref in refs if isinstance(kept := self._operations.caches.get(entry.name, ref), Record)}
-        missing = [ref for ref in dict.fromkeys(refs) if ref not in found]
+    def _records(self, entry: StorageEntry, refs: Sequence[Ref]) -> dict[bytes, Record]:
+        """Return what there is, by address: hashing and comparing references takes longer."""
+        caches = self._operations.caches
+        found: dict[bytes, Record] = {}
+        if entry.name in caches:
+            for ref in refs:
+                if isinstance(kept := caches.get(entry.name, ref), Record):
+                    found[ref.address] = kept
+        missing = list({ref.address: ref for ref in refs if ref.address not in found}.values())
         if missing:
-            keep = self._operations.caches.keeper(entry.name)
+            keep = caches.keeper(entry.name)
             for record in self._operations.read(entry, lambda storage: storage.get_many(missing)):
                 if record is not None:
-                    found[record.ref] = record
+                    found[record.ref.address] = record
                     keep(record.ref, record)
         return found
 

@@ -80,7 +80,7 @@ class LargeRecords(Contents):
             raise self._whole_conflict(exc) from exc.__cause__
         if deleted:
             ref = Ref(kind, key, name)
-            self._small_revisions().pop(ref, None)
+            self._small_revisions().pop(ref.address, None)
             self._settle_content(ref)
         return deleted
 
@@ -88,7 +88,7 @@ class LargeRecords(Contents):
         deleted = super().delete_many(refs)
         if deleted:
             for ref in refs:
-                self._small_revisions().pop(ref, None)
+                self._small_revisions().pop(ref.address, None)
             self._settle_contents(refs)
         return deleted
 
@@ -128,13 +128,14 @@ class LargeRecords(Contents):
         known = self._small_revisions()
         if len(known) >= _KNOWN:
             known.clear()
-        before = known.get(stored.ref, 0)
-        known[stored.ref] = stored.revision
+        address = stored.ref.address
+        before = known.get(address, 0)
+        known[address] = stored.revision
         return stored.revision == before + 1
 
-    def _small_revisions(self) -> dict[Ref, int]:
+    def _small_revisions(self) -> dict[bytes, int]:
         # Adapters need not call a constructor of this class. The dictionary's methods are atomic.
-        known: dict[Ref, int] = self.__dict__.setdefault("_known_small", {})
+        known: dict[bytes, int] = self.__dict__.setdefault("_known_small", {})
         return known
 
     def _add_large(self, record: Record) -> Record | None:
@@ -186,7 +187,7 @@ class LargeRecords(Contents):
             if isinstance(exc, ConflictError):
                 raise self._whole_conflict(exc) from exc.__cause__
             raise
-        self._small_revisions().pop(ref, None)
+        self._small_revisions().pop(ref.address, None)
         self._settle_content(ref, {generation: pieces})
         return stored
 

@@ -281,7 +281,7 @@ class Records(DataStorage):
         return query
 
     def _check_batch(self, records: Sequence[Record]) -> None:
-        if len({record.ref for record in records}) < len(records):
+        if len({record.ref.address for record in records}) < len(records):
             raise ValueError("two of the records have the same reference: which one should stay is not known")
         if self.max_result_size is not None:
             for record in records:
@@ -308,6 +308,6 @@ class Records(DataStorage):
 
 def _checked(ref: Ref, record: Record) -> Record:
     # A client library that mixes up two answers, or a hash collision, must not hand out somebody else's result.
-    if record.ref != ref:
+    if record.ref is not ref and record.ref != ref:
         raise CorruptError(f"asked for {ref}, the storage answered with {record.ref}")
     return record
