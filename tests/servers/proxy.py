@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -17,6 +18,8 @@ class Proxy:
         lost: how many answers, or requests, were dropped.
         flowing: cleared, answers are held back until it is set; ``held`` tells that one is.
         round_trips: how often a client spoke, after an answer or at first; for one connection that is used.
+        patience: an answer waits until clients have been silent for so many seconds, so that what a client sends
+            without waiting for it counts as one round trip however slowly it comes.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
@@ -24,6 +27,8 @@ class Proxy:
         self.lose_requests = False
         self.lost = 0
         self.round_trips = 0
+        self.patience = 0.0
+        self._last_request = 0.0
         self._server_spoke = True
         self.held = threading.Event()
         self.flowing = threading.Event()
@@ -60,7 +65,12 @@ class Proxy:
     def _pump(self, source: socket.socket, target: socket.socket, is_answer: bool, ends: list[bool]) -> None:
         with suppress(OSError):  # the other direction has cut the connection
             while data := source.recv(65536):
-                self.round_trips += self._server_spoke and not is_answer
+                if is_answer:
+                    while (silent := time.monotonic() - self._last_request) < self.patience:
+                        time.sleep(self.patience - silent)
+                else:
+                    self.round_trips += self._server_spoke
+                    self._last_request = time.monotonic()
                 self._server_spoke = is_answer
                 if is_answer and not self.flowing.is_set():
                     self.held.set()

