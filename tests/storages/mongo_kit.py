@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from flowstore.storages import MongoStorage
 from tests.servers.mongo import Place
 from tests.servers.proxy import Proxy, proxy
 
@@ -30,3 +32,13 @@ def fresh(uri: str) -> dict[str, Any]:
     """Return the configuration for an empty place."""
     collection_name = f"c{uuid.uuid4().hex}_records"
     return {"uri": uri, "db_name": "flowstore", "collection_name": collection_name, "connect_timeout": 2}
+
+
+@contextmanager
+def opened(configuration: dict[str, Any]) -> Iterator[MongoStorage]:
+    storage = MongoStorage(**configuration)
+    storage.connect()
+    try:
+        yield storage
+    finally:
+        storage.disconnect()

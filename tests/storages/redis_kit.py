@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
+from flowstore.storages import RedisStorage
 from tests.servers import met
 from tests.servers import redis as servers
+from tests.servers.proxy import Proxy
 
 
 def need_program() -> None:
@@ -21,6 +25,30 @@ def need_program() -> None:
 def fresh_prefix() -> str:
     """Return a prefix of a test's own; ``records`` in it lets the races vary it."""
     return f"records-{uuid.uuid4().hex}"
+
+
+def at(server: servers.Server | Proxy, **configuration: Any) -> RedisStorage:
+    """Return a storage at an empty place, not connected yet."""
+    configuration = {"prefix": fresh_prefix(), **configuration}
+    return RedisStorage("127.0.0.1", server.port, **configuration)
+
+
+@contextmanager
+def opened(server: servers.Server | Proxy, **configuration: Any) -> Iterator[RedisStorage]:
+    """Connect a storage at an empty place."""
+    storage = at(server, **configuration)
+    storage.connect()
+    try:
+        yield storage
+    finally:
+        storage.disconnect()
+
+
+def connected(**configuration: Any) -> RedisStorage:
+    """Return a connected storage, made of nothing but what is given."""
+    storage = RedisStorage(**configuration)
+    storage.connect()
+    return storage
 
 
 def check_indexes(client: Any, prefix: str) -> int:

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storages import S3Storage
 from flowstore.testing import HOSTILE, record
 from tests.servers.s3 import BUCKET, Store
+from tests.storages.s3_kit import opened
 
 pytest_plugins = ("tests.storages.s3_fixtures",)
 
@@ -29,16 +30,6 @@ PLACE = "[0-9a-f]{16}-[0-9a-f]{64}"
 def client(store: Store) -> Iterator[Any]:
     with closing(store.client()) as client:
         yield client
-
-
-@contextmanager
-def opened(configuration: dict[str, Any]) -> Iterator[S3Storage]:
-    storage = S3Storage(**configuration)
-    storage.connect()
-    try:
-        yield storage
-    finally:
-        storage.disconnect()
 
 
 @pytest.fixture
