@@ -82,7 +82,7 @@ class Place:
         return ended.stdout
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 180) -> None:
     """Wait until something is true."""
     deadline = time.monotonic() + seconds
     while not condition():

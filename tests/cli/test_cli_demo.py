@@ -153,7 +153,7 @@ def test_a_worker_that_does_not_start_is_reported(tmp_path: Path) -> None:
 def test_an_interrupt_ends_the_worker_too(tmp_path: Path) -> None:
     with started(tmp_path / "demo") as (process, worker):
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=180)
         assert process.returncode == 130
         assert told.decode().splitlines()[-1] == "interrupted"
         assert not is_running(worker)
@@ -172,7 +172,7 @@ def test_a_worker_that_dies_is_reported(tmp_path: Path) -> None:
     with started(tmp_path / "demo") as (process, worker):
         orphans = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
         os.kill(worker, signal.SIGKILL)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=180)
         # Mostly they notice by themselves; one that waits for a lock which the worker held does not.
         for orphan in map(int, orphans):
             with suppress(ProcessLookupError):
