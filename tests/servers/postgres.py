@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ import psycopg
 
 from tests.servers import met
 from tests.servers.met import Found
-from tests.servers.process import PASSWORD, USER, Server, running
+from tests.servers.process import PASSWORD, USER, Server, in_package, running
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_POSTGRES_URL")
 MISSING = (
@@ -32,10 +31,7 @@ def find() -> Path | None:
     newest = max(installed, key=lambda path: int(path.parts[-3]), default=None)
     if newest:
         return newest.parent
-    wheel = importlib.util.find_spec("pgserver")
-    if wheel is not None and wheel.origin is not None:
-        return Path(wheel.origin).parent / "pginstall" / "bin"
-    return None
+    return in_package("pgserver", "pginstall", "bin")
 
 
 def describe() -> Found:

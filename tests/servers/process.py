@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -20,6 +21,12 @@ PASSWORD = "canary-7f3a"
 """Searched for in all that flowstore says."""
 
 S = TypeVar("S", bound="Server")
+
+
+def in_package(name: str, *path: str) -> Path | None:
+    """Return where a package brings something, or ``None`` where the package is not installed."""
+    found = importlib.util.find_spec(name)
+    return None if found is None or found.origin is None else Path(found.origin).parent.joinpath(*path)
 
 
 def free_port() -> int:

@@ -62,6 +62,10 @@ class Proxy:
                 self._threads.append(thread)
                 thread.start()
 
+    def passed(self, data: bytes) -> bytes:
+        """Return what is passed on instead of some bytes, in either direction."""
+        return data
+
     def _pump(self, source: socket.socket, target: socket.socket, is_answer: bool, ends: list[bool]) -> None:
         with suppress(OSError):  # the other direction has cut the connection
             while data := source.recv(65536):
@@ -78,7 +82,7 @@ class Proxy:
                 if self.lose_answers if is_answer else self.lose_requests:
                     self.lost += 1
                     break
-                target.sendall(data)
+                target.sendall(self.passed(data))
         for one in (source, target):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

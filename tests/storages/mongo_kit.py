@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ import pytest
 from flowstore.storages import MongoStorage
 from tests.servers.mongo import Place
 from tests.servers.proxy import Proxy, proxy
+from tests.storages.storage_kit import connected_to
 
 
 def in_front(place: Place) -> AbstractContextManager[Proxy]:
@@ -34,11 +34,5 @@ def fresh(uri: str) -> dict[str, Any]:
     return {"uri": uri, "db_name": "flowstore", "collection_name": collection_name, "connect_timeout": 2}
 
 
-@contextmanager
-def opened(configuration: dict[str, Any]) -> Iterator[MongoStorage]:
-    storage = MongoStorage(**configuration)
-    storage.connect()
-    try:
-        yield storage
-    finally:
-        storage.disconnect()
+def opened(configuration: dict[str, Any]) -> AbstractContextManager[MongoStorage]:
+    return connected_to(MongoStorage(**configuration))

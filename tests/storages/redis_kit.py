@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import orjson
@@ -14,6 +13,7 @@ from flowstore.storages import RedisStorage
 from tests.servers import met
 from tests.servers import redis as servers
 from tests.servers.proxy import Proxy
+from tests.storages.storage_kit import connected_to
 
 
 def need_program() -> None:
@@ -33,15 +33,9 @@ def at(server: servers.Server | Proxy, **configuration: Any) -> RedisStorage:
     return RedisStorage("127.0.0.1", server.port, **configuration)
 
 
-@contextmanager
-def opened(server: servers.Server | Proxy, **configuration: Any) -> Iterator[RedisStorage]:
+def opened(server: servers.Server | Proxy, **configuration: Any) -> AbstractContextManager[RedisStorage]:
     """Connect a storage at an empty place."""
-    storage = at(server, **configuration)
-    storage.connect()
-    try:
-        yield storage
-    finally:
-        storage.disconnect()
+    return connected_to(at(server, **configuration))
 
 
 def connected(**configuration: Any) -> RedisStorage:

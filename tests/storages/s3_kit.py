@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from flowstore.storages import S3Storage
 from tests.servers.s3 import Store
+from tests.storages.storage_kit import connected_to
 
 
 def fresh(store: Store) -> dict[str, Any]:
@@ -16,11 +16,5 @@ def fresh(store: Store) -> dict[str, Any]:
     return {**store.configuration, "prefix": f"{uuid.uuid4()}/records/", "connect_timeout": 5}
 
 
-@contextmanager
-def opened(configuration: dict[str, Any]) -> Iterator[S3Storage]:
-    storage = S3Storage(**configuration)
-    storage.connect()
-    try:
-        yield storage
-    finally:
-        storage.disconnect()
+def opened(configuration: dict[str, Any]) -> AbstractContextManager[S3Storage]:
+    return connected_to(S3Storage(**configuration))

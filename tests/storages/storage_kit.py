@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import flowstore.storages
+from flowstore.errors import StorageError
 from flowstore.storage import RecordStorage
 from flowstore.testing import record
 from flowstore.testing.concurrency import in_child, wait_for
 
 __all__ = [
     "Recipe",
+    "connected_to",
     "contents",
     "file_size_limit",
     "in_child",
@@ -24,8 +28,11 @@ __all__ = [
     "open_files",
     "opened",
     "record",
+    "store_while_reconnecting",
     "wait_for",
 ]
+
+S = TypeVar("S", bound=RecordStorage)
 
 Recipe = tuple[str, dict[str, Any]]
 """An adapter's name and configuration: how any process makes its own instance."""
@@ -38,13 +45,49 @@ def make(recipe: Recipe) -> RecordStorage:
 
 
 @contextmanager
-def opened(recipe: Recipe) -> Iterator[RecordStorage]:
-    storage = make(recipe)
+def connected_to(storage: S) -> Iterator[S]:
+    """Connect a storage, and disconnect it at the end."""
     storage.connect()
     try:
         yield storage
     finally:
         storage.disconnect()
+
+
+def opened(recipe: Recipe) -> AbstractContextManager[RecordStorage]:
+    return connected_to(make(recipe))
+
+
+def store_while_reconnecting(storage: RecordStorage, times: int, stores: int) -> tuple[list[int], list[object]]:
+    """Store in four threads while this one disconnects, connects and stores again and again.
+
+    Returns:
+        how much each thread, named by its number as a task, was told is stored; and the errors but those that tell
+        of the missing connection.
+    """
+    stop = threading.Event()
+    lost: list[object] = []
+
+    def work(worker: int) -> int:
+        stored = 0
+        while not stop.is_set():
+            try:
+                storage.store("f", str(worker), str(stored), "x" * 50_000)
+                stored += 1
+            except StorageError as exc:
+                if "connected" not in str(exc):
+                    lost.append(exc)
+        return stored
+
+    with ThreadPoolExecutor(4) as pool:
+        stored = [pool.submit(work, worker) for worker in range(4)]
+        for _ in range(times):
+            storage.disconnect()
+            storage.connect()
+            for number in range(stores):
+                storage.store("f", "here", str(number), number)
+        stop.set()
+        return [one.result() for one in stored], lost
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from flowstore import pipeline
-from flowstore.errors import ConflictError, OutcomeUnknownError, StorageError, UnreachableError
+from flowstore.errors import ConflictError, OutcomeUnknownError, UnreachableError
 from flowstore.record import RESULT, Key, Query, Record, Ref
 from flowstore.storages import RedisStorage
 from tests.servers import redis as servers
 from tests.servers.proxy import Proxy
 from tests.storages.redis_kit import at, opened
-from tests.storages.storage_kit import in_child, record, wait_for
+from tests.storages.storage_kit import in_child, record, store_while_reconnecting, wait_for
 
 pytest_plugins = ("tests.storages.redis_fixtures",)
 
@@ -241,28 +241,7 @@ def test_disconnect_closes_the_connections_of_all_threads(server: servers.Server
 
 
 def test_disconnect_lets_running_calls_finish(storage: RedisStorage) -> None:
-    stop = threading.Event()
-    lost: list[object] = []
-
-    def work(worker: int) -> int:
-        stored = 0
-        while not stop.is_set():
-            try:
-                storage.store("f", str(worker), str(stored), "x" * 50_000)
-                stored += 1
-            except StorageError as exc:
-                if "connected" not in str(exc):
-                    lost.append(exc)
-        return stored
-
-    with ThreadPoolExecutor(4) as pool:
-        stored = [pool.submit(work, worker) for worker in range(4)]
-        for _ in range(50):
-            storage.disconnect()
-            storage.connect()
-            storage.store("f", "here", "1", 1)
-        stop.set()
-        counts = [one.result() for one in stored]
+    counts, lost = store_while_reconnecting(storage, times=50, stores=1)
     assert lost == []
     for worker, count in enumerate(counts):
         assert storage.count(Query(task_name=str(worker))) == count

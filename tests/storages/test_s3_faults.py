@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import socket
-import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -159,42 +157,17 @@ def test_a_cleanup_goes_on_where_uploads_can_not_be_listed(
 # Careless stores
 
 
-class Careless:
+class Careless(Proxy):
     """A store that overlooks conditions: what comes between a client and moto renames them on the way."""
 
     def __init__(self, port: int, *overlooked: bytes) -> None:
-        self._target = ("127.0.0.1", port)
         self._overlooked = overlooked
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        super().__init__(port)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self._target)
-            for source, target in ((client, server), (server, client)):
-                thread = threading.Thread(target=self._pump, args=(source, target))
-                self._threads.append(thread)
-                thread.start()
-
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        with source, suppress(OSError):
-            while data := source.recv(1 << 20):
-                for header in self._overlooked:
-                    data = data.replace(header + b":", b"X" + header[1:] + b":")
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join()
+    def passed(self, data: bytes) -> bytes:
+        for header in self._overlooked:
+            data = data.replace(header + b":", b"X" + header[1:] + b":")
+        return data
 
 
 @contextmanager

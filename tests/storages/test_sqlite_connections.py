@@ -13,7 +13,15 @@ from flowstore.errors import NotFoundError, StorageError, UnreachableError
 from flowstore.record import Query
 from flowstore.storages import SqlStorage
 from tests.storages.sqlite_kit import sql
-from tests.storages.storage_kit import contents, file_size_limit, in_child, open_files, opened, wait_for
+from tests.storages.storage_kit import (
+    contents,
+    file_size_limit,
+    in_child,
+    open_files,
+    opened,
+    store_while_reconnecting,
+    wait_for,
+)
 
 pytest_plugins = ("tests.storages.sqlite_fixtures",)
 
@@ -85,29 +93,7 @@ def test_a_call_that_meets_a_disconnect_says_so(storage: SqlStorage) -> None:
 def test_disconnect_lets_running_calls_finish(path: Path, place: str) -> None:
     storage = sql(path, synchronous="NORMAL") if place == "file" else SqlStorage("sqlite://")
     storage.connect()
-    stop = threading.Event()
-    lost: list[object] = []
-
-    def work(worker: int) -> int:
-        stored = 0
-        while not stop.is_set():
-            try:
-                storage.store("f", str(worker), str(stored), "x" * 50_000)
-                stored += 1
-            except StorageError as exc:
-                if "connected" not in str(exc):
-                    lost.append(exc)
-        return stored
-
-    with ThreadPoolExecutor(4) as pool:
-        stored = [pool.submit(work, worker) for worker in range(4)]
-        for _ in range(100):
-            storage.disconnect()
-            storage.connect()
-            for number in range(3):
-                storage.store("f", "here", str(number), number)
-        stop.set()
-        counts = [one.result() for one in stored]
+    counts, lost = store_while_reconnecting(storage, times=100, stores=3)
     assert lost == []
     if place == "file":
         for worker, count in enumerate(counts):
