@@ -19,10 +19,10 @@ FOUND := $(shell test -x $(BIN)/python && $(BIN)/python $(VERSION_OF) 2>/dev/nul
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check lint types imports docs bench clean tree FORCE
+.PHONY: help demo test check lint types imports docs celery-suite-attached bench clean tree FORCE
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-28s %s\n", $$1, $$2}'
 
 demo: $(VENV)/ready ## Run real flows with a real Celery worker; no server needed
 	@$(BIN)/flowstore demo
@@ -51,6 +51,9 @@ imports: $(VENV)/ready-dev tree ## Check the direction of imports
 docs: $(VENV)/ready-dev ## Build the documentation into docs/_build/html
 	@echo "sphinx: documentation"
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+celery-suite-attached: $(VENV)/ready-test ## Run Celery's own tests with flowstore attached and without; print what differs
+	@$(BIN)/python -m tests.celery_suite $(ARGS)
 
 bench: $(VENV)/ready-test ## Measure speed and print it
 	@$(BIN)/python -m benchmarks.adapters $(ARGS)
