@@ -6,31 +6,34 @@ the original class. What is kept is bounded, so that a runaway traceback can't f
 
 from __future__ import annotations
 
-import reprlib
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import dropwhile
+from itertools import dropwhile, islice
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from flowstore.errors import FlowstoreError
 from flowstore.record import Key
+from flowstore.texts import MAX_TEXT, Texts, fits, summary
+
+__all__ = ["MAX_EXCEPTIONS", "MAX_FRAMES", "MAX_ITEMS", "MAX_TEXT", "Failure", "Frame", "RemoteTaskError", "summary"]
 
 MAX_EXCEPTIONS: Final = 64
 """Exceptions described in one failure: causes, contexts and group members together."""
 MAX_FRAMES: Final = 100
 """Frames kept of one traceback: the outermost and the innermost half."""
-MAX_TEXT: Final = 10_000
-"""Characters kept of a message, a note or a source line."""
+MAX_ITEMS: Final = 100
+"""Arguments kept of one exception, and notes."""
+_MAX_ALL: Final = 1_000_000  # characters of all texts of a failure together
 
-_MACHINERY: Final = frozenset({"celery.app.trace", "celery.app.autoretry", "flowstore.celery.recording"})
+_MACHINERY: Final = frozenset({"celery.app.trace", "celery.app.autoretry"})
 """Modules whose frames say nothing about a task where a traceback begins with them."""
+_RECORDING: Final = "flowstore.celery."
+"""The modules whose frames stand around a task's own, wherever another library has put its frames outside of them."""
+_STAND_IN: Final = ("celery.utils.serialization", "UnpickleableExceptionWrapper")
 
-_short = reprlib.Repr()
-_short.maxlevel = 4
-_short.maxdict = _short.maxlist = _short.maxtuple = _short.maxset = 20
-_short.maxstring = _short.maxother = 1000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +80,12 @@ class Failure:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Failure:
-        """Read what ``to_dict`` wrote; names that are not known here are passed over."""
+        """Read what ``to_dict`` wrote; names that are not known here are passed over.
 
-        def nested(name: str) -> Failure | None:
-            inner = data.get(name)
-            return None if inner is None else cls.from_dict(inner)
-
-        return cls(
-            type_name=data["type_name"],
-            module=data["module"],
-            message=data["message"],
-            args=tuple(data.get("args", ())),
-            notes=tuple(data.get("notes", ())),
-            frames=tuple(Frame(f["file"], f["line"], f["function"], f["source"]) for f in data.get("frames", ())),
-            cause=nested("cause"),
-            context=nested("context"),
-            members=tuple(cls.from_dict(member) for member in data.get("members", ())),
-            node_args=data.get("node_args"),
-        )
+        Raises:
+            KeyError, TypeError: it is nothing that ``to_dict`` writes.
+        """
+        return _Reader().read(data)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -172,81 +163,150 @@ class RemoteTaskError(FlowstoreError):
         return f"<RemoteTaskError {self.key}: {self.failure.summary}>"
 
 
+class _Reader:
+    """Read a failure from data that may be anything, and no more exceptions than are described."""
+
+    def __init__(self) -> None:
+        self._left = MAX_EXCEPTIONS
+
+    def read(self, data: Any) -> Failure:
+        self._left -= 1
+        _checked(data, Mapping)
+        cause, context = self._next(data.get("cause")), self._next(data.get("context"))
+        members = [self._next(member) for member in _items(data, "members")]
+        return Failure(
+            type_name=_checked(data["type_name"], str),
+            module=_checked(data["module"], str),
+            message=_checked(data["message"], str),
+            args=tuple(_items(data, "args")),
+            notes=tuple(_checked(note, str) for note in _items(data, "notes")),
+            frames=tuple(map(_frame, _items(data, "frames"))),
+            cause=cause,
+            context=context,
+            members=tuple(member for member in members if member is not None),
+            node_args=_checked(data.get("node_args"), str | None),
+        )
+
+    def _next(self, data: Any) -> Failure | None:
+        return None if data is None or self._left <= 0 else self.read(data)
+
+
+def _items(data: Mapping[str, Any], name: str) -> list[Any]:
+    found: list[Any] = _checked(data.get(name, []), list)
+    return found
+
+
+def _frame(data: Any) -> Frame:
+    line = _checked(data["line"], int | None)
+    if line is not None and not fits(line):
+        raise TypeError("a line's number that nobody could write")
+    return Frame(_checked(data["file"], str), line, _checked(data["function"], str), _checked(data["source"], str))
+
+
+def _checked(value: T, kind: Any) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{type(value).__name__} instead of {getattr(kind, '__name__', kind)}")
+    return value
+
+
 class _Describer:
     """Walk an exception's chain; each exception once, and not too many."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
+        self._texts = Texts(_MAX_ALL)
 
     def describe(self, exc: BaseException, node_args: object = None) -> Failure:
         self._seen.add(id(exc))
-        cause = self._next(exc.__cause__)
-        context = None if exc.__suppress_context__ else self._next(exc.__context__)
-        inner = exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
-        members = [self._next(member) for member in inner]
+        # The outermost first, so that it is the last whose texts are cut.
+        name, module, message, args = self._facts(exc)
+        notes = self._notes(exc)
+        shown = None if node_args is None else self._texts.shown(node_args)
+        cause = self._next(_own(exc, "__cause__"))
+        context = None if _own(exc, "__suppress_context__") else self._next(_own(exc, "__context__"))
         return Failure(
-            type_name=type(exc).__qualname__,
-            module=type(exc).__module__,
-            message=_text(exc),
-            args=tuple(_plain(arg) for arg in exc.args),
-            notes=_notes(exc),
-            frames=_frames(exc),
+            type_name=name,
+            module=module,
+            message=message,
+            args=args,
+            notes=notes,
+            frames=self._frames(exc),
             cause=cause,
             context=context,
-            members=tuple(member for member in members if member is not None),
-            node_args=None if node_args is None else _safe_repr(node_args),
+            members=self._members(exc),
+            node_args=shown,
         )
+
+    def _facts(self, exc: BaseException) -> tuple[str, str, str, tuple[Any, ...]]:
+        kind, text = type(exc), self._texts
+        name, module, args = kind.__qualname__, kind.__module__, _own(exc, "args")
+        if (module, name) == _STAND_IN and len(args) == 4 and isinstance(args[2], tuple):
+            # Celery's stand-in for an exception that can't be pickled tells of which.
+            module, name, args, message = args
+            return text.of(name), text.of(module), text.of(message), self._args(args)
+        return text.cut(name), text.of(module), text.of(exc), self._args(args)
+
+    def _args(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        kept = [self._plain(arg) for arg in args[:MAX_ITEMS]]
+        return (*kept, f"… ({len(args)} arguments)") if len(args) > MAX_ITEMS else tuple(kept)
+
+    def _plain(self, value: object) -> Any:
+        kind = type(value)
+        if value is None or kind in (bool, float) or (kind is int and fits(value)):  # type: ignore[arg-type]
+            return value
+        return self._texts.cut(value) if kind is str else self._texts.shown(value)  # type: ignore[arg-type]
+
+    def _notes(self, exc: BaseException) -> tuple[str, ...]:
+        try:
+            notes = exc.__notes__
+            kept = list(islice(notes, MAX_ITEMS)) if isinstance(notes, list | tuple) else []
+            left_out = [f"… ({len(notes)} notes)"] if len(notes) > len(kept) > 0 else []
+        except Exception:  # there are none, or what has been put there raises anything
+            return ()
+        return tuple(map(self._texts.of, kept + left_out))
+
+    def _members(self, exc: BaseException) -> tuple[Failure, ...]:
+        inner = BaseExceptionGroup.exceptions.__get__(exc) if isinstance(exc, BaseExceptionGroup) else ()
+        members = map(self._next, inner[:MAX_EXCEPTIONS])
+        return tuple(member for member in members if member is not None)
 
     def _next(self, exc: BaseException | None) -> Failure | None:
         if exc is None or id(exc) in self._seen or len(self._seen) >= MAX_EXCEPTIONS:
             return None
         return self.describe(exc)
 
+    def _frames(self, exc: BaseException) -> tuple[Frame, ...]:
+        steps = [step for step in traceback.walk_tb(_own(exc, "__traceback__")) if not _is_recording(step)]
+        found = list(dropwhile(_is_machinery, steps))
+        if len(found) > MAX_FRAMES:
+            found = found[: MAX_FRAMES // 2] + found[-MAX_FRAMES // 2 :]
+        cut = self._texts.cut
+        try:
+            extracted = traceback.StackSummary.extract(iter(found), capture_locals=False)
+            frames = [Frame(cut(f.filename), f.lineno, cut(f.name), cut(f.line or "")) for f in extracted]
+        except Exception:  # whatever the loader of a module raises where its source is read
+            codes = [(step[0].f_code, step[1]) for step in found]
+            frames = [Frame(cut(code.co_filename), line, cut(code.co_name), "") for code, line in codes]
+        if isinstance(exc, SyntaxError) and isinstance(exc.filename, str) and exc.filename:
+            # The place that matters was never executed, and so is not in the traceback.
+            line = exc.lineno if isinstance(exc.lineno, int) and fits(exc.lineno) else None
+            source = exc.text.strip() if isinstance(exc.text, str) else ""
+            frames.append(Frame(cut(exc.filename), line, "<source>", cut(source)))
+        return tuple(frames)
 
-def _frames(exc: BaseException) -> tuple[Frame, ...]:
-    found = list(dropwhile(_is_machinery, traceback.walk_tb(exc.__traceback__)))
-    if len(found) > MAX_FRAMES:
-        found = found[: MAX_FRAMES // 2] + found[-MAX_FRAMES // 2 :]
-    summary = traceback.StackSummary.extract(iter(found), capture_locals=False)
-    frames = [Frame(_clean(f.filename), f.lineno, _clean(f.name), _cut(f.line or "")) for f in summary]
-    if isinstance(exc, SyntaxError) and exc.filename:
-        # The place that matters was never executed, and so is not in the traceback.
-        frames.append(Frame(_clean(exc.filename), exc.lineno, "<source>", _cut((exc.text or "").strip())))
-    return tuple(frames)
+
+def _own(exc: BaseException, name: str) -> Any:
+    """Return an attribute that every exception has, whatever its class has put in its place."""
+    return getattr(BaseException, name).__get__(exc)
+
+
+def _module(step: tuple[FrameType, int]) -> str:
+    return str(step[0].f_globals.get("__name__"))
+
+
+def _is_recording(step: tuple[FrameType, int]) -> bool:
+    return _module(step).startswith(_RECORDING)
 
 
 def _is_machinery(step: tuple[FrameType, int]) -> bool:
-    return step[0].f_globals.get("__name__") in _MACHINERY
-
-
-def _plain(value: object) -> Any:
-    if value is None or type(value) in (bool, int, float):
-        return value
-    return _cut(value) if type(value) is str else _safe_repr(value)
-
-
-def _notes(exc: BaseException) -> tuple[str, ...]:
-    notes = getattr(exc, "__notes__", None)
-    return tuple(map(_text, notes)) if isinstance(notes, list | tuple) else ()
-
-
-def _text(value: object) -> str:
-    try:
-        return _cut(str(value))
-    except Exception as broken:
-        return f"<no text: str() of it raised {type(broken).__name__}>"
-
-
-def _safe_repr(value: object) -> str:
-    try:
-        return _cut(_short.repr(value))
-    except Exception as broken:
-        return f"<no repr: repr() of it raised {type(broken).__name__}>"
-
-
-def _cut(text: str) -> str:
-    return _clean(text) if len(text) <= MAX_TEXT else _clean(text[:MAX_TEXT]) + f"… ({len(text)} characters)"
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+    return _module(step) in _MACHINERY

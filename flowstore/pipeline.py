@@ -180,7 +180,7 @@ class Pipeline:
         value = self.decode(record)
         try:
             failure = Failure.from_dict(value)
-        except (KeyError, TypeError, AttributeError) as exc:
+        except (KeyError, TypeError) as exc:
             raise CorruptError(f"{record.ref} does not hold a failure") from exc
         return RemoteTaskError(failure, record.key, dict(record.headers))
 

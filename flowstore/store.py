@@ -16,7 +16,7 @@ from flowstore.facade.blobs import BlobFacade
 from flowstore.facade.defaults import CONFIGURED, RAISE
 from flowstore.facade.state import StateFacade
 from flowstore.facade.upkeep import UpkeepFacade
-from flowstore.failure import RemoteTaskError
+from flowstore.failure import RemoteTaskError, summary
 from flowstore.flow import FlowRun
 from flowstore.history import History
 from flowstore.operations import Operations
@@ -214,8 +214,7 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
         """
         route, key = self._routed(flow_name, task_name, task_id)
         exc = exc_info if isinstance(exc_info, BaseException) else exc_info[1]
-        summary = f"{type(exc).__name__}: {exc}"[:200]
-        return self.operations.store_error(route, key, exc, {"node_args": node_args, "error": summary})
+        return self.operations.store_error(route, key, exc, {"node_args": node_args, "error": summary(exc)})
 
     def retrieve_error(
         self, flow_name: str, task_name: str, task_id: str, *, attempt: int | None = None, default: Any = RAISE

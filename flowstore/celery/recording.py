@@ -17,6 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
 from flowstore.celery.propagation import flow_of, header_of, joined_group, sending_task, starting
 from flowstore.context import TaskContext, enter, leave, running
 from flowstore.errors import FlowstoreError, ResultSchemaError
+from flowstore.failure import summary
 from flowstore.flow import FAILURE, RETRY, REVOKED, SUCCESS
 from flowstore.record import Key
 from flowstore.routing import Route
@@ -33,7 +34,6 @@ _EVENTS: Final = {
 _NOTED: Final = ("attempt", "worker", "started_at", "finished_at", "error")
 _CONTEXT: Final = "_flowstore_context"
 _MARK: Final = "__flowstore__"
-_SUMMARY: Final = 200  # characters of an error kept in its headers, for listings
 
 
 def wrap_run(store: FlowStore, task: Task) -> None:
@@ -174,7 +174,7 @@ def _record_error(context: TaskContext, exc: BaseException, state: str, name: st
         if route is None or route.readonly:
             return
         facts = _facts(context, state)
-        facts["error"] = f"{type(exc).__name__}: {exc}"[:_SUMMARY]
+        facts["error"] = summary(exc)
         request = context.request
         if request is not None:
             facts["node_args"] = {"args": request.args, "kwargs": request.kwargs}

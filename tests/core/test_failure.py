@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import sys
 import traceback
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstore import Failure, Key, RemoteTaskError
-from flowstore.failure import MAX_EXCEPTIONS, MAX_FRAMES, MAX_TEXT
+from flowstore.errors import CorruptError
+from flowstore.failure import MAX_EXCEPTIONS, MAX_FRAMES, MAX_ITEMS, MAX_TEXT, summary
+from flowstore.pipeline import Pipeline
+from flowstore.record import ERROR, Ref
 from flowstore.serialize import dumps, loads
+
+REF = Ref(ERROR, Key("flow", "task", "id"))
 
 
 def raised(function: Callable[[], Any]) -> BaseException:
@@ -239,3 +246,212 @@ def test_a_remote_error_can_be_raised_pickled_and_read() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert (again.failure, again.key, again.attempt) == (error.failure, error.key, 3)
     assert repr(error) == "<RemoteTaskError 'flow' / 'task' / 'id': ValueError: outer>"
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        return None  # type: ignore[return-value]
+
+
+class HidesItself(Exception):
+    """Puts something else in the place of each attribute that every exception has."""
+
+    args = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    __cause__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    __context__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    __notes__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    __traceback__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+
+
+class Loud(str):
+    def __str__(self) -> str:
+        return self
+
+    def __len__(self) -> int:
+        raise RuntimeError("no length")
+
+    def encode(self, *_: Any) -> bytes:
+        raise RuntimeError("no bytes")
+
+
+def with_notes(*notes: Any) -> BaseException:
+    exc = ValueError("x")
+    exc.__notes__ = list(notes)
+    return exc
+
+
+ODD = {
+    "str() raises": Broken("a"),
+    "str() gives None": NoText("a"),
+    "repr() of an argument raises": ValueError(Broken()),
+    "a lone surrogate": ValueError("no such file: caf\udce9"),
+    "a lone surrogate further on": ValueError("x" * 300 + "\udcff"),
+    "NUL": ValueError("a\0b"),
+    "an integer of 5000 digits": ValueError(10**5000),
+    "an integer of 5000 digits in a list": ValueError([10**5000]),
+    "a million arguments": ValueError(*range(1_000_000)),
+    "an argument of many parts": ValueError([[[["x" * 1000] * 30] * 30] * 30]),
+    "many megabytes of bytes": ValueError(b"x" * 10_000_000),
+    "5000 notes": with_notes(*["n" * 10_000] * 5000),
+    "notes that are numbers": with_notes(5, 10**5000, Broken()),
+    "every attribute hidden": HidesItself("a"),
+    "a strange subclass of str": ValueError(Loud("a")),
+    "a class whose module is None": type("Nowhere", (Exception,), {"__module__": None})("a"),
+    "a class with a strange name": type("no name\n" * 5000, (Exception,), {})("a"),
+    "no message": ValueError(),
+    "a syntax error in strange text": SyntaxError("bad", ("f", 10**5000, 1, "\udcff")),
+}
+
+
+@pytest.mark.parametrize("serializer", ["json", "msgpack", "pickle"])
+@pytest.mark.parametrize("name", ODD)
+def test_whatever_the_exception_its_error_is_stored_and_read(name: str, serializer: Any) -> None:
+    try:
+        raise ODD[name] from KeyError("cause")
+    except Exception as exc:
+        record = Pipeline(serializer).encode_error(REF, exc, {"error": summary(exc), "node_args": exc})
+        kind = type(exc).__qualname__
+    json.dumps(record.headers).encode()
+    record.headers["error"].encode()
+    error = Pipeline(serializer).decode_error(record)
+    assert error.failure.type_name[:1000] == kind[:1000]
+    assert len(record.payload) < 2_000_000
+    assert str(error)
+    if name != "every attribute hidden":
+        assert error.failure.cause is not None
+        assert error.failure.cause.summary == "KeyError: 'cause'"
+
+
+def test_an_exception_that_hides_its_attributes_keeps_them() -> None:
+    exc = HidesItself("a", 1)
+    BaseException.__cause__.__set__(exc, KeyError("cause"))  # type: ignore[attr-defined]
+    failure = Failure.of(exc)
+    assert (failure.args, failure.cause and failure.cause.type_name) == (("a", 1), "KeyError")
+
+
+def test_what_is_left_out_is_said() -> None:
+    failure = Failure.of(ValueError(*range(1000)))
+    assert failure.args[:3] == (0, 1, 2)
+    assert (len(failure.args), failure.args[-1]) == (MAX_ITEMS + 1, "… (1000 arguments)")
+    notes = Failure.of(with_notes(*"n" * 1000)).notes
+    assert (len(notes), notes[-1]) == (MAX_ITEMS + 1, "… (1000 notes)")
+
+
+def test_all_texts_together_are_bounded() -> None:
+    deep: BaseException = ValueError("x")
+    for _ in range(MAX_EXCEPTIONS):
+        outer = with_notes(*["n" * MAX_TEXT] * MAX_ITEMS)
+        outer.__cause__ = deep
+        deep = outer
+    failure = Failure.of(deep)
+    assert size(failure) == MAX_EXCEPTIONS
+    assert len(json.dumps(failure.to_dict())) < 3_000_000
+
+
+class UnpickleableExceptionWrapper(Exception):
+    __module__ = "celery.utils.serialization"
+
+    def __str__(self) -> str:
+        return self.args[3]  # type: ignore[no-any-return]
+
+
+def test_a_stand_in_for_what_cannot_be_pickled_is_described_as_the_original() -> None:
+    failure = Failure.of(UnpickleableExceptionWrapper("shop.errors", "Refused", ("card", 5), "Refused('card', 5)"))
+    assert failure.summary == "shop.errors.Refused: Refused('card', 5)"
+    assert failure.args == ("card", 5)
+
+
+def test_a_summary_is_one_line_of_a_list() -> None:
+    assert summary(ValueError("x")) == "ValueError: x"
+    assert summary(ValueError()) == "ValueError"
+    assert len(summary(ValueError("x" * 10_000))) == 200
+    assert summary(Broken()) == "Broken: <no text: str() of it raised RuntimeError>"
+
+
+def fails(_: Any) -> None:
+    raise ValueError("x")
+
+
+def calls(inner: Any) -> None:
+    inner(None)
+
+
+def within(module: str, function: Any, inner: Any = None) -> Any:
+    """Return a function as if a module had defined it."""
+    defined = types.FunctionType(function.__code__.replace(co_filename=module), {"__name__": module, **SPACE})
+    return lambda _: defined(inner)
+
+
+SPACE = {"ValueError": ValueError}
+
+
+def test_frames_of_the_recording_are_left_out_wherever_they_stand() -> None:
+    task = within("shop.tasks", fails)
+    run = within("flowstore.celery.recording", calls, task)
+    watched = within("sentry", calls, run)
+    again = within("flowstore.celery.other", calls, watched)
+    traced = within("celery.app.trace", calls, again)
+    exc = raised(lambda: traced(None))
+    files = [frame.file for frame in Failure.of(exc).frames]
+    assert [file for file in files if file != __file__] == ["celery.app.trace", "sentry", "shop.tasks"]
+    while exc.__traceback__ and exc.__traceback__.tb_frame.f_globals["__name__"] != "celery.app.trace":
+        exc.__traceback__ = exc.__traceback__.tb_next
+    assert Failure.of(exc).frames[0].file != "celery.app.trace"
+
+
+PLAIN = {"type_name": "ValueError", "module": "builtins", "message": "x"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        5,
+        [],
+        {},
+        {**PLAIN, "type_name": 5},
+        {**PLAIN, "module": None},
+        {**PLAIN, "message": ["x"]},
+        {**PLAIN, "args": {"a": 1}},
+        {**PLAIN, "args": 5},
+        {**PLAIN, "notes": [5]},
+        {**PLAIN, "notes": "text"},
+        {**PLAIN, "frames": [5]},
+        {**PLAIN, "frames": [{"file": "f", "line": "1", "function": "g", "source": ""}]},
+        {**PLAIN, "frames": [{"file": "f"}]},
+        {**PLAIN, "cause": 5},
+        {**PLAIN, "context": {"type_name": "x"}},
+        {**PLAIN, "members": [None, 5]},
+        {**PLAIN, "members": {}},
+        {**PLAIN, "node_args": 5},
+    ],
+)
+def test_what_is_no_failure_is_corrupt(data: Any) -> None:
+    pipeline = Pipeline()
+    with pytest.raises(CorruptError, match="does not hold a failure"):
+        pipeline.decode_error(pipeline.encode(REF, data))
+
+
+json_values = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(list(PLAIN)), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["args", "notes", "frames", "cause", "context", "members", "node_args"]), json_values
+    )
+)
+def test_any_data_gives_an_error_that_can_be_shown_or_is_corrupt(data: dict[str, Any]) -> None:
+    pipeline = Pipeline()
+    with contextlib.suppress(CorruptError):
+        str(pipeline.decode_error(pipeline.encode(REF, {**PLAIN, **data})))
+
+
+def test_900_nested_causes_are_read_and_shown() -> None:
+    inner = json.dumps(PLAIN)[:-1].encode()
+    record = Pipeline().encode_bytes(REF, (inner + b',"cause":') * 900 + inner + b"}" * 901, {"serializer": "json"})
+    error = Pipeline().decode_error(record)
+    assert size(error.failure) == MAX_EXCEPTIONS
+    assert str(error).count("ValueError: x") > MAX_EXCEPTIONS
