@@ -16,12 +16,7 @@ from typing import Any, Final, NamedTuple
 from celery._state import get_current_worker_task
 from celery.signals import before_task_publish
 
-HEADER: Final = "flowstore"
-"""The message header: a mapping with these names, all optional.
-
-``flow`` and ``run``; ``sent``, when the message was published; ``parent``, the task that sent it, as Celery name and
-id; ``joins``, for the first tasks of a chord's body, the id of the group that is the chord's header.
-"""
+from flowstore.celery.header import HEADER, Header, header_of
 
 _UNLOCK: Final = "celery.chord_unlock"  # by which most result backends wait for a chord's header, then send its body
 
@@ -63,15 +58,7 @@ def completing(group_id: str | None) -> Iterator[None]:
         _completing.reset(token)
 
 
-def header_of(request: Any) -> Mapping[str, Any]:
-    """Return the header that a task request came with, or an empty mapping."""
-    header = getattr(request, HEADER, None)
-    if header is None and request.headers:
-        header = request.headers.get(HEADER)
-    return header if isinstance(header, Mapping) else {}
-
-
-def flow_of(request: Any, task_name: str, header: Mapping[str, Any]) -> FlowOf:
+def flow_of(request: Any, task_name: str, header: Header) -> FlowOf:
     """Return the flow run of a task request.
 
     A task that was sent outside of a flow is a flow of its own, named after itself; its run is its group, so that a
@@ -131,7 +118,7 @@ def _replaces(headers: Mapping[str, Any], request: Any) -> bool:
 def _inherited(task_name: str, request: Any, joined: str | None) -> dict[str, Any]:
     known = header_of(request)
     if "flow" in known:
-        return {"flow": known["flow"], "run": known["run"]}
+        return {"flow": known["flow"], "run": known.get("run") or joined or flow_of(request, task_name, known).run_id}
     if joined is not None:
         # A chord that was sent outside of a flow: its body is a flow of its own, in the run of the header's tasks.
         return {"run": known.get("run") or joined}

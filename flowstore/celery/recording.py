@@ -14,7 +14,8 @@ from celery.app.task import Task
 from celery.canvas import group
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
 
-from flowstore.celery.propagation import flow_of, header_of, joined_group, sending_task, starting
+from flowstore.celery.header import Header, header_of
+from flowstore.celery.propagation import flow_of, joined_group, sending_task, starting
 from flowstore.context import TaskContext, enter, leave, running
 from flowstore.errors import FlowstoreError, ResultSchemaError
 from flowstore.failure import summary
@@ -133,7 +134,7 @@ def _context(
     )
 
 
-def _flow(request: Any, name: str, header: Mapping[str, Any], outer: TaskContext | None) -> tuple[str, str]:
+def _flow(request: Any, name: str, header: Header, outer: TaskContext | None) -> tuple[str, str]:
     if request.is_eager and "flow" not in header:
         # Eager calls send no message that could carry the header.
         if (flow := starting.get()) is not None:
