@@ -207,9 +207,12 @@ class Database(ABC):
             if link.closed:
                 raise UnreachableError(f"{self.target}: the storage was disconnected meanwhile")
             try:
-                return work(link)
+                return self._do(link, work, changes)
             except BaseException as exc:
                 self._fail(link, exc, changes)
+
+    def _do(self, link: Link, work: Callable[[Link], T], changes: bool) -> T:
+        return work(link)
 
     def _fail(self, link: Link, exc: BaseException, changes: bool) -> NoReturn:
         lost = self.is_lost(link, exc)

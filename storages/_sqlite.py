@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy.pool import Pool
 
 from flowstore.errors import StorageError, UnreachableError, UnsupportedError
-from flowstore.storages._sql_database import Database, Link, Outcome, Parameters
+from flowstore.storages._sql_database import Database, Link, Parameters
 from flowstore.storages._sql_schema import SET_VERSION, VERSION, check_version, creation
-from flowstore.storages._sql_statements import Statements
 from flowstore.storages._sql_target import Settings, Target
-from flowstore.storages._sqlite_errors import is_busy, translate
+from flowstore.storages._sqlite_errors import translate
+from flowstore.storages._sqlite_file import Files, identity, make_private
+from flowstore.storages._sqlite_link import SqliteLink, microseconds
 from flowstore.storages._sqlite_look import TABLES, holds_ours, look
-from flowstore.storages._sqlite_statements import FUNCTIONS, SqliteStatements
+from flowstore.storages._sqlite_statements import SqliteStatements
+from flowstore.storages._sqlite_turns import Turns
 
 T = TypeVar("T")
 
@@ -29,60 +29,6 @@ APPLICATION_ID: Final = 0x666C7731
 
 _OLDEST: Final = (3, 35, 0)
 _CHECKPOINT_PAGES: Final = 4000
-_SHORTEST_PAUSE: Final = 0.00005
-_LONGEST_PAUSE: Final = 0.005
-
-
-class SqliteLink(Link):
-    """A connection to a SQLite database."""
-
-    def __init__(self, connection: sqlite3.Connection, timeout: float) -> None:
-        super().__init__()
-        self.connection = connection
-        self._timeout = timeout
-
-    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
-        try:
-            cursor = self.connection.execute(sql, parameters)
-        except sqlite3.OperationalError as exc:
-            if not is_busy(exc):
-                raise
-            cursor = self._when_free(sql, parameters)
-        # All rows: the statement is not finished, and a change not committed, before the last one is read.
-        return Outcome(cursor.fetchall(), cursor.rowcount, None)
-
-    def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
-        self.run("BEGIN IMMEDIATE")
-        execute = self.connection.execute
-        # Commits; at an exception, rolls back.
-        with self.connection:
-            return [execute(sql.upsert, (_microseconds(), *row)).fetchall()[0][0] for row in rows]
-
-    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
-        self.run("BEGIN IMMEDIATE")
-        with self.connection:
-            cursors = ((cursor, cursor.fetchall()) for cursor in (self.connection.execute(sql, row) for row in rows))
-            return [Outcome(found, cursor.rowcount, None) for cursor, found in cursors]
-
-    def _when_free(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
-        """Run a statement again until no other writer holds the lock; the timeout's last refusal is raised.
-
-        SQLite's own waiting begins with a millisecond, in which several short transactions have room: for two worker
-        processes that store small results it costs a fifth of their speed.
-        """
-        pause, deadline = _SHORTEST_PAUSE, time.monotonic() + self._timeout
-        while True:
-            # Different for each: those who wait must not meet again and again.
-            time.sleep(random.uniform(0.5, 1) * pause)
-            try:
-                return self.connection.execute(sql, parameters)
-            except sqlite3.OperationalError as exc:
-                if not is_busy(exc) or time.monotonic() > deadline:
-                    raise
-            pause = min(1.25 * pause, _LONGEST_PAUSE)
-
-    def _close(self) -> None:
-        self.connection.close()
 
 
 class SqliteDatabase(Database):
@@ -96,49 +42,96 @@ class SqliteDatabase(Database):
         super().__init__(target, settings)
         self.sql = SqliteStatements(self.key)
         self._mode = "rwc"
-        # Reentrant, because a signal's handler may use the storage too.
-        self._writing = threading.RLock()
+        self._file: tuple[int, int] | None = None
+        self._turns = Turns()
 
     def _connect(self) -> Link:
+        path = self.target.path
+        before = None if path is None else identity(path)
         connection = sqlite3.connect(
-            ":memory:" if self.target.path is None else f"file:{quote(self.target.path)}?mode={self._mode}",
-            uri=self.target.path is not None,
+            ":memory:" if path is None else f"file:{quote(path)}?mode={self._mode}",
+            uri=path is not None,
             timeout=0,  # the link waits, see there
             isolation_level=None,
             check_same_thread=False,
         )
         link = SqliteLink(connection, self.settings.timeout)
-        link.run(f"PRAGMA synchronous = {self.settings.synchronous}")
-        # Pages that many stores change, those of the indexes, are copied into the file less often: 15 % faster stores.
-        link.run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        try:
+            link.run(f"PRAGMA synchronous = {self.settings.synchronous}")
+            # Pages that many stores change, those of the indexes, are copied into the file less often: 15 % faster
+            # stores.
+            link.run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            if path is not None:
+                link.opened = before or identity(path)
+                if self._file is not None:
+                    if link.opened != self._file:
+                        self._adopt(link, path)
+                    self._note_files(link, path)
+        except BaseException:
+            link.close()
+            raise
         return link
+
+    def _adopt(self, link: SqliteLink, path: str) -> None:
+        """Go on with a file that has taken the place of the former one, if it is one of ours."""
+        if not look(path):
+            raise UnreachableError(f"{path} was replaced by a file in which there is nothing")
+        self._to_wal(link)
+
+    def _note_files(self, link: SqliteLink, path: str) -> None:
+        """Remember which files a connection uses; from its first reading on, there are all of them."""
+        link.run(VERSION)
+        files = Files(path)
+        if files.main is None or files.main != link.opened:
+            raise UnreachableError(f"{path} was deleted or replaced while it was being opened")
+        link.files, self._file = files, files.main
 
     def upsert(self, row: Parameters) -> int:
-        return super().upsert((_microseconds(), *row))
+        return super().upsert((microseconds(), *row))
 
     def insertion(self, row: Parameters, now: float) -> Parameters:
-        return (_microseconds(), *row, now)
+        return (microseconds(), *row, now)
 
-    def _open(self) -> Any:
-        link = super()._open()
-        for name, function in FUNCTIONS.items():
-            link.connection.create_function(name, 2, function, deterministic=True)
-        return link
+    def _held(self) -> Link | None:
+        try:
+            link: SqliteLink = self._local.link
+        except AttributeError:
+            return self._hold()
+        return None if link.busy else link
 
-    def _work(self, link: Link, work: Callable[[Link], T], changes: bool) -> T:
+    def _work(self, link: SqliteLink, work: Callable[[Link], T], changes: bool) -> T:  # type: ignore[override]
         if not changes:
             return super()._work(link, work, changes)
-        # In turns: SQLite itself would have all but one writer sleep, longer each time, while the file is free again.
-        if not self._writing.acquire(timeout=min(self.settings.timeout, threading.TIMEOUT_MAX)):
+        turn = self._turns.take(link, self.settings.timeout)
+        if turn is None:
             raise UnreachableError(f"{self.target} is locked by another writer for longer than the timeout")
         try:
             return super()._work(link, work, changes)
         finally:
-            self._writing.release()
+            turn.release()
+
+    def _do(self, link: SqliteLink, work: Callable[[Link], T], changes: bool) -> T:  # type: ignore[override]
+        nested, link.busy = link.busy, True
+        try:
+            if not nested and link.connection.in_transaction:
+                link.settle()
+            files = link.files
+            if not changes and files is not None and not files.are_there():
+                files.refuse(after_writing=False)
+            found = work(link)
+            # Afterwards, so that nothing is acknowledged that is in files which had gone before.
+            if changes and files is not None and not files.are_all_there():
+                files.refuse(after_writing=True)
+            return found
+        finally:
+            link.busy = nested
+
+    def is_lost(self, link: Link, exc: BaseException) -> bool:
+        return isinstance(exc, StorageError)  # its files are no longer those of the database
 
     def prepare(self, is_ours: bool) -> None:
         """Create what is missing, and check the version."""
-        link = self._hold()
+        link: SqliteLink = self._hold()  # type: ignore[assignment]
         if not is_ours:
             self._create(link)
         version = link.run(VERSION).rows
@@ -146,21 +139,22 @@ class SqliteDatabase(Database):
         self._to_wal(link)
         # From now on a missing file is an error, not a reason to create an empty one.
         self._mode = "rw"
+        if self.target.path is not None:
+            self._note_files(link, self.target.path)
 
-    def _create(self, link: Link) -> None:
+    def _create(self, link: SqliteLink) -> None:
         # In the rollback journal's mode, so that the tables are in the file itself, where a look finds them.
-        link.run("BEGIN IMMEDIATE")
         try:
+            link.run("BEGIN IMMEDIATE")
             # Else another process was faster.
             if not holds_ours([name for (name,) in link.run(TABLES).rows], self.target.path):
                 for statement in (*creation(self.sql.dialect), SET_VERSION):
                     link.run(statement)
                 if link.run("PRAGMA application_id").rows == [(0,)]:
                     link.run(f"PRAGMA application_id = {APPLICATION_ID}")
-        except BaseException:
-            link.run("ROLLBACK")
-            raise
-        link.run("COMMIT")
+            link.run("COMMIT")
+        finally:
+            link.settle()
 
     def _to_wal(self, link: Link) -> None:
         [(mode,)] = link.run("PRAGMA journal_mode = WAL").rows
@@ -212,6 +206,8 @@ def open_database(target: Target, settings: Settings) -> SqliteDatabase:
     kind = MemoryDatabase if target.path is None else SqliteDatabase
     try:
         is_ours = target.path is not None and look(target.path)
+        if target.path is not None and not is_ours:
+            make_private(target.path)
         database = kind(target, settings)
         try:
             database.prepare(is_ours)
@@ -224,7 +220,3 @@ def open_database(target: Target, settings: Settings) -> SqliteDatabase:
             raise
         raise error from exc
     return database
-
-
-def _microseconds() -> int:
-    return time.time_ns() // 1000

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import Final
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
+from flowstore.storages._sql_target import Target
 
 _UNREACHABLE: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another writer for longer than the timeout",
@@ -14,14 +16,14 @@ _UNREACHABLE: Final = {
     sqlite3.SQLITE_READONLY: "can't be written",
     sqlite3.SQLITE_PERM: "may not be used by this user",
     sqlite3.SQLITE_AUTH: "may not be used by this user",
-    sqlite3.SQLITE_FULL: "can't grow: the disk is full",
+    sqlite3.SQLITE_FULL: "can't grow: the disk is full; deleting needs room too, so make some by other means",
     sqlite3.SQLITE_IOERR: "can't be read or written",
     sqlite3.SQLITE_PROTOCOL: "can't be locked",
     sqlite3.SQLITE_NOMEM: "does not fit into memory",
 }
 
 
-def translate(exc: BaseException, name: object) -> StorageError | None:
+def translate(exc: BaseException, name: Target) -> StorageError | None:
     """Return the flowstore error that an exception of the driver means, or ``None`` for one that is a bug."""
     if isinstance(exc, OSError):
         return UnreachableError(f"can't open {name}: {exc.strerror}")
@@ -31,7 +33,7 @@ def translate(exc: BaseException, name: object) -> StorageError | None:
         return None
     code = _code(exc)
     if code in _UNREACHABLE:
-        return UnreachableError(f"{name} {_UNREACHABLE[code]} ({exc})")
+        return UnreachableError(f"{name} {_UNREACHABLE[code]} ({exc}){_hint(code, name)}")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return CorruptError(f"{name} is damaged, or is no SQLite database ({exc})")
     if code == sqlite3.SQLITE_TOOBIG:
@@ -42,6 +44,16 @@ def translate(exc: BaseException, name: object) -> StorageError | None:
     if isinstance(exc, sqlite3.OperationalError) and "decode" in str(exc):
         return CorruptError(f"{name} holds text that is not UTF-8 ({exc})")
     return None
+
+
+def _hint(code: int | None, target: Target) -> str:
+    """Return what explains an error where the folder can't be written."""
+    if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or target.path is None:
+        return ""
+    folder = os.path.dirname(target.path)
+    if not os.path.isdir(folder) or os.access(folder, os.W_OK):
+        return ""
+    return f": SQLite writes beside the file, even to read it, and nobody may write in {folder} here"
 
 
 def _code(exc: BaseException) -> int | None:

@@ -37,7 +37,8 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
     **SQLite**: readers and the writer don't wait for each other (WAL mode). With ``synchronous: FULL``, what ``store``
     has returned for survives the death of the process and a loss of power; with ``NORMAL``, stores cost a fraction,
     and a loss of power may take the last ones, but damages nothing. The file has to be on a local disk: SQLite can't
-    lock files reliably over a network.
+    lock files reliably over a network. A new file has the mode 0600. A file that is deleted or replaced while it is in
+    use is an error, not an acknowledgement.
 
     **PostgreSQL** (12 or newer): what was stored survives what the server's ``synchronous_commit`` and its replicas
     survive; by default a crash and a loss of power. NUL, which PostgreSQL's text can't hold, is in the columns of
