@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,7 +36,7 @@ from flowstore.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from flowstore.storages._server_clock import ServerClock
+from flowstore.storages._server_clock import ServerClock, elapsed
 
 Document = dict[str, Any]
 
@@ -110,7 +109,7 @@ class Connection:
             raise UnsupportedError(
                 f"{self.where} is FerretDB {version}, which lets several writers have one revision; MongoDB does not"
             )
-        asked = time.monotonic()
+        asked = elapsed()
         # The oldest form of "hello", which every compatible server knows.
         told: datetime | None = self._client.admin.command("isMaster").get("localTime")
         clock = ServerClock(told.replace(tzinfo=UTC).timestamp() if told else None, 0.001, asked)

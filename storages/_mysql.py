@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -13,7 +12,7 @@ from pymysql.constants import ER
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.storages._mysql_errors import READ_ONLY, translate
 from flowstore.storages._mysql_statements import SORTED, MysqlStatements
-from flowstore.storages._server_clock import ServerClock
+from flowstore.storages._server_clock import ServerClock, elapsed
 from flowstore.storages._sql_database import Link, Outcome, Parameters
 from flowstore.storages._sql_schema import SCHEMA_VERSION, VERSION, check_version, creation, meta, records
 from flowstore.storages._sql_server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, ServerLink
@@ -146,7 +145,7 @@ class MysqlDatabase(ServerDatabase):
                 link.run(statement.format(seconds=max(1, round(settings.timeout))))
             if "MariaDB" in connection.get_server_info():  # type: ignore[no-untyped-call]
                 link.run(f"SET SESSION max_statement_time = {settings.timeout}")
-            asked = time.monotonic()
+            asked = elapsed()
             [(server, link.largest)] = link.run(_FACTS).rows
             self._clock = ServerClock(float(server), CLOCK_RESOLUTION, asked)
             # Escaped, bytes may take twice their place.

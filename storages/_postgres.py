@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -13,7 +12,7 @@ from flowstore.errors import StorageError
 from flowstore.record import Record
 from flowstore.storages._postgres_errors import READ_ONLY, translate
 from flowstore.storages._postgres_statements import CHECKS_JSON, PostgresStatements, escape, unescape
-from flowstore.storages._server_clock import ServerClock
+from flowstore.storages._server_clock import ServerClock, elapsed
 from flowstore.storages._sql_database import Link, Outcome, Parameters
 from flowstore.storages._sql_schema import SET_VERSION, VERSION, check_version, creation, meta, records
 from flowstore.storages._sql_server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, ServerLink
@@ -102,7 +101,7 @@ class PostgresDatabase(ServerDatabase):
         self.sql.checks_json = connection.info.server_version >= CHECKS_JSON
         link = PostgresLink(connection)
         try:
-            asked = time.monotonic()
+            asked = elapsed()
             [(server, *_)] = link.run(_CLOCK).rows
             self._clock = ServerClock(server, CLOCK_RESOLUTION, asked)
         except BaseException:

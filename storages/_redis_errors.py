@@ -8,6 +8,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
+    MasterDownError,
     MovedError,
     NoPermissionError,
     ReadOnlyError,
@@ -22,6 +23,10 @@ from flowstore.errors import CorruptError, OutcomeUnknownError, StorageError, Un
 _REFUSED = (BusyLoadingError, AuthenticationError, AuthorizationError)
 
 _REDIRECTIONS = {"MOVED": MovedError, "ASK": AskError}
+
+# Codes of a server that is not, or no longer, the one to ask; the driver cuts some of them off.
+_ELSEWHERE = ("READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "LOADING")
+_ELSEWHERE_CLASSES = (ReadOnlyError, MasterDownError, ClusterDownError, BusyLoadingError)
 
 _UNUSABLE = {
     "OOM ": "is full: it has reached its maxmemory",
@@ -46,6 +51,20 @@ def named(exc: ResponseError) -> ResponseError:
         if code in _REDIRECTIONS:
             return _REDIRECTIONS[code](rest)
     return exc
+
+
+def is_elsewhere(exc: object) -> bool:
+    """Return whether an answer says that another server may take the place of this one.
+
+    A former primary lives on as a replica, an isolated one misses its replicas, a restarted one loads its data: the
+    connection to it stays open and never gets better, while whoever looks up the name anew finds its successor.
+    """
+    if isinstance(exc, _ELSEWHERE_CLASSES):
+        return True
+    if not isinstance(exc, ResponseError):
+        return False
+    text = str(exc)
+    return any(text.startswith(code) or f"-{code}" in text for code in _ELSEWHERE)
 
 
 def broken(exc: Exception, server: str, *, mutates: bool) -> UnreachableError:
@@ -75,6 +94,9 @@ def translate(exc: Exception, server: str) -> StorageError | None:
         return UnreachableError(f"{server} {_UNUSABLE['READONLY']}")
     if isinstance(exc, NoPermissionError):
         return UnreachableError(f"{server} {_UNUSABLE['NOPERM']} ({_reason(exc)})")
+    # A subclass of it in the driver.
+    if isinstance(exc, MasterDownError):
+        return UnreachableError(f"{server} {_UNUSABLE['MASTERDOWN']}")
     if isinstance(exc, ClusterDownError):
         return UnreachableError(f"{server} {_UNUSABLE['CLUSTERDOWN']}")
     if isinstance(exc, TryAgainError):

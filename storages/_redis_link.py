@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flowstore.errors import UnreachableError
-from flowstore.storages._redis_errors import broken, named, unreachable
+from flowstore.storages._redis_errors import broken, is_elsewhere, named, unreachable
 from flowstore.storages._redis_layout import SOURCES, Command
 from flowstore.storages._redis_places import Place, Topology
 
@@ -44,6 +44,8 @@ class _Held:
     connection: AbstractConnection
     # Reentrant, because a signal's handler may disconnect in the middle of a call.
     turn: threading.RLock = field(default_factory=threading.RLock)
+    # Set by any thread when the server has told one that it is not the one to ask any more.
+    is_stale: bool = False
     poll: Callable[[int], Sequence[object]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,12 +61,17 @@ class Link:
 
     A call takes a connection of its thread's, or makes one, and puts it back when its answer was read to the end. What
     interrupts a call, be it an error, a timeout or a signal's handler, ends the connection, so that no answer is left
-    in it for the next call.
+    in it for the next call. So does an answer that the server is not the one to ask any more, for all threads: whoever
+    calls next looks up the server's name anew.
+
+    Args:
+        timeout: seconds to wait for an answer, once a connection is made.
     """
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, timeout: float) -> None:
         self.pid = os.getpid()
         self._topology = topology
+        self._timeout = timeout
         self._local = threading.local()
         self._guard = threading.RLock()
         self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
@@ -147,7 +154,7 @@ class Link:
                 connection.send_packed_command(chunks, check_health=False)
                 answer = connection.read_response(disable_decoding=True)
             except ResponseError as exc:
-                self._local.idle[place].append(held)
+                self._settle(held, (exc,))
                 raise named(exc) from None
             except _BROKEN as exc:
                 connection.disconnect()
@@ -177,8 +184,19 @@ class Link:
             except BaseException:
                 connection.disconnect()
                 raise
-        self._local.idle[place].append(held)
+        self._settle(held, answers)
         return answers
+
+    def _settle(self, held: _Held, answers: Iterable[object]) -> None:
+        """Put a connection back whose answers have been read, unless they say that it is of no use any more."""
+        if not any(map(is_elsewhere, answers)):
+            self._local.idle[held.place].append(held)
+            return
+        held.connection.disconnect()
+        with self._guard:
+            for other in self._all:
+                other.is_stale = other.is_stale or other.place == held.place
+        self._topology.lost(held.place)
 
     def _exchange_scripts(self, place: Place, commands: Sequence[Command], mutates: bool) -> list[Any]:
         answers = self._exchange_many(place, commands, mutates)
@@ -214,7 +232,7 @@ class Link:
         except (AttributeError, KeyError, IndexError):
             return self._open(place)
         # Nothing was asked, so all that can be there to read is the end: the server has gone, or closed the connection.
-        if held.poll(0):
+        if held.is_stale or held.poll(0):
             with held.turn:
                 held.connection.disconnect()
             return self._take(place)
@@ -228,6 +246,7 @@ class Link:
         connection = self._topology.connection(place)
         try:
             connection.connect()
+            self._be_patient(connection)
         except (RedisError, OSError) as exc:
             connection.disconnect()
             self._topology.lost(place)
@@ -239,6 +258,12 @@ class Link:
                 return held
         connection.disconnect()
         raise UnreachableError("the storage was disconnected meanwhile")
+
+    def _be_patient(self, connection: AbstractConnection) -> None:
+        # Until now, also while the server was asked for its leave, what counted was the time to connect.
+        sock: Any = connection._sock
+        connection.socket_timeout = self._timeout  # type: ignore[attr-defined]
+        sock.settimeout(self._timeout)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -6,11 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from flowstore.errors import ConfigurationError
 
 _DATABASE: Final = re.compile("/?[0-9]{0,9}")
+
+_TLS: Final = ("ca_certs", "ca_data", "ca_path", "certfile", "cert_reqs", "check_hostname", "keyfile", "password")
+_TLS_OF_URLS: Final = frozenset(("db", *(f"ssl_{name}" for name in _TLS)))
+_CERT_REQS: Final = ("required", "optional", "none")
 
 Unsafe = Literal["warn", "refuse", "ignore"]
 
@@ -58,7 +62,7 @@ class Options:
             raise ValueError(f"db must be 0 or more, not {self.db!r}")
         if self.unsafe_settings not in ("warn", "refuse", "ignore"):
             raise ValueError(f"unsafe_settings must be warn, refuse or ignore, not {self.unsafe_settings!r}")
-        if self.ssl_cert_reqs not in ("required", "optional", "none"):
+        if self.ssl_cert_reqs not in _CERT_REQS:
             raise ValueError(f"ssl_cert_reqs must be required, optional or none, not {self.ssl_cert_reqs!r}")
         self._check_place()
 
@@ -90,6 +94,7 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         scheme, path, _ = parts.scheme, parts.path, parts.port
+        options = dict(parse_qsl(parts.query))
     except ValueError:
         raise ConfigurationError("url: not a URL; its port must be a number below 65536") from None
     if scheme not in ("redis", "rediss", "unix"):
@@ -98,6 +103,24 @@ def _check_url(url: str) -> None:
         )
     if scheme != "unix" and not _DATABASE.fullmatch(path):
         raise ConfigurationError("url: what follows the port must be the number of a database")
+    other = sorted(name for name in options if name not in (_TLS_OF_URLS if scheme == "rediss" else ("db",)))
+    if other:
+        hint = "TLS needs rediss://" if _TLS_OF_URLS.issuperset(other) else "use the arguments"
+        raise ConfigurationError(f"url: {', '.join(other)} can't be given after '?'; {hint}")
+    if "ssl_cert_reqs" in options:
+        cert_reqs(options["ssl_cert_reqs"])
+
+
+def cert_reqs(text: str) -> str:
+    """Return ``required``, ``optional`` or ``none``, also where Celery's and Python's names for them are written.
+
+    Raises:
+        ConfigurationError: it is none of them.
+    """
+    name = text.lower().removeprefix("cert_")
+    if name not in _CERT_REQS:
+        raise ConfigurationError(f"url: ssl_cert_reqs must be required, optional or none, not {text!r}")
+    return name
 
 
 def sentinel_addresses(sentinels: Sequence[str]) -> tuple[tuple[str, int], ...]:

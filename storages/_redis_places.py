@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
@@ -19,9 +19,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from flowstore.errors import ConfigurationError, UnreachableError
 from flowstore.storages._redis_errors import unreachable
-from flowstore.storages._redis_options import Options
-
-_OF_URLS: Final = ("connection_class", "host", "port", "path", "db", "username", "password")
+from flowstore.storages._redis_options import Options, cert_reqs
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +110,13 @@ class Cluster(Topology):
     def __init__(self, options: Options) -> None:
         self._arguments, self._kind, name = _server(options)
         self._name = name
-        start = ClusterNode(self._arguments.pop("host"), self._arguments.pop("port"))
+        self._start = self._arguments.pop("host"), self._arguments.pop("port")
         # A cluster has one database, and its client does not even take the argument.
         del self._arguments["db"]
         self._refreshing = threading.Lock()
         try:
             self._client = RedisCluster(
-                startup_nodes=[start],
+                startup_nodes=[ClusterNode(*self._start)],
                 ssl=issubclass(self._kind, SSLConnection),
                 require_full_coverage=False,
                 **self._arguments,
@@ -158,7 +156,10 @@ class Cluster(Topology):
     def _refresh(self) -> None:
         with self._refreshing:
             try:
-                self._client.nodes_manager.initialize()
+                # With the name that was configured: all addresses that it has led to may have changed by now.
+                start, manager = ClusterNode(*self._start), self._client.nodes_manager
+                manager.startup_nodes = {**manager.startup_nodes, start.name: start}
+                manager.initialize()
             except (RedisError, RedisClusterException, OSError) as exc:
                 raise unreachable(exc, f"the cluster at {self._name}") from exc
             finally:
@@ -184,7 +185,8 @@ def _common(options: Options) -> dict[str, Any]:
         "db": options.db,
         "username": options.username,
         "password": options.password,
-        "socket_timeout": options.timeout,
+        # Until a connection is made; then the link gives it more.
+        "socket_timeout": options.connect_timeout,
         "socket_connect_timeout": options.connect_timeout,
         # A mutation that is sent again behind flowstore's back would meet its own first try as a conflict.
         "retry": Retry(NoBackoff(), 0),
@@ -213,11 +215,11 @@ def _server(options: Options) -> tuple[dict[str, Any], type[AbstractConnection],
             given = parse_url(options.url)
         except ValueError as exc:
             raise ConfigurationError(f"url: {exc}") from None
-        other = {name for name in given if name not in _OF_URLS and not name.startswith("ssl_")}
-        if other:
-            raise ConfigurationError(f"url: {', '.join(sorted(other))} can't be given after '?'; use the arguments")
         kind = given.pop("connection_class", Connection)
         arguments |= given
+        if kind is SSLConnection:
+            arguments["ssl_cert_reqs"] = cert_reqs(arguments["ssl_cert_reqs"])
+            arguments["ssl_check_hostname"] &= arguments["ssl_cert_reqs"] != "none"
     else:
         kind = SSLConnection if options.ssl else Connection
         arguments |= {"host": options.host, "port": options.port}

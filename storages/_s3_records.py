@@ -20,7 +20,7 @@ from flowstore.storages._s3_blobs import BlobObjects
 from flowstore.storages._s3_bucket import Bucket, Settings
 from flowstore.storages._s3_conditions import Conditions, conditions_of
 from flowstore.storages._s3_index import Index, read_leaf
-from flowstore.storages._server_clock import ServerClock
+from flowstore.storages._server_clock import ServerClock, elapsed
 
 _THREADS: Final = 16
 _TRIES: Final = 200
@@ -64,7 +64,7 @@ def open_records(settings: Settings, prefix: str) -> Records:
 
 def _look(bucket: Bucket, prefix: str) -> ServerClock | None:
     """Return the clock of a bucket's server, or ``None`` if there is no such bucket."""
-    asked = time.monotonic()
+    asked = elapsed()
     date = bucket.look(prefix)
     if date is None:
         return None

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Final
+
+# The time that Linux counts on while the machine is suspended, unlike that of time.monotonic().
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def elapsed() -> float:
+    """Return seconds since some moment, those that the machine was suspended included where it counts them."""
+    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
 class ServerClock:
@@ -16,11 +25,11 @@ class ServerClock:
         told: seconds since the epoch in the server's answer; ``None`` where it does not tell, then this machine's
             clock counts.
         resolution: the seconds that the answer is cut to.
-        asked: ``time.monotonic()`` just before the server was asked; the answer has just come.
+        asked: ``elapsed()`` just before the server was asked; the answer has just come.
     """
 
     def __init__(self, told: float | None, resolution: float, asked: float) -> None:
-        answered = time.monotonic()
+        answered = elapsed()
         time_here = time.time()
         if told is not None:
             time_here = min(max(time_here, told), told + resolution + answered - asked)
@@ -30,7 +39,7 @@ class ServerClock:
 
     def now(self) -> float:
         """Return seconds since the epoch."""
-        return self._start + time.monotonic()
+        return self._start + elapsed()
 
     def stamp(self) -> int:
         """Return nanoseconds since the epoch, more with each call."""

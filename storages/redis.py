@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,6 +15,7 @@ from flowstore.storages import _guarantees
 from flowstore.storages._records import conflict
 from flowstore.storages._redis_layout import LARGEST, Layout, read_record, shard_of
 from flowstore.storages._redis_options import Options, sentinel_addresses
+from flowstore.storages._server_clock import elapsed
 
 if TYPE_CHECKING:
     from flowstore.storages._redis_link import Link
@@ -65,7 +65,8 @@ class RedisStorage(RecordStorage, Batches):
         cluster: the server belongs to a Redis Cluster.
         prefix: what all keys begin with. Storages with different prefixes in one database don't see each other.
         timeout: seconds to wait for an answer.
-        connect_timeout: seconds to wait for a connection.
+        connect_timeout: seconds to wait for a connection, and for each answer of Sentinels, and of a cluster about
+            itself.
         unsafe_settings: what ``connect`` does if the server may evict records, or keeps nothing over a restart:
             ``warn`` logs it, ``refuse`` raises ``UnsupportedError``, ``ignore`` only notes it in ``warnings``.
 
@@ -161,7 +162,7 @@ class RedisStorage(RecordStorage, Batches):
                 return
             if self._link is not None:
                 self._link.abandon()
-            link = Link(topology(self._options))
+            link = Link(topology(self._options), self._options.timeout)
             try:
                 self._look(link)
             except BaseException as exc:
@@ -175,9 +176,9 @@ class RedisStorage(RecordStorage, Batches):
     def _look(self, link: Link) -> None:
         from flowstore.storages._redis_look import look
 
-        before = time.monotonic()
+        before = elapsed()
         seconds, microseconds = link.call(self._layout.base(0), (b"TIME",))
-        self._offset = int(seconds) + int(microseconds) / 1e6 - (before + time.monotonic()) / 2
+        self._offset = int(seconds) + int(microseconds) / 1e6 - (before + elapsed()) / 2
         servers, warnings = look(link)
         self.servers, self.warnings = servers, tuple(warnings)
         if warnings and self._options.unsafe_settings == "refuse":
@@ -198,7 +199,7 @@ class RedisStorage(RecordStorage, Batches):
 
     def now(self) -> float:
         """Return the server's time, by the difference that was measured when connecting."""
-        return time.monotonic() + self._offset
+        return elapsed() + self._offset
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
         base, command = self._getting(ref, payload)

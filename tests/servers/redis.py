@@ -154,7 +154,7 @@ def url() -> Iterator[str]:
             yield server.url
 
 
-def _cluster_port() -> int:
+def cluster_port() -> int:
     """Return a free port; the servers of a cluster speak to each other on the one that is 10000 above it."""
     while True:
         port = free_port()
@@ -172,7 +172,7 @@ def cluster(count: int = 3, **more: str) -> Iterator[list[Server]]:
         for _ in range(count):
             settings = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", **SAFE}
             settings |= {name.replace("_", "-"): value for name, value in more.items()}
-            nodes.append(stack.enter_context(running(settings, port=_cluster_port())))
+            nodes.append(stack.enter_context(running(settings, port=cluster_port())))
         first = nodes[0].client(decode_responses=True)
         stack.enter_context(first)
         for number, node in enumerate(nodes):
