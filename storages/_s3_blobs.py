@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from flowstore.errors import NotFoundError, StorageError
+from flowstore.errors import NotFoundError, StorageError, UnreachableError
 from flowstore.storage import Source
 from flowstore.storages._folder import Place
 from flowstore.storages._s3_bucket import Bucket
@@ -48,13 +48,15 @@ class BlobObjects:
         try:
             while data:
                 number = len(parts) + 1
-                answer = self._call("upload_part", PartNumber=number, Body=data, **the_upload)
+                answer = self._part(data, PartNumber=number, **the_upload)
                 parts.append({"PartNumber": number, "ETag": answer["ETag"]})
                 data = source.read(_PART * (1 + number // _GROWS))
             self._call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **the_upload)
-        except BaseException:
-            with suppress(StorageError):  # the error that ended the upload is the one to tell
-                self._call("abort_multipart_upload", **the_upload)
+        except BaseException as exc:
+            # A server that is silent would be silent once more, for as long: the next cleanup ends the upload.
+            if not isinstance(exc, UnreachableError):
+                with suppress(StorageError):  # the error that ended the upload is the one to tell
+                    self._call("abort_multipart_upload", **the_upload)
             raise
 
     def read(self, place: Place, generation: str) -> Generator[bytes, None, None]:
@@ -125,6 +127,11 @@ class BlobObjects:
         # Nothing that counts changes before a record points to the object: no outcome is unknown.
         with self._bucket.request(mutates=False):
             return getattr(self._bucket.client, request)(Bucket=self._bucket.name, **arguments)
+
+    def _part(self, data: bytes, **arguments: Any) -> Any:
+        with self._bucket.request(mutates=False):
+            send = self._bucket.client.upload_part
+            return self._bucket.checks.send(send, data, Bucket=self._bucket.name, **arguments)
 
     def _key(self, place: Place, generation: str) -> str:
         return f"{self._folder}{place.kind}/{place.name}.{generation}"

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from boto3.session import Session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
 
-from flowstore.errors import StorageError, UnsupportedError
+from flowstore.errors import ConfigurationError, StorageError, UnsupportedError
+from flowstore.storages._s3_checksums import Checksums
 from flowstore.storages._s3_errors import asks_again, code_of, failed_condition, translate
 
 MAX_SIZE: Final = 5 * 1024**3
@@ -75,7 +76,8 @@ class Bucket:
             )
             if value is not None
         }
-        with self.request(mutates=False):
+        self.checks = Checksums()
+        with self._making():
             self.client = Session(**settings.credentials).client(
                 "s3",
                 region_name=settings.region,
@@ -93,6 +95,15 @@ class Bucket:
                     response_checksum_validation="when_required",
                 ),
             )
+
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        try:
+            yield
+        except (BotoCoreError, ValueError) as exc:
+            if isinstance(exc, CredentialRetrievalError):
+                raise StorageError(f"there are no credentials for {self.where} ({type(exc).__name__})") from exc
+            raise ConfigurationError(f"{self.where} can't be used as configured: {exc}") from exc
 
     def close(self) -> None:
         """Close the connections."""
@@ -157,8 +168,14 @@ class Bucket:
         condition = {"IfMatch": if_match} if if_match else {"IfNoneMatch": "*"} if if_absent else {}
         try:
             with self.request(mutates=True):
-                answer = self.client.put_object(
-                    Bucket=self.name, Key=key, Body=data, ContentType=content_type, **condition, **self.stored_with
+                answer = self.checks.send(
+                    self.client.put_object,
+                    data,
+                    Bucket=self.name,
+                    Key=key,
+                    ContentType=content_type,
+                    **condition,
+                    **self.stored_with,
                 )
         except StorageError as exc:
             if condition and failed_condition(exc.__cause__):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -21,6 +21,7 @@ from flowstore.storage import (
     Source,
 )
 from flowstore.storages import _guarantees
+from flowstore.storages._mistakes import mistakes_of
 
 if TYPE_CHECKING:
     from flowstore.storages._mongo_records import Records
@@ -134,6 +135,10 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
         }
         self._records: Records | None = None
         self._connecting = ForkSafeLock()
+
+    @classmethod
+    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+        return mistakes_of(cls, arguments)
 
     def preload(self) -> None:
         from flowstore.storages import _mongo_records  # noqa: F401

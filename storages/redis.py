@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flowstore.errors import StorageError, UnsupportedError
@@ -12,6 +12,7 @@ from flowstore.forks import ForkSafeLock
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import Batches, Guarantees, RecordStorage
 from flowstore.storages import _guarantees
+from flowstore.storages._mistakes import mistakes_of
 from flowstore.storages._records import conflict
 from flowstore.storages._redis_layout import LARGEST, Layout, read_record, shard_of
 from flowstore.storages._redis_options import Options, sentinel_addresses
@@ -141,6 +142,10 @@ class RedisStorage(RecordStorage, Batches):
         """What the last ``connect`` found unsafe in the settings of the servers."""
         self.servers: Mapping[str, Mapping[str, str]] = {}
         """What the servers told of their version and settings at the last ``connect``, by server."""
+
+    @classmethod
+    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+        return mistakes_of(cls, arguments)
 
     def preload(self) -> None:
         from flowstore.storages import _redis_places  # noqa: F401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -14,12 +14,13 @@ from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import Batches, Content, Guarantees, NativeBlobs, RecordStorage, Source
 from flowstore.storages import _guarantees
 from flowstore.storages._folder import Place
+from flowstore.storages._mistakes import mistakes_of
+from flowstore.storages._s3_place import check_prefix, checked_region, endpoint_of
 
 if TYPE_CHECKING:
     from flowstore.storages._s3_records import Records
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-_PREFIX_LIMIT: Final = 700
 _LARGEST: Final = 4 << 30
 
 
@@ -51,8 +52,9 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
 
     Args:
         bucket, bucket_name: the bucket's name.
-        prefix: what the names of all objects begin with; ``flows/`` makes a folder of that name.
-        location, region: the region. Without, boto3 looks for it in its own places.
+        prefix: what the names of all objects begin with; ``flows/`` makes a folder of that name. It begins with no
+            slash and has no empty, ``.`` or ``..`` parts, which stores take for different names.
+        location, region, region_name: the region. Without, boto3 looks for it in its own places.
         endpoint_url, s3_endpoint: a store other than AWS. Without ``http://`` or ``https://``, ``use_ssl`` decides.
         use_ssl: encrypt the connection.
         verify: check the server's certificate; or the path of a file with those to trust.
@@ -97,16 +99,14 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         bucket_name: str | None = None,
         region: str | None = None,
         s3_endpoint: str | None = None,
+        region_name: str | None = None,
     ) -> None:
-        name = _either("bucket", bucket, "bucket_name", bucket_name)
+        name = _one_of(bucket=bucket, bucket_name=bucket_name)
         if name is None:
             raise ConfigurationError("bucket: the name of a bucket is needed")
         if not _BUCKET.fullmatch(name):
             raise ConfigurationError(f"bucket: {name!r} can't be the name of a bucket")
-        if len(prefix.encode()) > _PREFIX_LIMIT:
-            raise ConfigurationError(
-                f"prefix: {len(prefix.encode())} bytes are too long; {_PREFIX_LIMIT} are the limit"
-            )
+        check_prefix(prefix)
         if encryption not in (None, "AES256", "aws:kms"):
             raise ConfigurationError(f"encryption must be AES256 or aws:kms, not {encryption!r}")
         if kms_key_id is not None and encryption != "aws:kms":
@@ -121,8 +121,8 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         self._prefix = prefix
         self._configuration: dict[str, Any] = {
             "bucket": name,
-            "endpoint_url": _url(_either("endpoint_url", endpoint_url, "s3_endpoint", s3_endpoint), use_ssl),
-            "region": _either("location", location, "region", region),
+            "endpoint_url": endpoint_of(_one_of(endpoint_url=endpoint_url, s3_endpoint=s3_endpoint), use_ssl),
+            "region": checked_region(_one_of(location=location, region=region, region_name=region_name)),
             "use_ssl": use_ssl,
             "verify": verify,
             "credentials": {
@@ -141,6 +141,10 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         }
         self._records: Records | None = None
         self._connecting = ForkSafeLock()
+
+    @classmethod
+    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+        return mistakes_of(cls, arguments)
 
     def preload(self) -> None:
         from flowstore.storages import _s3_records  # noqa: F401
@@ -233,21 +237,9 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         return self._connected()
 
 
-def _either(name: str, value: str | None, other: str, other_value: str | None) -> str | None:
-    if value is not None and other_value is not None:
-        raise ConfigurationError(f"{name} and {other} are the same: give one of them")
-    return other_value if value is None else value
-
-
-def _url(endpoint: str | None, use_ssl: bool) -> str | None:
-    if not endpoint:
-        return None
-    scheme, found, rest = endpoint.partition("://")
-    if not found:
-        scheme, rest = "https" if use_ssl else "http", endpoint
-    if "@" in rest:
-        # It may hold a password: it stays out of the message.
-        raise ConfigurationError("endpoint_url: credentials belong into aws_access_key_id and aws_secret_access_key")
-    if scheme not in ("http", "https"):
-        raise ConfigurationError(f"endpoint_url: must begin with http:// or https://, not {scheme}://")
-    return f"{scheme}://{rest}"
+def _one_of(**given: str | None) -> str | None:
+    """Return the one argument that is given, of several names for the same."""
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ConfigurationError(f"{' and '.join(names)} are the same: give one of them")
+    return given[names[0]] if names else None

@@ -206,7 +206,7 @@ def test_a_cluster_follows_its_replica() -> None:
         records = [record(Key("f", "t", str(number)), 1) for number in range(60)]
         storage.put_many(records)
         with replica.client() as client:
-            client.execute_command("CLUSTER", "FAILOVER")
+            client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
             servers.wait_until(lambda: client.info("replication")["role"] == "master", "the replica takes over")
         storage.put_many(records)
         with nodes[0].client() as client:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flowstore import FlowStore
 from flowstore.errors import ConfigurationError, StorageError, UnreachableError
 from flowstore.storages import S3Storage
 from tests.servers.s3 import BUCKET, Store
@@ -52,6 +53,20 @@ def test_nothing_is_loaded_before_connect() -> None:
         ({"bucket": "one", "connect_timeout": 0}, "connect_timeout must be"),
         ({"bucket": "one", "read_timeout": float("nan")}, "read_timeout must be"),
         ({"bucket": "one", "prefix": "é" * 351}, "702 bytes are too long"),
+        ({"bucket": "one", "prefix": "/flows/"}, "write 'flows/'"),
+        ({"bucket": "one", "prefix": "/"}, "begins with a slash"),
+        ({"bucket": "one", "prefix": "a//b/"}, "an empty part"),
+        ({"bucket": "one", "prefix": "./a/"}, "an empty part"),
+        ({"bucket": "one", "prefix": "a/../b"}, "an empty part"),
+        ({"bucket": "one", "prefix": "a\0/"}, "control characters"),
+        ({"bucket": "one", "prefix": "a\x7f"}, "control characters"),
+        ({"bucket": "one", "prefix": "\ud800"}, "UTF-8"),
+        ({"bucket": "one", "location": "no such region"}, "the name of a region"),
+        ({"bucket": "one", "region_name": "-x"}, "the name of a region"),
+        ({"bucket": "one", "region": "x", "region_name": "y"}, "region and region_name"),
+        ({"bucket": "one", "endpoint_url": "http://"}, "names no host"),
+        ({"bucket": "one", "endpoint_url": "http://exa mple"}, "names no host"),
+        ({"bucket": "one", "endpoint_url": "http://x:99999"}, "names no host"),
     ],
 )
 def test_refuses_what_it_can_not_use(arguments: dict[str, Any], message: str) -> None:
@@ -60,10 +75,23 @@ def test_refuses_what_it_can_not_use(arguments: dict[str, Any], message: str) ->
     assert CANARY not in str(caught.value)
 
 
+def test_what_it_can_not_use_shows_where_it_stands_before_anything_connects() -> None:
+    configuration = {"bucket": "shop", "prefix": "/flows/"}
+    entry = {"name": "S", "classname": "S3Storage", "configuration": configuration}
+    with pytest.raises(ConfigurationError, match=r"storages\.0\.configuration\.prefix: '/flows/' begins with a slash"):
+        FlowStore({"storages": [entry], "global": {"default_storage": "S"}})
+
+
+def test_a_profile_that_is_not_there_is_a_mistake_in_the_configuration() -> None:
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        S3Storage("bucket", profile="nowhere").connect()
+
+
 @pytest.mark.parametrize("use_ssl", [True, False])
 def test_takes_other_names_and_an_endpoint_without_a_scheme(s3_configuration: dict[str, Any], use_ssl: bool) -> None:
     place = {**s3_configuration, "use_ssl": use_ssl}
-    place["bucket_name"], place["region"] = place.pop("bucket"), place.pop("location")
+    name = "region" if use_ssl else "region_name"
+    place["bucket_name"], place[name] = place.pop("bucket"), place.pop("location")
     place["s3_endpoint"] = urlsplit(place.pop("endpoint_url")).netloc
     if use_ssl:
         # The server speaks no TLS, which shows that it was tried.
