@@ -9,6 +9,7 @@ import orjson
 
 from flowstore.errors import CorruptError, InvalidKeyError
 from flowstore.record import Key, Record, Ref
+from flowstore.storage import check_headers
 from flowstore.storages._records import dump_headers
 
 FORMAT: Final = 1
@@ -80,6 +81,7 @@ def _parse(line: bytes, payload: bytes, where: str, expected: Ref | None) -> tup
         raise damaged(where, f"its first line is not a record's ({type(exc).__name__}: {exc})") from exc
     if not (type(headers) is dict and type(revision) is type(created) is type(size) is int):
         raise damaged(where, "its first line is not a record's")
+    check_headers(headers, f"{ref} in {where}")
     return Stored(Record(ref, payload, headers, revision), created), size
 
 

@@ -17,10 +17,11 @@ from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
-from flowstore.errors import NotFoundError, StorageError
+from flowstore.errors import CorruptError, NotFoundError, StorageError
 from flowstore.storage import PART, Source
 
 _SUFFIX: Final = "_blobs"
+_GENERATION: Final = {"$regex": "^[0-9a-f]{32}$"}
 
 Calling = Callable[[bool], AbstractContextManager[None]]
 """Turns what the driver raises inside into flowstore's errors; told whether something is changed."""
@@ -78,7 +79,10 @@ class BlobFiles:
                 chunk = self._chunks.find_one({"files_id": generation, "n": number}, {"data": True})
             if chunk is None:
                 raise NotFoundError(f"chunk {number} of the file {generation} in GridFS is not there")
-            yield bytes(chunk["data"])
+            data = chunk.get("data")
+            if not isinstance(data, bytes):
+                raise CorruptError(f"chunk {number} of the file {generation} in GridFS has no bytes")
+            yield bytes(data)
 
     def remove(self, generation: str) -> None:
         """Delete a file, or what is there of it."""
@@ -89,15 +93,19 @@ class BlobFiles:
     def all(self) -> Iterator[Found]:
         """Go through all files, and what writers that died have left of some."""
         with self._calling(False):
-            files = list(self._files.find({"metadata.record": {"$gt": ""}}, {"metadata": True}))
-            begun = [chunk["files_id"] for chunk in self._chunks.find({"n": 0}, {"files_id": True})]
+            # What is called otherwise, or says nothing of when it was written, is not flowstore's to delete.
+            ours = {"metadata.record": {"$gt": ""}, "metadata.written_at": {"$gte": 0}, "_id": _GENERATION}
+            files = list(self._files.find(ours, {"metadata": True}))
+            begun = [
+                chunk["files_id"] for chunk in self._chunks.find({"n": 0, "files_id": _GENERATION}, {"files_id": 1})
+            ]
         for file in files:
             facts = file["metadata"]
             yield file["_id"], facts["written_at"], facts["record"], partial(self.remove, file["_id"])
         for generation in set(begun) - {file["_id"] for file in files}:
             with self._calling(False):
                 last = self._chunks.find_one({"files_id": generation}, {"written_at": True}, sort=[("n", DESCENDING)])
-            if last is not None and "written_at" in last:
+            if last is not None and type(last.get("written_at")) is float:
                 yield generation, last["written_at"], None, partial(self.remove, generation)
 
     def _index(self) -> None:

@@ -9,6 +9,7 @@ import orjson
 
 from flowstore.errors import ConflictError, CorruptError, SerializationError, StorageError
 from flowstore.record import Record, Ref
+from flowstore.storage import check_headers, mistake_in
 
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
@@ -17,19 +18,25 @@ def dump_headers(record: Record) -> bytes:
     """Encode the headers of a record.
 
     Raises:
-        SerializationError: a header has no JSON form; integers must fit into 64 bits.
+        SerializationError: a header has no JSON form, or a known one is not of its type; integers must fit into 64
+            bits.
     """
     try:
-        return orjson.dumps(dict(record.headers))
+        headers = record.headers
+        text = orjson.dumps(headers if type(headers) is dict else dict(headers))
     except (TypeError, ValueError) as exc:
         raise SerializationError(f"the headers of {record.ref} are not JSON: {exc}", "$.headers") from exc
+    # JSON makes the same of some other types; what could not be read again must not count as stored.
+    if mistake_in(headers) is not None and (mistake := mistake_in(orjson.loads(text))) is not None:
+        raise SerializationError(f"the headers of {record.ref} can't be stored: {mistake}", "$.headers")
+    return text
 
 
 def load_headers(text: str | bytes, where: object) -> dict[str, Any]:
     """Decode headers into a new dictionary.
 
     Raises:
-        CorruptError: the text is not a JSON object; names ``where`` it came from.
+        CorruptError: the text is not a JSON object, or a known header is not of its type; names ``where`` it came from.
     """
     try:
         headers = orjson.loads(text)
@@ -37,6 +44,7 @@ def load_headers(text: str | bytes, where: object) -> dict[str, Any]:
         raise CorruptError(f"the stored headers of {where} are not JSON: {exc}") from exc
     if type(headers) is not dict:
         raise CorruptError(f"the stored headers of {where} are a JSON {type(headers).__name__}, not an object")
+    check_headers(headers, where)
     return headers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowstore.headers import check_headers, mistake_in
 from flowstore.storage.blobs import Blobs, blob_facts
 from flowstore.storage.capabilities import (
     Batches,
@@ -38,7 +39,9 @@ __all__ = [
     "Source",
     "VersionedSchema",
     "blob_facts",
+    "check_headers",
     "keeps_errors",
+    "mistake_in",
 ]
 
 

@@ -10,9 +10,10 @@ from collections.abc import Generator, Mapping
 from typing import Any, BinaryIO, Final
 
 from flowstore.errors import ConflictError, CorruptError, NotFoundError, StorageError, UnreachableError
+from flowstore.headers import check_headers
 from flowstore.pipeline import Pipeline
 from flowstore.record import BLOB, FORMAT, Key, Query, Record, Ref
-from flowstore.storage.contents import CONTENT, generation_of
+from flowstore.storage.contents import CONTENT, content_of, generation_of
 from flowstore.storage.large import BYTES, READS, LargeRecords
 from flowstore.storage.streams import Readable, Source, Stream
 
@@ -111,6 +112,7 @@ class Blobs(LargeRecords):
 
     def _blob_parts(self, record: Record) -> Generator[bytes, None, None]:
         size, digest = 0, hashlib.blake2b(digest_size=16)
+        check_headers(record.headers, record.ref)
         expected = record.headers["size"], record.headers["digest"]
         parts = self._blob_content(record)
         try:
@@ -134,7 +136,7 @@ class Blobs(LargeRecords):
             parts.close()
 
     def _blob_content(self, record: Record) -> Generator[bytes, None, None]:
-        content = record.headers.get(CONTENT)
+        content = content_of(record)
         if content is None:
             yield record.payload
         else:

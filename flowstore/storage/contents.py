@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from flowstore.errors import (
     UnreachableError,
     UnsupportedError,
 )
+from flowstore.headers import check_headers, is_generation
 from flowstore.record import FORMAT, PIECE, Key, Query, Record, Ref
 from flowstore.storage.records import Records
 from flowstore.storage.streams import Source
@@ -43,6 +45,8 @@ PART: Final = 1 << 20
 _GENERATIONS: Final = "generations"
 _DAY: Final = 86_400.0
 _TRIES: Final = 100
+_BATCH: Final = 500
+_NUMBER: Final = re.compile("[0-9]{1,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +100,18 @@ class Contents(Records):
 
     def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
         """Delete a content, or what is there of it."""
-        self._delete_many([_piece(generation, number) for number in range(pieces)])
+        # Some at a time: how many there are is told by a header, which may be forged.
+        for start in range(0, pieces, _BATCH):
+            self._delete_many([_piece(generation, at) for at in range(start, min(start + _BATCH, pieces))])
 
     def _contents(self) -> Iterator[Content]:
         """Go through all contents that there are, whatever points to them; what is being written may be among them."""
         found: dict[str, tuple[Ref, int, float]] = {}
         for record in self._pages(Query(kinds=(PIECE,)), False):
-            if record.ref.name != _GENERATIONS:
-                generation, pieces = record.key.task_id, int(record.ref.name) + 1
+            generation = record.key.task_id
+            # What is called otherwise is no piece of flowstore's, and stays.
+            if is_generation(generation) and _NUMBER.fullmatch(record.ref.name):
+                pieces = int(record.ref.name) + 1
                 _, most, latest = found.get(generation, (None, 0, 0.0))
                 found[generation] = _owner(record), max(most, pieces), max(latest, record.stored_at)
         for generation, (ref, pieces, written_at) in found.items():
@@ -159,7 +167,8 @@ class Contents(Records):
     def _discard_contents(self, ref: Ref, written: Mapping[str, int] | None) -> None:
         for _ in range(_TRIES):
             note = self._get(note_of(ref), False)
-            known = {**(note.headers[_GENERATIONS] if note else {}), **(written or {})}
+            noted = {} if note is None else _noted(note)
+            known = {**noted, **(written or {})}
             if not known:
                 return
             # Read after the note: what was pointed to and is not now never will be again.
@@ -168,7 +177,7 @@ class Contents(Records):
             for generation, pieces in known.items():
                 if generation not in left:
                     self._delete_content(ref, generation, pieces)
-            if note is not None and note.headers[_GENERATIONS] == left:
+            if note is not None and noted == left:
                 return
             if self._write_content_note(ref, note, left):
                 return
@@ -202,8 +211,21 @@ def new_generation() -> str:
 
 def generation_of(record: Record | None) -> str | None:
     """Return the generation of the content that a record points to, if it does."""
-    content: Mapping[str, Any] | None = None if record is None else record.headers.get(CONTENT)
+    content = None if record is None else content_of(record)
     return None if content is None else content["generation"]
+
+
+def content_of(record: Record) -> Mapping[str, Any] | None:
+    """Return what a record says of the content that it points to, if it does.
+
+    Raises:
+        CorruptError: it says what flowstore never writes; a generation is a name of the form that it gives, and so can
+            lead nowhere else.
+    """
+    content: Mapping[str, Any] | None = record.headers.get(CONTENT)
+    if content is not None:
+        check_headers({CONTENT: content}, record.ref)
+    return content
 
 
 def note_of(ref: Ref) -> Ref:
@@ -228,5 +250,15 @@ def _names(ref: Ref) -> list[str]:
 
 
 def _owner(record: Record) -> Ref:
-    kind, flow_name, task_name, task_id, name = record.headers["of"]
+    """Return the reference of the record that a piece or a note belongs to."""
+    names: Any = record.headers.get("of")
+    check_headers({"of": names}, record.ref)
+    kind, flow_name, task_name, task_id, name = names
     return Ref(kind, Key(flow_name, task_name, task_id), name)
+
+
+def _noted(note: Record) -> Mapping[str, int]:
+    """Return the generations in a note."""
+    generations: Mapping[str, int] | None = note.headers.get(_GENERATIONS)
+    check_headers({_GENERATIONS: generations}, note.ref)
+    return generations or {}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 from flowstore.errors import ConflictError, CorruptError, NotFoundError, OutcomeUnknownError, UnreachableError
 from flowstore.record import BLOB, RESULT, Key, Page, Query, Record, Ref
-from flowstore.storage.contents import CONTENT, Contents, generation_of, new_generation, note_of
+from flowstore.storage.contents import CONTENT, Contents, content_of, generation_of, new_generation, note_of
 from flowstore.storage.streams import Source
 
 BYTES: Final = "application/octet-stream"
@@ -222,15 +223,19 @@ class LargeRecords(Contents):
         raise UnreachableError(f"others kept replacing {record.ref} while it was being read, {READS} times")
 
     def _load_content(self, record: Record) -> Record:
-        content = record.headers[CONTENT]
-        payload = io.BytesIO()
+        content = content_of(record) or {}
+        size, payload = content["size"], io.BytesIO()
         try:
-            for part in self._read_content(record.ref, content["generation"], content["pieces"]):
-                payload.write(part)
+            with closing(self._read_content(record.ref, content["generation"], content["pieces"])) as parts:
+                for part in parts:
+                    payload.write(part)
+                    if payload.tell() > size:
+                        break
         except Exception as exc:
             self._raise(exc)
-        if payload.tell() != content["size"]:
-            raise CorruptError(f"the payload of {record.ref} has {payload.tell()} bytes instead of {content['size']}")
+        if payload.tell() != size:
+            found = "more" if payload.tell() > size else f"{payload.tell()} bytes"
+            raise CorruptError(f"the payload of {record.ref} has {found} instead of {size} bytes")
         return Record(record.ref, payload.getvalue(), without_content(record).headers, record.revision)
 
     def _reread_pointer(self, ref: Ref) -> Record | None:
@@ -253,7 +258,7 @@ def without_content(record: Record) -> Record:
     headers = {name: value for name, value in record.headers.items() if name != CONTENT}
     content_type = record.headers[CONTENT]["content_type"]
     if content_type is None:
-        del headers["content_type"]
+        headers.pop("content_type", None)
     else:
         headers["content_type"] = content_type
     return Record(record.ref, record.payload, headers, record.revision)
@@ -261,7 +266,8 @@ def without_content(record: Record) -> Record:
 
 def _is_away(record: Record) -> bool:
     """Tell whether a payload is in a content; a blob's bytes are no payload."""
-    return CONTENT in record.headers and "content_type" in record.headers[CONTENT]
+    content = content_of(record)
+    return content is not None and "content_type" in content
 
 
 def _refuse_blob(record: Record) -> None:
