@@ -258,7 +258,7 @@ class _Describer:
 
     def _notes(self, exc: BaseException) -> tuple[str, ...]:
         try:
-            notes = exc.__notes__
+            notes: Any = exc.__notes__
             kept = list(islice(notes, MAX_ITEMS)) if isinstance(notes, list | tuple) else []
             left_out = [f"… ({len(notes)} notes)"] if len(notes) > len(kept) > 0 else []
         except Exception:  # there are none, or what has been put there raises anything

@@ -19,7 +19,7 @@ from flowstore.codec import Codecs, Compression, Encryption, Readable, SealedFil
 from flowstore.errors import CorruptError
 from flowstore.failure import Failure, RemoteTaskError
 from flowstore.record import FORMAT, Record, Ref
-from flowstore.serialize import CONTENT_TYPES
+from flowstore.serialize import CONTENT_TYPES, Places
 
 _CODED: Final = "application/octet-stream"
 
@@ -33,6 +33,7 @@ class Pipeline:
             pickled values are read.
         compression: compresses what is written; what is compressed already is read without it.
         encryption: encrypts what is written, and holds the keys to read what is encrypted.
+        strict: whether a value that would come back as another type is refused.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Pipeline:
         *,
         compression: Compression | None = None,
         encryption: Encryption | None = None,
+        strict: bool = False,
     ) -> None:
         self._dumps = serialize.WRITERS[serializer]
         self._loads = partial(serialize.loads, pickled=True) if serializer == "pickle" else serialize.loads
+        self._strict = strict
         self._codecs = Codecs(compression, encryption)
         self._encodes = compression is not None or encryption is not None
         self._encrypts = self._refuses_plain = False
@@ -55,7 +58,8 @@ class Pipeline:
 
         Args:
             ref: where it belongs.
-            value: anything that the serializer keeps faithfully; not changed.
+            value: anything that the serializer has a form for; not changed. Where it will come back as another type is
+                told by the header ``flattened``.
             facts: further headers, JSON-able. They are never encrypted.
 
         Returns:
@@ -65,7 +69,14 @@ class Pipeline:
         Raises:
             SerializationError: the value can't be stored; nothing has been written.
         """
-        return self._record(ref, *self._dumps(value), facts)
+        if self._strict:
+            return self._record(ref, *self._dumps(value, None), facts)
+        places = Places()
+        payload, serializer = self._dumps(value, places)
+        if places.count:
+            # A place names keys of the value, and headers are not encrypted.
+            facts = {**(facts or {}), "flattened": ["…"] if self._encrypts else places.shown()}
+        return self._record(ref, payload, serializer, facts)
 
     def encode_bytes(self, ref: Ref, data: bytes, facts: Mapping[str, Any] | None = None) -> Record:
         """Build the record that stores bytes as they are, whichever serializer is named; ``decode`` returns them."""

@@ -169,9 +169,9 @@ class Registry:
 
 
 def _pipeline(entry: StorageEntry) -> Pipeline:
-    if entry.serializer == "json" and entry.compression is None and entry.encryption is None:
+    if entry.serializer == "json" and not entry.strict and entry.compression is None and entry.encryption is None:
         return getattr(loading.adapter_class(entry), "pipeline", PLAIN)
-    return Pipeline(entry.serializer, compression=entry.compression, encryption=entry.encryption)
+    return Pipeline(entry.serializer, compression=entry.compression, encryption=entry.encryption, strict=entry.strict)
 
 
 def _serialize(storage: DataStorage) -> None:

@@ -154,6 +154,7 @@ class _Check:
             max_result_size=shape.max_result_size,
             blob_threshold=shape.blob_threshold,
             serializer=shape.serializer,
+            strict=shape.strict,
             compression=coding.read_compression(self._document, (*path, "compression"), self.shaped),
             encryption=coding.read_encryption(self._document, (*path, "encryption"), self.shaped),
             place=self._document.place(path),

@@ -47,6 +47,7 @@ def json_schema(adapters: Mapping[str, type]) -> dict[str, Any]:
             "cache": {"anyOf": [{"type": "null"}, _cache()]},
             "expires": _span("how long results and errors are kept, unless their flow or task says otherwise"),
             "serializer": _one_of(Serializer, "json", "how values are written"),
+            "strict": {**flag, "description": "whether values that would come back as another type are refused"},
             "compression": {"anyOf": [{"type": "null"}, _one_of(CompressionCodec, None, "the codec"), _compression()]},
             "encryption": {"anyOf": [{"type": "null"}, _encryption(flag)]},
             "allow_clear": {**flag, "default": True, "description": "whether it may be cleared and purged"},

@@ -49,6 +49,7 @@ class StorageEntry:
     max_result_size: int | None = None
     blob_threshold: int | None = None
     serializer: Serializer = "json"
+    strict: bool = False
     compression: Compression | None = None
     encryption: Encryption | None = None
     place: Place = field(default=Place(), compare=False)

@@ -91,6 +91,7 @@ class StorageShape(Shape):
     max_result_size: Annotated[int, Field(gt=0), BeforeValidator(_number)] | None = None
     blob_threshold: Annotated[int, Field(gt=0), BeforeValidator(_number)] | None = None
     serializer: Serializer = "json"
+    strict: Flag = False
     compression: Any = None
     encryption: Any = None
 

@@ -1,7 +1,9 @@
 """Values to bytes and back.
 
-Every supported value comes back equal and of the same type; what can't is refused, with its place. No class is ever
-imported because stored data names it, except by pickle, where a storage allows that.
+Every supported value comes back equal and of the same type. A subclass, and what else the JSON of Celery takes, comes
+back as the nearest of these types, and its place is noted; where that is not allowed, and for what has no form at all,
+it is refused with its place. No class is ever imported because stored data names it, except by pickle, where a storage
+allows that.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from typing import Any, Final, Literal
 from flowstore.errors import CorruptError, SerializationError
 from flowstore.record import JSON
 from flowstore.serialize import json, msgpack, pickle, tables
+from flowstore.serialize.flatten import UNKNOWN, Forms, Registered, add_forms
 from flowstore.serialize.json import PLAIN, TYPED, dumps
+from flowstore.serialize.marks import Places
 
 __all__ = [
     "CONTENT_TYPES",
@@ -20,8 +24,13 @@ __all__ = [
     "PLAIN",
     "RAW",
     "TYPED",
+    "UNKNOWN",
     "WRITERS",
+    "Forms",
+    "Places",
+    "Registered",
     "Serializer",
+    "add_forms",
     "dumps",
     "dumps_shown",
     "loads",
@@ -36,7 +45,7 @@ RAW: Final = "bytes"
 
 PICKLED: Final = pickle.NAME
 
-WRITERS: Final[dict[str, Callable[[object], tuple[bytes, str]]]] = {
+WRITERS: Final[dict[str, Callable[[object, Places | None], tuple[bytes, str]]]] = {
     "json": json.dumps,
     "msgpack": msgpack.dumps,
     "pickle": pickle.dumps,
@@ -105,7 +114,11 @@ def dumps_shown(payload: bytes, serializer: str) -> bytes:
     """
     if serializer == PICKLED:
         raise SerializationError("the value is pickled: it is not loaded to be shown")
-    value = loads(payload, serializer)
-    if CONTENT_TYPES[serializer] == JSON:
+    if CONTENT_TYPES.get(serializer) == JSON:
+        try:
+            json.check(payload)
+        except (ValueError, RecursionError) as exc:
+            raise CorruptError(f"the stored value is not JSON: {exc}") from exc
         return payload
+    value = loads(payload, serializer)
     return dumps(tables.as_rows(value) if CONTENT_TYPES[serializer] == _ARROW else value)[0]

@@ -13,7 +13,7 @@ import ormsgpack
 
 from flowstore.errors import SerializationError
 from flowstore.serialize import tables
-from flowstore.serialize.marks import MARK, SCALARS, Marks
+from flowstore.serialize.marks import MARK, SCALARS, Marks, Places
 
 PLAIN: Final = "json"
 TYPED: Final = "json-typed"
@@ -37,8 +37,11 @@ _FLOAT: Final = b"\xcb"
 """What comes before each float in msgpack."""
 
 
-def dumps(value: object) -> tuple[bytes, str]:
+def dumps(value: object, places: Places | None = None) -> tuple[bytes, str]:
     """Encode a value.
+
+    Args:
+        places: takes down what is kept as another type than it has; without it, such a value is refused.
 
     Returns:
         The bytes, and the name of the serializer that ``loads`` needs to read them.
@@ -53,7 +56,10 @@ def dumps(value: object) -> tuple[bytes, str]:
         table = tables.dumps(value)
         if table is not None:
             return table
-        return json.dumps(_MARKS.mark(value), separators=(",", ":"), allow_nan=False).encode(), TYPED
+        tree = Marks("JSON", binary=False, places=places).mark(value)
+        if places is not None and places.count and (payload := _dump_plain(tree)) is not None:
+            return payload, PLAIN
+        return json.dumps(tree, separators=(",", ":"), allow_nan=False).encode(), TYPED
     except RecursionError:
         raise SerializationError("the value is nested too deeply to be stored, or contains itself") from None
 
@@ -65,6 +71,11 @@ loads = orjson.loads
 def loads_typed(payload: bytes) -> Any:
     """Decode JSON with marks."""
     return _MARKS.unmark(json.loads(payload))
+
+
+def check(payload: bytes) -> None:
+    """Raise ValueError or RecursionError where bytes are not JSON."""
+    json.loads(payload)
 
 
 def _dump_plain(value: object) -> bytes | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from flowstore.errors import SerializationError
 from flowstore.serialize import tables
 from flowstore.serialize.json import is_plain
-from flowstore.serialize.marks import SCALARS, Marks
+from flowstore.serialize.marks import SCALARS, Marks, Places
 
 PLAIN: Final = "msgpack"
 TYPED: Final = "msgpack-typed"
@@ -16,8 +16,11 @@ _SCALARS: Final[frozenset[type]] = SCALARS | {float, bytes}
 _MARKS: Final = Marks("msgpack", binary=True)
 
 
-def dumps(value: object) -> tuple[bytes, str]:
+def dumps(value: object, places: Places | None = None) -> tuple[bytes, str]:
     """Encode a value.
+
+    Args:
+        places: takes down what is kept as another type than it has; without it, such a value is refused.
 
     Returns:
         The bytes, and the name of the serializer that reads them.
@@ -38,7 +41,10 @@ def dumps(value: object) -> tuple[bytes, str]:
         table = tables.dumps(value)
         if table is not None:
             return table
-        packed = msgpack.packb(_MARKS.mark(value))
+        tree = Marks("msgpack", binary=True, places=places).mark(value)
+        packed = msgpack.packb(tree)
+        if places is not None and places.count and is_plain(tree, _SCALARS):
+            return packed, PLAIN
     except (RecursionError, ValueError):
         raise SerializationError("the value is nested too deeply to be stored, or contains itself") from None
     return packed, TYPED

@@ -8,13 +8,15 @@ from typing import Any, Final
 
 from flowstore.errors import SerializationError
 from flowstore.serialize import json, tables
+from flowstore.serialize.hints import hint
+from flowstore.serialize.marks import Places
 
 NAME: Final = "pickle"
 _PROTOCOL: Final = 5
 
 
-def dumps(value: object) -> tuple[bytes, str]:
-    """Encode a value: plain JSON as JSON, so that it stays readable, all else as a pickle.
+def dumps(value: object, places: Places | None = None) -> tuple[bytes, str]:
+    """Encode a value: plain JSON as JSON, so that it stays readable, all else as a pickle, which keeps every type.
 
     Returns:
         The bytes, and the name of the serializer that reads them.
@@ -31,7 +33,9 @@ def dumps(value: object) -> tuple[bytes, str]:
     try:
         return pickle.dumps(value, _PROTOCOL), NAME
     except Exception as exc:  # whatever the objects' own methods raise
-        raise SerializationError(f"can't store $: {type(value).__name__} can't be pickled: {exc}") from exc
+        raise SerializationError(
+            f"can't store $: {type(value).__name__} can't be pickled: {exc}{hint(type(value))}"
+        ) from exc
 
 
 def loads(payload: bytes) -> Any:

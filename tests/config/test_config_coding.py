@@ -60,7 +60,7 @@ def refused(tmp_path: Path, text: str, **environ: str) -> str:
 
 def test_json_is_the_default(tmp_path: Path) -> None:
     found = entry(tmp_path, "")
-    assert (found.serializer, found.compression, found.encryption) == ("json", None, None)
+    assert (found.serializer, found.compression, found.encryption, found.strict) == ("json", None, None, False)
 
 
 @pytest.mark.parametrize("name", ["json", "msgpack", "pickle"])
@@ -167,7 +167,8 @@ def test_a_key_that_is_written_out_is_pointed_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["serializer: json", "compression: gzip", f"encryption: {{keys: {{one: {KEY}}}, active: one}}"]
+    "text",
+    ["serializer: json", "strict: true", "compression: gzip", f"encryption: {{keys: {{one: {KEY}}}, active: one}}"],
 )
 def test_an_adapter_that_writes_in_its_own_way_has_none_of_them(text: str, tmp_path: Path) -> None:
     path = tmp_path / "flowstore.yaml"

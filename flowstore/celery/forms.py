@@ -1,0 +1,41 @@
+"""Values that Celery and kombu have a form for, as they would give them back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from celery.result import ResultBase
+from kombu.utils.json import JSONEncoder, dumps, loads
+
+from flowstore.serialize import UNKNOWN, Forms, Registered, add_forms
+
+_KOMBU: Final = "kombu"
+_ENVELOPE: Final = {"__type__", "__value__"}
+_encoder: Final = JSONEncoder()
+
+
+def install() -> None:
+    """Let values of Celery's own types, and of types that are registered with kombu, be stored in this process."""
+    add_forms(_KOMBU, Forms(_flatten, _restore))
+
+
+def _flatten(value: object) -> object:
+    if isinstance(value, ResultBase):
+        return _as_lists(value.as_tuple())
+    try:
+        form = _encoder.default(value)
+    except TypeError:
+        return UNKNOWN
+    if isinstance(form, dict) and form.keys() == _ENVELOPE:
+        # What the registered encoder returns may hold others: kombu's own text of it is what its decoder expects.
+        return Registered(_KOMBU, json.loads(dumps(value)))
+    return form
+
+
+def _restore(data: Any) -> Any:
+    return loads(json.dumps(data))
+
+
+def _as_lists(parts: Any) -> Any:
+    return [_as_lists(part) for part in parts] if isinstance(parts, tuple | list) else parts
