@@ -159,7 +159,7 @@ class Batches:
         if not _keeps_records(entry):
             return sum(self._operations.delete(item.route, item.key) for item in items)
         try:
-            return self._operations.read(entry, lambda storage: storage.delete_tasks(item.key for item in items))
+            return self._operations.once(entry, lambda storage: storage.delete_tasks(item.key for item in items))
         finally:
             for item in items:
                 self._operations.caches.drop(entry.name, item.ref)

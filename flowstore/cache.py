@@ -13,6 +13,7 @@ import cachetools
 
 from flowstore.config import CacheEntry, Configuration
 from flowstore.forks import renew_in_children
+from flowstore.interrupts import is_interrupt
 from flowstore.record import Record, Ref
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,8 @@ class Caches:
 def _keep(cache: ResultCache, generation: int, ref: Ref, kept: Record | tuple[Any]) -> None:
     try:
         cache.put(ref, kept if isinstance(kept, Record) else copy.deepcopy(kept), generation)
-    except Exception:
+    except Exception as exc:
+        if is_interrupt(exc):
+            raise
         # A cache is a convenience: a value that can't be copied is read from the storage each time.
         log.debug("%s is not cached", ref, exc_info=True)

@@ -26,5 +26,5 @@ class Checkpoints(Documents):
         """Return the run that the task's other records name: what is deleted with the run must bear its id."""
         key = self._key
         query = Query(flow_name=key.flow_name, task_name=key.task_name, task_id=key.task_id)
-        records = self._operations.records(self._entry).records(query, payload=False)
+        records = self._operations.listed(self._entry, query, payload=False)
         return next((record.run_id for record in records if record.run_id is not None), None)

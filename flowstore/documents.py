@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from flowstore.errors import ConflictError, ExpiredError, NotFoundError, OutcomeUnknownError
-from flowstore.operations import Operations, refuse_readonly, times
+from flowstore.operations import Operations, made_once, refuse_readonly, times
+from flowstore.patience import Patience
 from flowstore.record import Key, Query, Record, Ref
 from flowstore.routing import Route
 from flowstore.storage import RecordStorage
@@ -25,8 +25,8 @@ class Documents:
     the names, in the order of first storing. Every access asks the storage; nothing is kept here. Writers of different
     names never meet. Safe in threads and processes.
 
-    Every method raises UnreachableError where the storage can't be asked. A write that may or may not have been done
-    is tried again under ``on_store_error: retry``; it recognises itself and is not done twice.
+    Every method raises UnreachableError where the storage can't be asked, also after all the tries that its
+    ``on_store_error`` allows. A write that may or may not have been done recognises itself and is not done twice.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class Documents:
         Raises:
             SerializationError, OutcomeUnknownError: as ``set``.
         """
-        longest = _FIRST_PAUSE
+        longest, patience = _FIRST_PAUSE, self._operations.patience(self._entry)
         while True:
-            record = self._find(name)
+            record = self._find(name, patience=patience)
             value = function(default if record is None else self._decode(record))
             try:
-                self._put(name, value, 0 if record is None else record.revision)
+                self._put(name, value, 0 if record is None else record.revision, patience)
             except ConflictError:
                 # Writers that try again all at once would meet again.
                 time.sleep(random.uniform(0, longest))
@@ -134,13 +134,14 @@ class Documents:
         Args:
             default: the value, or a function that makes it, which is called only where there is none.
         """
+        patience = self._operations.patience(self._entry)
         while True:
-            record = self._find(name)
+            record = self._find(name, patience=patience)
             if record is not None:
                 return self._decode(record)
             value = default() if callable(default) else default
             try:
-                return self._decode(self._put(name, value, 0))
+                return self._decode(self._put(name, value, 0, patience))
             except ConflictError:
                 continue
 
@@ -174,28 +175,28 @@ class Documents:
         return Query((self.kind,), key.flow_name, key.task_name, key.task_id)
 
     def _records(self, payload: bool) -> Iterator[Record]:
-        return self._operations.records(self._entry).records(self._query, payload=payload)
+        return self._operations.listed(self._entry, self._query, payload=payload)
 
-    def _read(self, name: str, payload: bool = True) -> Record:
+    def _read(self, name: str, payload: bool = True, patience: Patience | None = None) -> Record:
         return self._operations.read(
-            self._entry, lambda storage: storage.get(self._key, self.kind, name, payload=payload)
+            self._entry, lambda storage: storage.get(self._key, self.kind, name, payload=payload), patience
         )
 
-    def _find(self, name: str, payload: bool = True) -> Record | None:
+    def _find(self, name: str, payload: bool = True, patience: Patience | None = None) -> Record | None:
         try:
-            return self._read(name, payload)
+            return self._read(name, payload, patience)
         except (NotFoundError, ExpiredError):
             return None
 
     def _decode(self, record: Record) -> Any:
         return self._operations.pipeline(self._entry).decode(record)
 
-    def _put(self, name: str, value: object, if_revision: int | None) -> Record:
+    def _put(self, name: str, value: object, if_revision: int | None, patience: Patience | None = None) -> Record:
         refuse_readonly(self._route, self._key)
         ref = Ref(self.kind, self._key, name)
         encode = self._operations.pipeline(self._entry).encode
         # Encoded once, also when the write is tried again: its token tells that it is the same write.
-        record = functools.cache(lambda storage: encode(ref, value, {**self._facts(), **times(storage, self._route)}))
+        record = made_once(lambda storage: encode(ref, value, {**self._facts(), **times(storage, self._route)}))
         tries = 0
 
         def write(storage: RecordStorage) -> Record:
@@ -204,7 +205,7 @@ class Documents:
             return storage.put(record(storage), if_revision=if_revision)
 
         try:
-            return self._operations.write(self._entry, write)
+            return self._operations.write(self._entry, write, patience=patience)
         except ConflictError as exc:
             if tries > 1 and not _came_first(exc.current, if_revision):
                 message = f"the connection broke while {ref} was written, and it has been changed since"

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from flowstore.errors import NotFoundError, UnsupportedError
 from flowstore.failure import RemoteTaskError
+from flowstore.patience import limited
 from flowstore.record import ERROR, RESULT, Key, Record
 
 SUCCESS, FAILURE, RETRY, REVOKED = "SUCCESS", "FAILURE", "RETRY", "REVOKED"
@@ -139,7 +140,8 @@ class FlowRun:
         """Wait for the run's result and return it: the last task's, or a list for a group.
 
         Args:
-            timeout: seconds; ``None`` waits as long as it takes.
+            timeout: seconds; ``None`` waits as long as it takes. No storage that can't be reached is asked again after
+                that time.
 
         Raises:
             RemoteTaskError: a task of the canvas failed; shows its stored error.
@@ -147,7 +149,9 @@ class FlowRun:
             UnsupportedError: the result is not stored, because the last task has no storage, or because the run was
                 not started with ``FlowStore.start``.
         """
-        plan = self._source.plan(self.flow_name, self.id)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with limited(deadline):
+            plan = self._source.plan(self.flow_name, self.id)
         if plan is None:
             raise UnsupportedError(f"what {self!r} results in is not known: it was not started with FlowStore.start")
         finals = list(_leaves(plan.result))
@@ -155,12 +159,12 @@ class FlowRun:
             if not self._source.stores(self.flow_name, task_name):
                 raise UnsupportedError(f"the result of {self!r} is not stored: its task {task_name!r} has no storage")
         found: dict[tuple[str, str], Any] = {}
-        deadline = None if timeout is None else time.monotonic() + timeout
         pause = _FIRST_PAUSE
         while True:
-            self._collect(finals, found)
-            if len(found) < len(set(finals)):
-                self._look_around(plan.members, finals, found)
+            with limited(deadline):
+                self._collect(finals, found)
+                if len(found) < len(set(finals)):
+                    self._look_around(plan.members, finals, found)
             if len(found) == len(set(finals)):
                 return _assembled(plan.result, found)
             if deadline is not None and time.monotonic() >= deadline:

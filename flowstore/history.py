@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import heapq
 import itertools
 import os
@@ -13,7 +12,7 @@ from typing import Any
 
 from flowstore import loading
 from flowstore.config import StorageEntry
-from flowstore.operations import Operations
+from flowstore.operations import Operations, made_once
 from flowstore.record import HISTORY, Key, Query, Record, Ref
 from flowstore.routing import Router
 from flowstore.storage import RecordStorage
@@ -61,7 +60,7 @@ class History:
         facts = {"event": event, "sequence": sequence} | ({} if run_id is None else {"run_id": run_id})
         encode = self._operations.pipeline(entry).encode
 
-        @functools.cache  # made once, also when the write is tried again
+        @made_once  # also when the write is tried again
         def record(storage: RecordStorage) -> Record:
             at = storage.now()
             # Ordered by time and sequence; the random end keeps the entries of different processes apart.
@@ -93,7 +92,7 @@ class History:
 
     def _stream(self, entry: StorageEntry, query: Query, events: Collection[str] | None) -> Iterator[HistoryEntry]:
         decode = self._operations.pipeline(entry).decode
-        for record in self._operations.records(entry).records(query):
+        for record in self._operations.listed(entry, query):
             if events is None or record.headers.get("event") in events:
                 yield _entry(record, decode(record))
 

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 from flowstore.config.mistakes import Mistake, did_you_mean
 from flowstore.config.model import OWN_MODULE, Configuration, FlowEntry, StorageEntry
 from flowstore.errors import ConfigurationError
+from flowstore.interrupts import is_interrupt
 from flowstore.nesting import check_children, check_references, refuse_plain, with_children
 from flowstore.storage import DataStorage, RecordStorage
+from flowstore.storage.exclusion import let_in_one_at_a_time
 
 if TYPE_CHECKING:
     from flowstore.config.document import Document
@@ -88,6 +90,8 @@ def adapter_class(entry: StorageEntry) -> type[DataStorage]:
     Raises:
         ConfigurationError: there is no such class, or it is no adapter.
     """
+    if entry.adapter is not None:
+        return entry.adapter
     try:
         return _find(entry)
     except _RefusedError as exc:
@@ -124,7 +128,7 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
     if len(document.mistakes()) == known:
         for where, message in adapter.mistakes_in(arguments):
             document.report((*configuration, *where), message)
-    return dataclasses.replace(entry, configuration=arguments)
+    return dataclasses.replace(entry, configuration=arguments, adapter=adapter)
 
 
 _MEANINGLESS: Final = {
@@ -155,7 +159,7 @@ def _checked_child(document: Document, path: Path, entry: StorageEntry) -> Stora
 
 def _class_or_none(entry: StorageEntry) -> type[DataStorage] | None:
     try:
-        return _find(entry)
+        return entry.adapter or _find(entry)
     except _RefusedError:
         return None
 
@@ -168,7 +172,10 @@ def construct(entry: StorageEntry, declared: Callable[[str], DataStorage]) -> Da
         declared: returns a declared storage by its name, connected; called when it is first used.
     """
     arguments = with_children(entry.configuration, lambda child: construct(child, declared), declared)
-    return adapter_class(entry)(**arguments)
+    storage = adapter_class(entry)(**arguments)
+    if not storage.thread_safe:
+        let_in_one_at_a_time(storage, RecordStorage if isinstance(storage, RecordStorage) else DataStorage)
+    return storage
 
 
 def _check_expiry(document: Document, path: Path, storage: str | None, storages: Mapping[str, StorageEntry]) -> None:
@@ -221,6 +228,8 @@ def _own(name: str) -> Any:
         try:
             return published[name].load()
         except Exception as exc:
+            if is_interrupt(exc):
+                raise
             raise _RefusedError("classname", f"the published adapter {name!r} can't be loaded: {_told(exc)}") from exc
     hint = did_you_mean(name, {*module.__all__, *published})
     if hint and hint.startswith("Known"):
@@ -246,6 +255,8 @@ def _imported(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as exc:  # a foreign module may fail in any way
+        if isinstance(exc, Exception) and is_interrupt(exc):
+            raise
         hint = None
         if isinstance(exc, ModuleNotFoundError) and exc.name and (name + ".").startswith(exc.name + "."):
             hint = f"The built-in adapters are in {OWN_MODULE!r}; your own module must be on PYTHONPATH."
@@ -256,6 +267,8 @@ def _attribute(module: Any, name: str) -> Any:
     try:
         return getattr(module, name, None)
     except Exception as exc:  # a class that is loaded on first use may fail in any way
+        if is_interrupt(exc):
+            raise
         raise _RefusedError("classname", f"{name!r} can't be loaded: {_told(exc)}") from exc
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import functools
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -16,21 +15,19 @@ from flowstore.errors import (
     FlowstoreError,
     NotFoundError,
     StorageError,
-    UnreachableError,
     UnsupportedError,
 )
 from flowstore.failure import RemoteTaskError
+from flowstore.interrupts import is_interrupt
+from flowstore.patience import Patience
 from flowstore.pipeline import Pipeline
-from flowstore.record import ERROR, RESULT, Key, Record, Ref
+from flowstore.record import ERROR, RESULT, Key, Page, Query, Record, Ref, pages
 from flowstore.registry import Registry
 from flowstore.routing import Route
 from flowstore.schema import check_result
 from flowstore.storage import DataStorage, RecordStorage, keeps_errors
 
-log = logging.getLogger(__name__)
-
-RETRY_ATTEMPTS = 5
-"""How often ``on_store_error: retry`` tries in all, with growing, random pauses of at most two seconds."""
+_PAGE = 500
 
 T = TypeVar("T")
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -49,28 +46,26 @@ class Operations:
         Raises:
             ResultSchemaError, SerializationError: the result is refused; what was stored before is still there.
             ConflictError: something else is stored already, under ``on_conflict: error``.
-            StorageError: it could not be stored, also after the retries that the policy allows.
+            StorageError: it could not be stored, also after all the tries that the policy allows.
         """
         refuse_readonly(route, key)
         check_result(route.output_schema, result, key)
         ref = Ref(RESULT, key)
-        record: Record | None = None
+        # Once, also when the write is tried again: its token tells that it is the same write.
+        record = made_once(
+            lambda storage: self.pipeline(route.storage).encode(ref, result, {**facts, **times(storage, route)})
+        )
 
         def write(storage: DataStorage) -> str | None:
-            nonlocal record
             if isinstance(storage, RecordStorage):
-                if record is None:
-                    # Once, also when the write is tried again: its token tells that it is the same write.
-                    facts_and_times = {**facts, **times(storage, route)}
-                    record = self.pipeline(route.storage).encode(ref, result, facts_and_times)
-                self._put(route.storage, storage, record)
+                self._put(route.storage, storage, record(storage))
                 return ref.address.hex()
             _refuse_expiry(storage, route)
             stored = storage.store(key.flow_name, key.task_name, key.task_id, result)
             return None if stored is None else str(stored)
 
         try:
-            return self._write(route.storage, write)
+            return self._tried(route.storage, write)
         finally:
             self.caches.drop(route.storage.name, ref)
 
@@ -82,11 +77,11 @@ class Operations:
         Args:
             facts: headers, and in ``node_args`` the task's arguments.
             name: ``""`` for the error that ended the task, else the number of the attempt that failed.
-            retry: whether the policy's retries may be used.
+            retry: whether it is tried again as the policy allows.
         """
         refuse_readonly(route, key)
         ref = Ref(ERROR, key, name)
-        record = functools.cache(
+        record = made_once(
             lambda storage: self.pipeline(route.storage).encode_error(ref, exc, {**facts, **times(storage, route)})
         )
 
@@ -101,7 +96,7 @@ class Operations:
             stored = storage.store_error(facts.get("node_args"), key.flow_name, key.task_name, key.task_id, exc_info)
             return None if stored is None else str(stored)
 
-        return self._write(route.storage, write, retry=retry)
+        return self._tried(route.storage, write, self.patience(route.storage, retry))
 
     def retrieve(self, route: Route, key: Key) -> Any:
         """Return the result stored under a key: an object of the caller's own.
@@ -110,7 +105,7 @@ class Operations:
             NotFoundError, CorruptError, UnreachableError
         """
         if route.storage.name not in self.caches:
-            return self._call(route.storage, lambda storage: self._read(storage, route, key)[0])
+            return self._tried(route.storage, lambda storage: self._read(storage, route, key)[0])
         ref = Ref(RESULT, key)
         kept = self.caches.get(route.storage.name, ref)
         if kept is not None:
@@ -122,7 +117,7 @@ class Operations:
             keep(ref, found)
             return value
 
-        return self._call(route.storage, read)
+        return self._tried(route.storage, read)
 
     def _read(self, storage: DataStorage, route: Route, key: Key) -> tuple[Any, Record | tuple[Any]]:
         """Return the value of a result, and what a cache keeps of it."""
@@ -139,7 +134,7 @@ class Operations:
             NotFoundError, CorruptError, UnreachableError
             UnsupportedError: the storage is a plain ``DataStorage``, which has no way to read errors back.
         """
-        record = self._call(route.storage, lambda storage: as_records(storage).get(key, ERROR, name))
+        record = self.read(route.storage, lambda storage: storage.get(key, ERROR, name))
         return self.pipeline(route.storage).decode_error(record)
 
     def delete(self, route: Route, key: Key) -> bool:
@@ -168,23 +163,58 @@ class Operations:
         return self._registry.pipeline(entry.name)
 
     def put_value(self, entry: StorageEntry, ref: Ref, value: object, facts: Mapping[str, Any]) -> None:
-        """Store a value in a record of its own, with the retries that the storage's policy allows."""
-        record = functools.cache(
+        """Store a value in a record of its own; tried again as the storage's policy allows."""
+        record = made_once(
             lambda storage: self.pipeline(entry).encode(ref, value, {"stored_at": storage.now(), **facts})
         )
         self.write(entry, lambda storage: storage.put(record(storage)))
 
-    def write(self, entry: StorageEntry, operation: Callable[[RecordStorage], T], retry: bool = True) -> T:
-        """Write to a storage that keeps records, again if it can't be reached and its policy allows it.
+    def patience(self, entry: StorageEntry, retry: bool = True) -> Patience:
+        """Return the time that a call has for trying again, to be shared by all that it asks of a storage."""
+        return Patience(entry.name, entry.patience if retry else 0)
+
+    def write(
+        self,
+        entry: StorageEntry,
+        operation: Callable[[RecordStorage], T],
+        retry: bool = True,
+        patience: Patience | None = None,
+    ) -> T:
+        """Write to a storage that keeps records, again while it can't be reached and its policy allows it.
 
         Args:
-            retry: whether the policy's retries may be used.
+            operation: recognises itself, or does no harm, when it is done twice.
+            retry: whether it is tried again at all.
+            patience: the time for that, where several operations share it.
         """
-        return self._write(entry, lambda storage: operation(as_records(storage)), retry)
+        if not retry:
+            patience = self.patience(entry, retry)
+        return self._tried(entry, lambda storage: operation(as_records(storage)), patience)
 
-    def read(self, entry: StorageEntry, operation: Callable[[RecordStorage], T]) -> T:
-        """Read from a storage that keeps records."""
+    def read(self, entry: StorageEntry, operation: Callable[[RecordStorage], T], patience: Patience | None = None) -> T:
+        """Read from a storage that keeps records, again while it can't be reached and its policy allows it.
+
+        Args:
+            operation: changes nothing.
+            patience: the time for trying again, where several operations share it.
+        """
+        return self._tried(entry, lambda storage: operation(as_records(storage)), patience)
+
+    def once(self, entry: StorageEntry, operation: Callable[[RecordStorage], T]) -> T:
+        """Do something in a storage that keeps records, and never again: its answer tells what this one call did."""
         return self._call(entry, lambda storage: operation(as_records(storage)))
+
+    def listed(self, entry: StorageEntry, query: Query, *, payload: bool = True) -> Iterator[Record]:
+        """Iterate over all records that a query selects, reading a page at a time; each is a ``read`` of its own."""
+        if query.live_at is None and query.expired_at is None:
+            query = replace(query, live_at=self.read(entry, lambda storage: storage.now()))
+        dated = query
+
+        def page(cursor: str | None) -> Page:
+            return self.read(entry, lambda storage: storage.scan(dated, limit=_PAGE, cursor=cursor, payload=payload))
+
+        for each in pages(page):
+            yield from each.records
 
     def records(self, entry: StorageEntry) -> RecordStorage:
         """Return a storage that keeps records, connected.
@@ -207,14 +237,8 @@ class Operations:
                     f"another result is stored under {record.key} already, and on_conflict is 'error'", exc.current
                 ) from None
 
-    def _write(self, entry: StorageEntry, write: Callable[[DataStorage], T], retry: bool = True) -> T:
-        try:
-            return self._call(entry, write)
-        except UnreachableError as exc:
-            if entry.on_store_error != "retry" or not retry:
-                raise
-            log.warning("storage %r: %s; trying again", entry.name, exc)
-        return _retried(lambda: self._call(entry, write))
+    def _tried(self, entry: StorageEntry, operation: Callable[[DataStorage], T], patience: Patience | None = None) -> T:
+        return (patience or self.patience(entry)).call(lambda: self._call(entry, operation))
 
     def _call(self, entry: StorageEntry, operation: Callable[[DataStorage], T]) -> T:
         storage = self._registry.get(entry.name)
@@ -226,11 +250,23 @@ class Operations:
         except FlowstoreError:
             raise
         except Exception as exc:
-            if isinstance(storage, RecordStorage):
+            if isinstance(storage, RecordStorage) or is_interrupt(exc):
                 raise
             error = StorageError(f"storage {entry.name!r} failed: {type(exc).__name__}: {exc}")
             error.storage = entry.name
             raise error from exc
+
+
+def made_once(make: Callable[[RecordStorage], T]) -> Callable[[RecordStorage], T]:
+    """Return a function that makes something at its first call, and returns the same at every other."""
+    made: list[T] = []
+
+    def get(storage: RecordStorage) -> T:
+        if not made:
+            made.append(make(storage))
+        return made[0]
+
+    return get
 
 
 def as_records(storage: DataStorage) -> RecordStorage:
@@ -257,18 +293,6 @@ def _refuse_expiry(storage: DataStorage, route: Route) -> None:
     if route.expires_in is not None:
         name = type(storage).__name__
         raise UnsupportedError(f"{name} keeps results for ever: only a RecordStorage lets them expire")
-
-
-def _retried(call: Callable[[], T]) -> T:
-    import tenacity  # on the first failure only
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(UnreachableError),
-        stop=tenacity.stop_after_attempt(RETRY_ATTEMPTS - 1),
-        wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-        reraise=True,
-    )
-    return retrying(call)
 
 
 def refuse_readonly(route: Route, key: Key) -> None:

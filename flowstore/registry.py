@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
 import os
 import threading
 import weakref
 from concurrent.futures import Future
-from typing import Any
 
 from flowstore import loading
 from flowstore.config import Configuration, StorageEntry
-from flowstore.errors import FlowstoreError, StorageError, UnknownStorageError, UnreachableError
+from flowstore.errors import FlowstoreError, UnknownStorageError
 from flowstore.forks import renew_in_children
+from flowstore.interrupts import is_interrupt
 from flowstore.pipeline import PLAIN, Pipeline
 from flowstore.storage import DataStorage, RecordStorage
+from flowstore.storage.connecting import connect, described, raise_typed
 
 log = logging.getLogger(__name__)
-
-# The operations of an adapter that lets in one thread at a time; its own further methods are its own affair.
-_SERIALIZED = ("connect", "disconnect", "is_connected", "retrieve", "store", "store_error", "delete")
 
 # Connections of a parent process: held for ever, because closing or collecting them would disturb the parent's.
 _abandoned: list[DataStorage] = []
@@ -46,16 +43,18 @@ class Registry:
         """Return a storage: the adapter itself, connected.
 
         Threads that ask at the same time cause one ``connect`` and share its outcome; a failed one is tried again by
-        the next call.
+        the next call. One that was interrupted is nobody else's: they try by themselves.
 
         Raises:
             UnknownStorageError: no storage of that name is declared.
-            StorageError: it can't be connected.
+            ConfigurationError: it can't be connected as it is configured; trying again won't help.
+            UnreachableError: its database can't be reached.
+            StorageError: its adapter has a bug.
         """
         if self._pid != os.getpid():
             self.renew_after_fork()
         storage = self._ready.get(name)
-        if storage is not None and storage.is_connected():
+        if storage is not None and _is_connected(storage, name):
             return storage
         return self._connected(name)
 
@@ -77,7 +76,9 @@ class Registry:
         """
         try:
             self._instance(name).preload()
-        except Exception:
+        except Exception as exc:
+            if is_interrupt(exc):
+                raise
             log.warning("what storage %r needs can't be imported", name, exc_info=True)
 
     def close(self) -> None:
@@ -91,7 +92,9 @@ class Registry:
             try:
                 if storage.is_connected():
                     storage.disconnect()
-            except Exception:
+            except Exception as exc:
+                if is_interrupt(exc):
+                    raise
                 log.exception("storage %r could not be disconnected", name)
 
     def renew_after_fork(self) -> None:
@@ -104,57 +107,67 @@ class Registry:
         self._lock = threading.Lock()
         self._instances: dict[str, DataStorage] = {}
         self._ready = {}
-        self._connecting: dict[str, Future[DataStorage]] = {}
+        self._connecting: dict[str, Future[DataStorage | None]] = {}
+        self._told: set[str] = set()
 
     def _connected(self, name: str) -> DataStorage:
         if name not in self._entries:
             raise UnknownStorageError(f"no storage named {name!r}; declared are: {', '.join(self._entries) or 'none'}")
-        with self._lock:
-            storage = self._ready.get(name)
-            if storage is not None and storage.is_connected():
-                return storage
-            future = self._connecting.get(name)
-            if ours := future is None:
-                future = self._connecting[name] = Future()
-        assert future is not None
-        if not ours:
-            return future.result()
-        # The lock is free while connecting: other storages must not wait for this one.
+        ours: Future[DataStorage | None] = Future()
+        connected: DataStorage | None = None
+        error: FlowstoreError | None = None
         try:
-            storage = self._connect(name)
-        except BaseException as exc:
-            with self._lock:
-                del self._connecting[name]
-            future.set_exception(exc)
+            while True:
+                with self._lock:
+                    storage = self._ready.get(name)
+                    if storage is not None and _is_connected(storage, name):
+                        return storage
+                    future = self._connecting.setdefault(name, ours)
+                if future is ours:
+                    break
+                # Without a storage, whoever was connecting it was interrupted, which is no answer for this caller.
+                if (found := future.result()) is not None:
+                    return found
+            # The lock is free while connecting: other storages must not wait for this one.
+            connected = self._connect(name)
+        except FlowstoreError as exc:
+            error = exc
             raise
-        with self._lock:
-            self._ready[name] = storage
-            del self._connecting[name]
-        future.set_result(storage)
-        return storage
+        finally:
+            self._end_connecting(name, ours, connected, error)
+        return connected
 
     def _connect(self, name: str) -> DataStorage:
         storage = self._instance(name)
-        try:
-            storage.connect()
-        except StorageError as exc:
-            exc.storage = name
-            raise
-        except FlowstoreError:
-            raise
-        except Exception as exc:
-            if isinstance(storage, RecordStorage):  # which translates what its driver raises; the rest are bugs
-                raise
-            error = UnreachableError(f"storage {name!r} can't be connected: {type(exc).__name__}: {exc}")
-            error.storage = name
-            raise error from exc
+        connect(storage, name)
+        if name not in self._told:
+            self._told.add(name)
+            log.info("storage %r: %s", name, described(storage))
         return storage
+
+    def _end_connecting(
+        self, name: str, ours: Future[DataStorage | None], storage: DataStorage | None, error: FlowstoreError | None
+    ) -> None:
+        """Tell those who wait how connecting went, if it was this call that did it."""
+        with self._lock:
+            if self._connecting.get(name) is not ours:
+                return
+            del self._connecting[name]
+            if storage is not None:
+                self._ready[name] = storage
+        if error is None:
+            ours.set_result(storage)
+        else:
+            ours.set_exception(error)
 
     def _instance(self, name: str) -> DataStorage:
         storage = self._instances.get(name)
         if storage is None:
             entry = self._entries[name]
-            storage = loading.construct(entry, self.get)
+            try:
+                storage = loading.construct(entry, self.get)
+            except Exception as exc:
+                raise_typed(exc, loading.adapter_class(entry), name, "__init__")
             if isinstance(storage, RecordStorage):
                 storage.pipeline = self.pipeline(name)
                 storage.allow_clear = entry.allow_clear
@@ -162,8 +175,6 @@ class Registry:
                     storage.blob_threshold = entry.blob_threshold
                 if entry.max_result_size is not None:
                     storage.max_result_size = entry.max_result_size
-            if not storage.thread_safe:
-                _serialize(storage)
             storage = self._instances.setdefault(name, storage)
         return storage
 
@@ -174,22 +185,11 @@ def _pipeline(entry: StorageEntry) -> Pipeline:
     return Pipeline(entry.serializer, compression=entry.compression, encryption=entry.encryption, strict=entry.strict)
 
 
-def _serialize(storage: DataStorage) -> None:
-    """Let one thread at a time into an adapter; on the instance, so that people still get the adapter itself."""
-    lock = threading.RLock()
-
-    def serialized(method: Any) -> Any:
-        @functools.wraps(method)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with lock:
-                return method(*args, **kwargs)
-
-        return call
-
-    for name in _SERIALIZED:
-        method = getattr(storage, name, None)
-        if method is not None:
-            setattr(storage, name, serialized(method))
+def _is_connected(storage: DataStorage, name: str) -> bool:
+    try:
+        return storage.is_connected()
+    except Exception as exc:
+        raise_typed(exc, storage, name, "is_connected")
 
 
 def _close(registry: weakref.ref[Registry]) -> None:

@@ -59,9 +59,10 @@ class Runs:
 
     def list(self, flow_name: str, limit: int | None) -> list[FlowRun]:
         """Return the runs of a flow, the latest first."""
-        storage = self._operations.records(self._router.required_flow_storage(flow_name))
+        entry = self._router.required_flow_storage(flow_name)
         query = Query(kinds=(RUN,), flow_name=flow_name, descending=True)
-        found = (self._run(record) for record in storage.records(query, payload=False) if not record.ref.name)
+        listed = self._operations.listed(entry, query, payload=False)
+        found = (self._run(record) for record in listed if not record.ref.name)
         return list(islice(found, limit))
 
     def find(self, run_id: str) -> FlowRun:
@@ -85,15 +86,16 @@ class Runs:
         query = Query(kinds=kinds, run_id=run_id)
         for entry in self._router.used_storages():
             if issubclass(loading.adapter_class(entry), RecordStorage):
-                for record in self._operations.records(entry).records(query, payload=False):
+                for record in self._operations.listed(entry, query, payload=False):
                     yield entry.name, record
 
     def plan(self, flow_name: str, run_id: str) -> Plan | None:
         """Return what the run's start noted down, if it was started with ``FlowStore.start``."""
         ref = _run_ref(flow_name, run_id)
+        entry = self._router.required_flow_storage(flow_name)
         try:
-            storage = self._operations.records(self._router.required_flow_storage(flow_name))
-            data = storage.pipeline.decode(storage.get(ref.key, ref.kind, ref.name))
+            record = self._operations.read(entry, lambda storage: storage.get(ref.key, ref.kind, ref.name))
+            data = self._operations.pipeline(entry).decode(record)
         except NotFoundError:
             return None
         return None if data is None else Plan.from_dict(data)

@@ -240,7 +240,7 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
         """Return all errors of a task: those of retried attempts in their order, then the one that ended it, if any."""
         route, key = self._routed(flow_name, task_name, task_id)
         query = Query((ERROR,), key.flow_name, key.task_name, key.task_id)
-        found = list(self.operations.records(route.storage).records(query))
+        found = list(self.operations.listed(route.storage, query))
         found.sort(key=lambda record: (not record.ref.name, record.headers.get("attempt", 0)))
         decode = self.operations.pipeline(route.storage).decode_error
         return [decode(record) for record in found]

@@ -53,10 +53,10 @@ class Upkeep:
         if wanted is None or RUN in wanted:
             # First, because that a run has ended is told by results that may have expired.
             for entry in entries:
-                deleted += self._operations.read(entry, lambda records: self._clean_runs(records, progress))
+                deleted += self._operations.once(entry, lambda records: self._clean_runs(records, progress))
         for entry in entries:
             try:
-                deleted += self._operations.read(entry, lambda records: self._clean(records, age, wanted, progress))
+                deleted += self._operations.once(entry, lambda records: self._clean(records, age, wanted, progress))
             finally:
                 self._operations.caches.clear(entry.name)
         return deleted
@@ -117,7 +117,7 @@ class Upkeep:
     def _empty(self, storage: str, operation: Callable[[RecordStorage], int]) -> int:
         entry = self._router.declared(storage)
         try:
-            return self._operations.read(entry, operation)
+            return self._operations.once(entry, operation)
         finally:
             self._operations.caches.clear(entry.name)
 

@@ -17,9 +17,10 @@ from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
 from flowstore.celery.header import Header, header_of
 from flowstore.celery.propagation import flow_of, joined_group, sending_task, starting
 from flowstore.context import TaskContext, enter, leave, running
-from flowstore.errors import FlowstoreError, ResultSchemaError
+from flowstore.errors import ResultSchemaError
 from flowstore.failure import summary
 from flowstore.flow import FAILURE, RETRY, REVOKED, SUCCESS
+from flowstore.interrupts import is_interrupt
 from flowstore.record import Key
 from flowstore.routing import Route
 from flowstore.store import FlowStore
@@ -158,8 +159,8 @@ def _record_result(context: TaskContext, result: object) -> None:
         context.store.operations.store_result(route, _key(context, route), result, facts)
     except ResultSchemaError:
         raise
-    except Exception:
-        if route.storage.on_store_error != "log":
+    except Exception as exc:
+        if route.storage.on_store_error != "log" or is_interrupt(exc):
             raise
         log.exception("the result of %s is lost: storage %r could not store it", context.key, route.storage.name)
     _note(context, route, facts)
@@ -179,12 +180,13 @@ def _record_error(context: TaskContext, exc: BaseException, state: str, name: st
         request = context.request
         if request is not None:
             facts["node_args"] = {"args": request.args, "kwargs": request.kwargs}
-        # A task that failed because its storage is down has been through the retries already.
-        retry = not isinstance(exc, FlowstoreError)
+        stored = False
         try:
-            context.store.operations.store_error(route, _key(context, route), exc, facts, name, retry)
+            context.store.operations.store_error(route, _key(context, route), exc, facts, name)
+            stored = True
         finally:
-            _note(context, route, facts, retry)
+            # What could not be stored after all that time is not waited for once more.
+            _note(context, route, facts, retry=stored)
     except Exception:
         log.exception("the error of %s is not stored", context.key)
 

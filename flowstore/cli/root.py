@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowstore.cli.outcome import outcomes
+from flowstore.patience import limited
 
 if TYPE_CHECKING:
     from flowstore.store import FlowStore
@@ -72,7 +73,8 @@ class _Group(click.Group):
     """A group whose commands end with the exit status of what went wrong."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with outcomes(debug=ctx.params["debug"]):
+        # Whoever waits at a terminal wants to know at once, and can do it again.
+        with outcomes(debug=ctx.params["debug"]), limited(0.0):
             return super().invoke(ctx)
 
 

@@ -16,6 +16,7 @@ from flowstore.config.mistakes import closest, did_you_mean
 from flowstore.config.nodes import Fields, Node, Path, Scalar, children, is_sound, to_data
 from flowstore.config.secrets import file_of, is_secret_name, read_secret
 from flowstore.config.shape import plain_words
+from flowstore.interrupts import is_interrupt
 
 UNKNOWN: Final = inspect.Parameter.empty
 """Stands for the annotation of a parameter that has none, or none that can be resolved."""
@@ -49,7 +50,9 @@ def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
     try:
         return typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
-    except Exception:  # anything may happen while foreign annotations are evaluated
+    except Exception as exc:  # anything may happen while foreign annotations are evaluated
+        if is_interrupt(exc):
+            raise
         return UNKNOWN
 
 

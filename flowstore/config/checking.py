@@ -14,6 +14,7 @@ from flowstore.config.mistakes import Mistake, closest, did_you_mean
 from flowstore.config.model import CacheEntry, Configuration, FlowEntry, StorageEntry, TaskEntry
 from flowstore.config.nodes import Fields, Items, Path, children, dotted, to_data
 from flowstore.config.overrides import named
+from flowstore.config.patience import read_store_error
 from flowstore.config.schemas import UnusableSchemaError, read_schema
 from flowstore.config.secrets import plain_secrets
 from flowstore.config.shape import (
@@ -140,12 +141,14 @@ class _Check:
         shape = self.shaped(StorageShape, path)
         if shape is None:
             return
+        policy, patience = read_store_error(self._document, (*path, "on_store_error"), self.shaped)
         entry = StorageEntry(
             name=shape.name,
             classname=shape.classname or shape.name,
             module=shape.module,
             configuration=shape.configuration or {},
-            on_store_error=shape.on_store_error,
+            on_store_error=policy,
+            patience=patience,
             on_conflict=shape.on_conflict,
             history=shape.history,
             cache=self._cache((*path, "cache")),

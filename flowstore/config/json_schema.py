@@ -41,7 +41,7 @@ def json_schema(adapters: Mapping[str, type]) -> dict[str, Any]:
             },
             "import": {**_NAME, "description": "the module of the adapter's class", "default": OWN_MODULE},
             "configuration": {"type": ["object", "null"], "description": "keyword arguments of the adapter's class"},
-            "on_store_error": _one_of(StoreErrorPolicy, "retry", "what to do when a result can't be stored"),
+            "on_store_error": _store_error(),
             "on_conflict": _one_of(ConflictPolicy, "replace", "what to do when a result is already stored"),
             "history": _one_of(HistoryPolicy, "none", "which ends of tasks are noted down for good"),
             "cache": {"anyOf": [{"type": "null"}, _cache()]},
@@ -107,10 +107,16 @@ def _one_of(literal: Any, default: str | None, description: str) -> dict[str, An
     return schema if default is None else schema | {"default": default}
 
 
-def _span(description: str) -> dict[str, Any]:
-    number = {"type": ["number", "null"], "exclusiveMinimum": 0}
+def _span(description: str, *types: str) -> dict[str, Any]:
+    number = {"type": list(types) or ["number", "null"], "exclusiveMinimum": 0}
     text = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[smhdw]?\s*$"}
     return {"anyOf": [number, text, _VARIABLE], "description": description}
+
+
+def _store_error() -> dict[str, Any]:
+    patience = _span("how long a call keeps trying; retry alone means 30s", "number")
+    policies = _one_of(StoreErrorPolicy, "retry", "what to do when a result can't be stored, and how long to try")
+    return {**policies, "anyOf": [*policies["anyOf"], _object({"retry": patience}, required=["retry"])]}
 
 
 def _cache() -> dict[str, Any]:

@@ -15,6 +15,9 @@ OWN_MODULE: Final = "flowstore.storages"
 
 CacheClass = Literal["LRU", "FIFO", "LIFO", "MRU", "RR", "TTL"]
 StoreErrorPolicy = Literal["retry", "fail", "log"]
+
+PATIENCE: Final = 30.0
+"""Seconds for which ``on_store_error: retry`` keeps trying: a restart of a database, a package upgrade."""
 ConflictPolicy = Literal["replace", "keep", "error"]
 HistoryPolicy = Literal["none", "errors", "all"]
 
@@ -33,7 +36,9 @@ class StorageEntry:
     """A declared storage.
 
     ``configuration`` holds the keyword arguments of the adapter's constructor. It may hold secrets, so it is not shown.
-    ``expires`` is in seconds, ``max_result_size`` and ``blob_threshold`` in bytes.
+    ``expires`` is in seconds, ``max_result_size`` and ``blob_threshold`` in bytes. ``patience`` is for how many seconds
+    a call keeps trying while the storage can't be reached: 0 unless ``on_store_error`` is ``retry``. ``adapter`` is the
+    class, once it has been found.
     """
 
     name: str
@@ -41,6 +46,7 @@ class StorageEntry:
     module: str = OWN_MODULE
     configuration: dict[str, Any] = field(default_factory=dict, repr=False)
     on_store_error: StoreErrorPolicy = "retry"
+    patience: float = PATIENCE
     on_conflict: ConflictPolicy = "replace"
     history: HistoryPolicy = "none"
     cache: CacheEntry | None = None
@@ -53,6 +59,7 @@ class StorageEntry:
     compression: Compression | None = None
     encryption: Encryption | None = None
     place: Place = field(default=Place(), compare=False)
+    adapter: type[Any] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

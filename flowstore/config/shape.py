@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from flowstore.codec import CompressionCodec
 from flowstore.config.mistakes import did_you_mean
-from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, HistoryPolicy, StoreErrorPolicy
+from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, HistoryPolicy
 from flowstore.duration import seconds
 from flowstore.serialize import Serializer
 
@@ -46,8 +46,15 @@ def _positive(value: float | None) -> float | None:
     return value
 
 
+def _patience(value: float) -> float:
+    if not value:
+        raise PydanticCustomError("span", "must be more than 0; on_store_error: fail never tries again")
+    return value
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Span = Annotated[float | None, BeforeValidator(_span), AfterValidator(_positive)]
+Patience = Annotated[float, BeforeValidator(_span), AfterValidator(_patience)]
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -82,7 +89,7 @@ class StorageShape(Shape):
     classname: Name | None = None
     module: Name = Field(default=OWN_MODULE, alias="import")
     configuration: dict[str, Any] | None = None
-    on_store_error: StoreErrorPolicy = "retry"
+    on_store_error: Any = "retry"
     on_conflict: ConflictPolicy = "replace"
     history: HistoryPolicy = "none"
     cache: Any = None
@@ -94,6 +101,12 @@ class StorageShape(Shape):
     strict: Flag = False
     compression: Any = None
     encryption: Any = None
+
+
+class PatienceShape(Shape):
+    """``on_store_error`` of a storage, as a mapping."""
+
+    retry: Patience
 
 
 class CompressionShape(Shape):

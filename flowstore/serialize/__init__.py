@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from flowstore.errors import CorruptError, SerializationError
+from flowstore.interrupts import is_interrupt
 from flowstore.record import JSON
 from flowstore.serialize import json, msgpack, pickle, tables
 from flowstore.serialize.flatten import UNKNOWN, Forms, Registered, add_forms
@@ -93,6 +94,8 @@ def loads(payload: bytes, serializer: object, *, pickled: bool = False) -> Any:
         hint = "" if serializer == PICKLED else f"; it was stored with the serializer {serializer!r}"
         raise CorruptError(f"the value can't be read without what is not installed here: {exc}{hint}") from exc
     except Exception as exc:  # what the constructors of the values raise at what they can't take
+        if is_interrupt(exc):
+            raise
         raise CorruptError(f"the stored value is not what the serializer {serializer!r} writes: {exc}") from exc
 
 

@@ -7,6 +7,7 @@ import pickle  # noqa: TID251 - the one place, reached only where a configuratio
 from typing import Any, Final
 
 from flowstore.errors import SerializationError
+from flowstore.interrupts import is_interrupt
 from flowstore.serialize import json, tables
 from flowstore.serialize.hints import hint
 from flowstore.serialize.marks import Places
@@ -33,6 +34,8 @@ def dumps(value: object, places: Places | None = None) -> tuple[bytes, str]:
     try:
         return pickle.dumps(value, _PROTOCOL), NAME
     except Exception as exc:  # whatever the objects' own methods raise
+        if is_interrupt(exc):
+            raise
         raise SerializationError(
             f"can't store $: {type(value).__name__} can't be pickled: {exc}{hint(type(value))}"
         ) from exc

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flowstore.errors import SerializationError
+from flowstore.interrupts import is_interrupt
 
 PANDAS: Final = "arrow-pandas"
 POLARS: Final = "arrow-polars"
@@ -38,6 +39,8 @@ def dumps(value: object) -> tuple[bytes, str] | None:
     except ImportError as exc:
         raise SerializationError(f"can't store $: a {_named(value)} needs pyarrow to be stored. {_HINT}") from exc
     except Exception as exc:  # whatever the libraries raise at what Arrow has no form for
+        if is_interrupt(exc):
+            raise
         # Where pyarrow says two things, the first quotes a value, and the last tells the column.
         raise _refusal(value, str(exc.args[-1] if exc.args else type(exc).__name__)) from exc
 

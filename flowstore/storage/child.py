@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flowstore.errors import StorageError
 from flowstore.forks import ForkSafeLock
+from flowstore.storage.connecting import connect
 
 if TYPE_CHECKING:
     from flowstore.storage import RecordStorage
@@ -38,7 +38,7 @@ class Child:
         """Return the storage, connected.
 
         Raises:
-            StorageError: it can't be connected; the next call tries again.
+            StorageError, ConfigurationError: it can't be connected; the next call tries again.
         """
         return self._get()
 
@@ -53,11 +53,7 @@ class Child:
         if not storage.is_connected():
             with self._lock:
                 if not storage.is_connected():
-                    try:
-                        storage.connect()
-                    except StorageError as exc:
-                        exc.storage = self.name
-                        raise
+                    connect(storage, self.name)
         return storage
 
     @classmethod

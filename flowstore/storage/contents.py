@@ -15,7 +15,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -30,6 +29,7 @@ from flowstore.errors import (
     UnsupportedError,
 )
 from flowstore.headers import check_headers, is_generation
+from flowstore.interrupts import is_interrupt
 from flowstore.record import FORMAT, PIECE, Key, Query, Record, Ref
 from flowstore.storage.records import Records
 from flowstore.storage.streams import Source
@@ -81,8 +81,11 @@ class Contents(Records):
                 self._put(Record(_piece(generation, number), data, headers), None, self.now())
                 number += 1
         except BaseException:
-            with suppress(Exception):  # the error that ended the writing is the one to tell
+            try:
                 self._delete_content(ref, generation, number + 1)
+            except Exception as exc:  # the error that ended the writing is the one to tell
+                if is_interrupt(exc):
+                    raise
             raise
         return number
 
@@ -159,7 +162,7 @@ class Contents(Records):
             self._leave_to_cleanup(exc, str(ref))
 
     def _leave_to_cleanup(self, exc: Exception, what: str) -> None:
-        error = exc if isinstance(exc, StorageError) else self._translate(exc)
+        error = exc if isinstance(exc, StorageError) else None if is_interrupt(exc) else self._translate(exc)
         if error is None:
             raise exc
         log.warning("older contents of %s are left to the next cleanup: %s", what, error)

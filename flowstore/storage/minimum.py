@@ -47,6 +47,13 @@ class DataStorage(ABC):
         """
         yield from ()
 
+    def describe(self) -> str:
+        """Return what database this is and where, in a few words without secrets: ``PostgreSQL at db:5432``. Optional.
+
+        Written into the log at the first connect.
+        """
+        return type(self).__name__
+
     def preload(self) -> None:  # noqa: B027 - optional: many adapters have nothing to import
         """Import what ``connect`` needs, without any I/O. Optional.
 

@@ -17,6 +17,7 @@ from flowstore.errors import (
     ResultTooLargeError,
     StorageError,
 )
+from flowstore.interrupts import is_interrupt
 from flowstore.record import RESULT, Key, Page, Query, Record, Ref, pages
 from flowstore.storage.capabilities import QueriesFields, require
 from flowstore.storage.minimum import DataStorage
@@ -300,7 +301,7 @@ class Records(DataStorage):
             )
 
     def _raise(self, exc: Exception) -> NoReturn:
-        error = None if isinstance(exc, FlowstoreError) else self._translate(exc)
+        error = None if isinstance(exc, FlowstoreError) or is_interrupt(exc) else self._translate(exc)
         if error is None:
             raise exc
         raise error from exc

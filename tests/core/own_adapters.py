@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
-from flowstore import DataStorage, Record, UnreachableError
+from flowstore import DataStorage, Page, Query, Record, Ref, UnreachableError
 from flowstore.storages import MemoryStorage
 
 
@@ -94,3 +95,54 @@ class FlakyStorage(MemoryStorage):
                 super()._put(record, if_revision, now)
             raise UnreachableError("the line is cut")
         return super()._put(record, if_revision, now)
+
+
+class AwayStorage(MemoryStorage):
+    """Counts what it is asked, and fails so many times from one step on; or in everything while it is down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+        self.begins = 0
+        self.lasts = 0
+        self.down = False
+        self.error: type[UnreachableError] = UnreachableError
+
+    def _step(self) -> None:
+        step, self.steps = self.steps, self.steps + 1
+        if self.down or (self.lasts and step >= self.begins):
+            self.lasts = max(0, self.lasts - 1)
+            raise self.error("the line is cut")
+
+    def connect(self) -> None:
+        if self.down:
+            raise UnreachableError("nobody is listening")
+        super().connect()
+
+    def _get(self, ref: Ref, payload: bool) -> Record | None:
+        self._step()
+        return super()._get(ref, payload)
+
+    def _put(self, record: Record, if_revision: int | None, now: float) -> int:
+        self._step()
+        return super()._put(record, if_revision, now)
+
+    def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
+        self._step()
+        return super()._scan(query, cursor, limit, payload)
+
+    def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
+        self._step()
+        return super()._get_many(refs)
+
+    def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
+        self._step()
+        return super()._put_many(records, now)
+
+    def _delete_many(self, refs: Sequence[Ref]) -> int:
+        self._step()
+        return super()._delete_many(refs)
+
+    def _count(self, query: Query) -> int:
+        self._step()
+        return super()._count(query)

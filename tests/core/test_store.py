@@ -27,7 +27,6 @@ from flowstore import (
     UnreachableError,
     UnsupportedError,
 )
-from flowstore.operations import RETRY_ATTEMPTS
 from flowstore.pipeline import encode
 from flowstore.record import RESULT
 
@@ -109,7 +108,7 @@ def test_a_storage_that_answers_with_another_record_is_corrupt() -> None:
 
 def test_an_unreachable_storage_is_told_from_a_missing_value() -> None:
     with (
-        opened("PlainStorage", configuration={"failing": 9}) as store,
+        opened("PlainStorage", configuration={"failing": 9}, on_store_error="fail") as store,
         pytest.raises(UnreachableError, match="nobody is listening"),
     ):
         store.retrieve("f", "t", "1", default=None)
@@ -178,22 +177,23 @@ def test_a_second_result_under_error_unless_it_is_the_same() -> None:
 @pytest.mark.parametrize("arrives", [False, True])
 @pytest.mark.parametrize("policy", ["replace", "keep", "error"])
 def test_a_write_is_tried_again_and_knows_its_own(policy: str, arrives: bool, caplog: pytest.LogCaptureFixture) -> None:
-    flaky = {"failing": RETRY_ATTEMPTS - 1, "arrives": arrives}
+    flaky = {"failing": 4, "arrives": arrives}
     with opened("FlakyStorage", configuration=flaky, on_conflict=policy) as store, caplog.at_level(logging.WARNING):
         store.store("f", "t", "1", {"a": 1})
         assert store.retrieve("f", "t", "1") == {"a": 1}
         # A write that arrived is recognised by its token where the next one is conditional.
         recognised = arrives and policy != "replace"
-        assert store.storage("S").tries == (2 if recognised else RETRY_ATTEMPTS)  # type: ignore[attr-defined]
+        assert store.storage("S").tries == (2 if recognised else 5)  # type: ignore[attr-defined]
         assert "trying again" in caplog.text
 
 
 def test_a_write_is_not_tried_for_ever() -> None:
-    with opened("FlakyStorage", configuration={"failing": 99}) as store:
+    flaky = {"failing": 999}
+    with opened("FlakyStorage", configuration=flaky, on_store_error={"retry": 0.3}) as store:
         with pytest.raises(UnreachableError) as caught:
             store.store("f", "t", "1", 1)
         assert caught.value.storage == "S"
-        assert store.storage("S").tries == RETRY_ATTEMPTS  # type: ignore[attr-defined]
+        assert 2 < store.storage("S").tries < 999  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("policy", ["fail", "log"])
