@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 
 from flowstore.errors import FlowstoreError
+from flowstore.interrupts import is_interrupt
 from flowstore.record import Key
 from flowstore.texts import MAX_TEXT, Texts, fits, summary
 
@@ -261,7 +262,9 @@ class _Describer:
             notes: Any = exc.__notes__
             kept = list(islice(notes, MAX_ITEMS)) if isinstance(notes, list | tuple) else []
             left_out = [f"… ({len(notes)} notes)"] if len(notes) > len(kept) > 0 else []
-        except Exception:  # there are none, or what has been put there raises anything
+        except Exception as broken:  # there are none, or what has been put there raises anything
+            if is_interrupt(broken):
+                raise
             return ()
         return tuple(map(self._texts.of, kept + left_out))
 
@@ -284,7 +287,9 @@ class _Describer:
         try:
             extracted = traceback.StackSummary.extract(iter(found), capture_locals=False)
             frames = [Frame(cut(f.filename), f.lineno, cut(f.name), cut(f.line or "")) for f in extracted]
-        except Exception:  # whatever the loader of a module raises where its source is read
+        except Exception as broken:  # whatever the loader of a module raises where its source is read
+            if is_interrupt(broken):
+                raise
             codes = [(step[0].f_code, step[1]) for step in found]
             frames = [Frame(cut(code.co_filename), line, cut(code.co_name), "") for code, line in codes]
         if isinstance(exc, SyntaxError) and isinstance(exc.filename, str) and exc.filename:

@@ -6,6 +6,8 @@ import builtins
 import reprlib
 from typing import Any, Final
 
+from flowstore.interrupts import is_interrupt
+
 MAX_TEXT: Final = 10_000
 """Characters kept of one text."""
 
@@ -51,6 +53,8 @@ class Texts:
         try:
             text = str(value)
         except Exception as broken:
+            if is_interrupt(broken):
+                raise
             text = f"<no text: str() of it raised {type(broken).__name__}>"
         return self.cut(text)
 
@@ -59,6 +63,8 @@ class Texts:
         try:
             text = _Repr().repr(value)
         except Exception as broken:
+            if is_interrupt(broken):
+                raise
             text = f"<no repr: repr() of it raised {type(broken).__name__}>"
         return self.cut(text)
 

@@ -59,7 +59,7 @@ def raise_typed(exc: Exception, storage: Any, name: str, method: str) -> NoRetur
         raise exc
     error = _typed(exc, storage, name, method)
     if isinstance(error, StorageError):
-        error.storage = error.storage or name
+        error.storage = name
     if error is exc:
         raise exc
     raise error from exc
