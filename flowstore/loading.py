@@ -132,7 +132,9 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
 
 
 _MEANINGLESS: Final = {
-    **dict.fromkeys(("serializer", "strict", "compression", "encryption"), "writes values in its own way"),
+    **dict.fromkeys(
+        ("serializer", "strict", "decode_limit", "compression", "encryption"), "writes values in its own way"
+    ),
     **dict.fromkeys(("expires", "allow_clear", "max_result_size", "blob_threshold"), "knows nothing of this"),
 }
 """Keys of an entry that only a RecordStorage follows, and what another adapter does instead."""

@@ -15,7 +15,7 @@ from time import time
 from typing import Any, BinaryIO, Final
 
 from flowstore import serialize
-from flowstore.codec import Codecs, Compression, Encryption, Readable, SealedFile
+from flowstore.codec import MOST, Codecs, Compression, Encryption, Readable, SealedFile
 from flowstore.errors import CorruptError
 from flowstore.failure import Failure, RemoteTaskError
 from flowstore.record import FORMAT, Record, Ref
@@ -34,6 +34,7 @@ class Pipeline:
         compression: compresses what is written; what is compressed already is read without it.
         encryption: encrypts what is written, and holds the keys to read what is encrypted.
         strict: whether a value that would come back as another type is refused.
+        decode_limit: bytes of memory that reading a compressed value may take, as far as that can be told beforehand.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class Pipeline:
         compression: Compression | None = None,
         encryption: Encryption | None = None,
         strict: bool = False,
+        decode_limit: int = MOST,
     ) -> None:
         self._dumps = serialize.WRITERS[serializer]
         self._loads = partial(serialize.loads, pickled=True) if serializer == "pickle" else serialize.loads
         self._strict = strict
-        self._codecs = Codecs(compression, encryption)
+        self._codecs = Codecs(compression, encryption, decode_limit)
         self._encodes = compression is not None or encryption is not None
         self._encrypts = self._refuses_plain = False
         if encryption is not None:

@@ -180,9 +180,9 @@ class Registry:
 
 
 def _pipeline(entry: StorageEntry) -> Pipeline:
-    if entry.serializer == "json" and not entry.strict and entry.compression is None and entry.encryption is None:
-        return getattr(loading.adapter_class(entry), "pipeline", PLAIN)
-    return Pipeline(entry.serializer, compression=entry.compression, encryption=entry.encryption, strict=entry.strict)
+    names = {"serializer": "json", "strict": False, "decode_limit": None, "compression": None, "encryption": None}
+    how = {name: getattr(entry, name) for name, default in names.items() if getattr(entry, name) != default}
+    return Pipeline(**how) if how else getattr(loading.adapter_class(entry), "pipeline", PLAIN)
 
 
 def _is_connected(storage: DataStorage, name: str) -> bool:

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import orjson
 
-from flowstore.errors import CorruptError, InvalidKeyError
+from flowstore.errors import CorruptError, InvalidKeyError, SerializationError
 from flowstore.record import Key, Record, Ref
 from flowstore.storage import check_headers
-from flowstore.storages._records import dump_headers
+from flowstore.storages._records import MAX_HEADERS, dump_headers
 
 FORMAT: Final = 1
+_MAX_LINE: Final = 16 * MAX_HEADERS  # with names, which are longer than any that people give
 _NAMES: Final = ("kind", "flow_name", "task_name", "task_id", "name")
 
 
@@ -44,7 +45,10 @@ def first_line(record: Record, revision: int, created: int) -> bytes:
         "size": len(record.payload),
         "headers": orjson.Fragment(dump_headers(record)),
     }
-    return orjson.dumps(envelope, option=orjson.OPT_APPEND_NEWLINE)
+    line = orjson.dumps(envelope, option=orjson.OPT_APPEND_NEWLINE)
+    if len(line) > _MAX_LINE:
+        raise SerializationError(f"the names and headers of {ref.kind} take {len(line)} bytes, the most is {_MAX_LINE}")
+    return line
 
 
 def read_envelope(data: bytes, total: int, payload: bool, where: str, expected: Ref | None = None) -> Stored:
@@ -69,6 +73,8 @@ def read_envelope(data: bytes, total: int, payload: bool, where: str, expected: 
 
 
 def _parse(line: bytes, payload: bytes, where: str, expected: Ref | None) -> tuple[Stored, int]:
+    if len(line) > _MAX_LINE:
+        raise damaged(where, f"its first line has {len(line)} bytes, the most is {_MAX_LINE}")
     try:
         envelope: dict[str, Any] = orjson.loads(line)
         if envelope["format"] != FORMAT:

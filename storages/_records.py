@@ -11,6 +11,9 @@ from flowstore.errors import ConflictError, CorruptError, SerializationError, St
 from flowstore.record import Record, Ref
 from flowstore.storage import check_headers, mistake_in
 
+MAX_HEADERS: Final = 2**20
+"""Bytes that the headers of a record may have: reading them takes some thirty times as much memory."""
+
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
@@ -19,13 +22,16 @@ def dump_headers(record: Record) -> bytes:
 
     Raises:
         SerializationError: a header has no JSON form, or a known one is not of its type; integers must fit into 64
-            bits.
+            bits; or they are too many.
     """
     try:
         headers = record.headers
         text = orjson.dumps(headers if type(headers) is dict else dict(headers))
     except (TypeError, ValueError) as exc:
         raise SerializationError(f"the headers of {record.ref} are not JSON: {exc}", "$.headers") from exc
+    if len(text) > MAX_HEADERS:
+        message = f"the headers of {record.ref} take {len(text)} bytes; the most is {MAX_HEADERS}"
+        raise SerializationError(message, "$.headers")
     # JSON makes the same of some other types; what could not be read again must not count as stored.
     if mistake_in(headers) is not None and (mistake := mistake_in(orjson.loads(text))) is not None:
         raise SerializationError(f"the headers of {record.ref} can't be stored: {mistake}", "$.headers")
@@ -36,8 +42,11 @@ def load_headers(text: str | bytes, where: object) -> dict[str, Any]:
     """Decode headers into a new dictionary.
 
     Raises:
-        CorruptError: the text is not a JSON object, or a known header is not of its type; names ``where`` it came from.
+        CorruptError: the text is not a JSON object, or too long, or a known header is not of its type; names ``where``
+            it came from.
     """
+    if len(text) > MAX_HEADERS:
+        raise CorruptError(f"the stored headers of {where} have {len(text)} bytes; the most is {MAX_HEADERS}")
     try:
         headers = orjson.loads(text)
     except ValueError as exc:

@@ -8,6 +8,7 @@ from flowstore.codec.compression import LEVELS, Compression, CompressionCodec, c
 from flowstore.codec.encryption import AES, KEY_BYTES, Encryption, Sealer
 from flowstore.codec.frames import FRAMES, Readable, SealedFile, plain_size
 from flowstore.codec.packages import PACKAGES, require
+from flowstore.codec.weight import MOST, Weight
 from flowstore.errors import CorruptError
 from flowstore.record import FORMAT, Record, Ref
 
@@ -15,6 +16,7 @@ __all__ = [
     "AES",
     "KEY_BYTES",
     "LEVELS",
+    "MOST",
     "PACKAGES",
     "Codecs",
     "Compression",
@@ -32,16 +34,20 @@ _COMPRESSED: Final = frozenset({"zstd", "gzip"})
 class Codecs:
     """Apply the codecs of a storage to payloads, and undo those that a record names. Safe in threads.
 
+    Args:
+        most: bytes of memory that reading what was compressed may take.
+
     Raises:
         ConfigurationError: a package that they need is not installed.
     """
 
-    def __init__(self, compression: Compression | None, encryption: Encryption | None) -> None:
+    def __init__(self, compression: Compression | None, encryption: Encryption | None, most: int = MOST) -> None:
         if compression is not None:
             require(compression.codec)
         if encryption is not None:
             require(AES)
         self._compression = compression
+        self._weight = Weight(most)
         self._sealer = None if encryption is None else Sealer(encryption)
 
     def encode(self, ref: Ref, serializer: str, payload: bytes) -> tuple[bytes, dict[str, Any]]:
@@ -52,11 +58,13 @@ class Codecs:
         """
         headers: dict[str, Any] = {}
         names: list[str] = []
-        compressed = None if self._compression is None else compress(payload, self._compression)
-        if self._compression is not None and compressed is not None:
-            names.append(self._compression.codec)
-            headers["full_size"] = len(payload)
-            payload = compressed
+        how = self._compression
+        if how is not None and not self._weight.is_exceeded(payload, serializer):
+            compressed = compress(payload, how)
+            if compressed is not None:
+                names.append(how.codec)
+                headers["full_size"] = len(payload)
+                payload = compressed
         if self._sealer is not None:
             names.append(AES)
             headers["key_id"] = self._sealer.active
@@ -77,7 +85,15 @@ class Codecs:
         if not encrypted:
             self._check_plain(record)
         payload = self._keys_for(record).open(record) if encrypted else record.payload
-        return payload if compressed is None else decompress(record, compressed, payload)
+        if compressed is None:
+            return payload
+        payload = decompress(record, compressed, payload)
+        if self._weight.is_exceeded(payload, record.headers.get("serializer")):
+            raise CorruptError(
+                f"reading {record.ref} would take more than the {self._weight.most} bytes of memory that "
+                "'decode_limit' of its storage allows; flowstore does not compress such values"
+            )
+        return payload
 
     def encode_file(self, ref: Ref, file: Readable, headers: dict[str, Any]) -> SealedFile | None:
         """Return a file as it is to be stored, and add to the headers how to read it; ``None`` to store it as it is."""

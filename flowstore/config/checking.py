@@ -158,6 +158,7 @@ class _Check:
             blob_threshold=shape.blob_threshold,
             serializer=shape.serializer,
             strict=shape.strict,
+            decode_limit=shape.decode_limit,
             compression=coding.read_compression(self._document, (*path, "compression"), self.shaped),
             encryption=coding.read_encryption(self._document, (*path, "encryption"), self.shaped),
             place=self._document.place(path),

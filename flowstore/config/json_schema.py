@@ -48,6 +48,10 @@ def json_schema(adapters: Mapping[str, type]) -> dict[str, Any]:
             "expires": _span("how long results and errors are kept, unless their flow or task says otherwise"),
             "serializer": _one_of(Serializer, "json", "how values are written"),
             "strict": {**flag, "description": "whether values that would come back as another type are refused"},
+            "decode_limit": {
+                "anyOf": [{"type": ["integer", "null"], "minimum": 1}, _VARIABLE],
+                "description": "the most bytes of memory that reading a compressed value may take",
+            },
             "compression": {"anyOf": [{"type": "null"}, _one_of(CompressionCodec, None, "the codec"), _compression()]},
             "encryption": {"anyOf": [{"type": "null"}, _encryption(flag)]},
             "allow_clear": {**flag, "default": True, "description": "whether it may be cleared and purged"},

@@ -36,9 +36,9 @@ class StorageEntry:
     """A declared storage.
 
     ``configuration`` holds the keyword arguments of the adapter's constructor. It may hold secrets, so it is not shown.
-    ``expires`` is in seconds, ``max_result_size`` and ``blob_threshold`` in bytes. ``patience`` is for how many seconds
-    a call keeps trying while the storage can't be reached: 0 unless ``on_store_error`` is ``retry``. ``adapter`` is the
-    class, once it has been found.
+    ``expires`` is in seconds, ``max_result_size``, ``blob_threshold`` and ``decode_limit`` in bytes. ``patience`` is
+    for how many seconds a call keeps trying while the storage can't be reached: 0 unless ``on_store_error`` is
+    ``retry``. ``adapter`` is the class, once it has been found.
     """
 
     name: str
@@ -56,6 +56,7 @@ class StorageEntry:
     blob_threshold: int | None = None
     serializer: Serializer = "json"
     strict: bool = False
+    decode_limit: int | None = None
     compression: Compression | None = None
     encryption: Encryption | None = None
     place: Place = field(default=Place(), compare=False)

@@ -99,6 +99,7 @@ class StorageShape(Shape):
     blob_threshold: Annotated[int, Field(gt=0), BeforeValidator(_number)] | None = None
     serializer: Serializer = "json"
     strict: Flag = False
+    decode_limit: Annotated[int, Field(gt=0), BeforeValidator(_number)] | None = None
     compression: Any = None
     encryption: Any = None
 
