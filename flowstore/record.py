@@ -149,7 +149,8 @@ class Record:
         ref: kind, key and name.
         payload: the encoded value. ``headers["content_type"]`` tells whether it is JSON text.
         headers: JSON-able facts about it; see docs/records.md for the names that flowstore sets. Unknown ones are kept.
-        revision: 0 before it is stored, then 1, and one more with each replacement.
+        revision: 0 before it is stored; then a number that no record under this reference had before, and one more with
+            each replacement.
     """
 
     ref: Ref

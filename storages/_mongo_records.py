@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from pymongo import ASCENDING, ReturnDocument, UpdateOne
+from pymongo import ASCENDING, DeleteOne, ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
 
 from flowstore.errors import ConflictError, UnreachableError
@@ -47,11 +48,11 @@ class _Write:
         self.address = address_of(record.ref)
         self.fields = fields_of(record)
         self.identity = identity_of(record.ref, created)
-        self.revision = 1
+        self.revision = record.revision
 
     @property
     def document(self) -> dict[str, Any]:
-        return {"_id": self.address, "revision": 1, **self.identity, **self.fields}
+        return {"_id": self.address, "revision": self.record.revision, **self.identity, **self.fields}
 
 
 def open_records(settings: Settings) -> Records:
@@ -109,8 +110,8 @@ class Records:
         identity = identity_of(record.ref, self.clock.stamp())
         for _ in range(_TRIES):
             # Most records are new, and inserting is the cheapest way to write one.
-            if not if_revision and self._insert(address, fields, identity):
-                return 1
+            if not if_revision and self._insert({"_id": address, "revision": record.revision, **identity, **fields}):
+                return record.revision
             if if_revision is None:
                 condition = {}
             elif if_revision == 0:
@@ -136,10 +137,10 @@ class Records:
             )
         return None if document is None else int(document["revision"])
 
-    def _insert(self, address: str, fields: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    def _insert(self, document: dict[str, Any]) -> bool:
         try:
             with self._calling(mutates=True):
-                self._collection.insert_one({"_id": address, "revision": 1, **identity, **fields})
+                self._collection.insert_one(document)
         except DuplicateKeyError:
             return False
         return True
@@ -200,15 +201,32 @@ class Records:
             )
             for write in there
         ]
-        failed = self._attempt(there, lambda: self._collection.bulk_write(changes, ordered=False)) if there else []
+        upserted: list[Mapping[str, Any]] = []
+        failed: list[_Write] = []
+        if there:
+            write_all = partial(self._collection.bulk_write, changes, ordered=False)
+            failed = self._attempt(there, lambda: upserted.extend(write_all().bulk_api_result["upserted"]), upserted)
+        for one in upserted:
+            self._renumber(there[one["index"]])
         return failed + [write for write in batch if write.address not in known]
 
-    def _attempt(self, batch: Sequence[_Write], write: Callable[[], object]) -> list[_Write]:
-        """Write a batch; return what was not written because it was there already."""
+    def _renumber(self, write: _Write) -> None:
+        """Give a record that was deleted while it was to be replaced, and so is new, a revision of its own."""
+        here = {"_id": write.address, "revision": write.revision, "position": write.identity["position"]}
+        with self._calling(mutates=True):
+            if self._collection.update_one(here, {"$set": {"revision": write.record.revision}}).matched_count:
+                write.revision = write.record.revision
+
+    def _attempt(
+        self, batch: Sequence[_Write], write: Callable[[], object], upserted: list[Mapping[str, Any]] | None = None
+    ) -> list[_Write]:
+        """Write a batch; return what was not written because it was there already, and add what was upserted."""
         try:
             with self._calling(mutates=True):
                 write()
         except BulkWriteError as exc:
+            if upserted is not None:
+                upserted += exc.details["upserted"]
             return [batch[error["index"]] for error in exc.details["writeErrors"]]
         return []
 
@@ -217,13 +235,17 @@ class Records:
         condition: dict[str, Any] = {"_id": address_of(ref)}
         if if_revision is not None:
             condition["revision"] = if_revision
-        with self._calling(mutates=True):
-            if self._collection.delete_one(condition).deleted_count:
-                return True
-        current = None if if_revision is None else self.get(ref, True)
-        if if_revision is None or current is None:
-            return False
-        raise conflict(ref, current, if_revision)
+        for _ in range(_TRIES):
+            with self._calling(mutates=True):
+                if self._collection.delete_one(condition).deleted_count:
+                    return True
+            current = None if if_revision is None else self.get(ref, True)
+            if if_revision is None or current is None:
+                return False
+            # Otherwise it has come to that revision between the two looks at it.
+            if current.revision != if_revision:
+                raise conflict(ref, current, if_revision)
+        raise UnreachableError(f"{self._connection.where}: others kept writing the same record, {_TRIES} times")
 
     def delete_many(self, refs: Sequence[Ref]) -> int:
         """Delete several records, a thousand at a time."""
@@ -231,6 +253,15 @@ class Records:
         for batch in _batches([address_of(ref) for ref in refs]):
             with self._calling(mutates=True):
                 deleted += self._collection.delete_many({"_id": {"$in": batch}}).deleted_count
+        return deleted
+
+    def delete_seen(self, records: Sequence[Record]) -> int:
+        """Delete several records, each only at its revision, a thousand at a time."""
+        deleted = 0
+        for batch in _batches(records):
+            each = [DeleteOne({"_id": address_of(one.ref), "revision": one.revision}) for one in batch]
+            with self._calling(mutates=True):
+                deleted += self._collection.bulk_write(each, ordered=False).deleted_count
         return deleted
 
     def purge(self) -> int:

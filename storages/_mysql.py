@@ -14,6 +14,7 @@ from flowstore.storages._mysql_errors import READ_ONLY, translate
 from flowstore.storages._mysql_statements import SORTED, MysqlStatements
 from flowstore.storages._server_clock import ServerClock, elapsed
 from flowstore.storages._sql_database import Link, Outcome, Parameters
+from flowstore.storages._sql_rows import REVISION_AT
 from flowstore.storages._sql_schema import SCHEMA_VERSION, VERSION, check_version, creation, meta, records
 from flowstore.storages._sql_server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, ServerLink
 from flowstore.storages._sql_statements import Statements
@@ -215,9 +216,9 @@ class MysqlDatabase(ServerDatabase):
     def insertion(self, row: Parameters, now: float) -> Parameters:
         return (*row, *[now] * self.sql.now_in_insert)
 
-    def revision(self, outcome: Outcome) -> int | None:
+    def revision(self, outcome: Outcome, row: Parameters) -> int | None:
         # Nothing changed, a row was added, or (2) a row was changed: MySQL's way of counting.
-        return (None, 1, outcome.last_id)[outcome.changed]
+        return (None, row[REVISION_AT], outcome.last_id)[outcome.changed]
 
     def translate(self, exc: BaseException) -> StorageError | None:
         return translate(exc, self.target)

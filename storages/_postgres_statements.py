@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     LargeBinary,
     Text,
+    TextClause,
     and_,
     any_,
     bindparam,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, dialect, insert
 from sqlalchemy.engine import Dialect
@@ -141,6 +143,14 @@ class PostgresStatements(OnConflict):
         if column not in _INDEXED:
             return exact
         return and_(start(of) == any_(bindparam(f"{name}_start", type_=ARRAY(Text))), exact)
+
+    def _at_revisions(self, count: int) -> TextClause:
+        return text(
+            "(address, revision) IN (SELECT * FROM unnest(CAST(:seen AS bytea[]), CAST(:seen_revisions AS bigint[])))"
+        )
+
+    def _values_of_pairs(self, pairs: Sequence[tuple[bytes, int]]) -> dict[str, Any]:
+        return {"seen": [address for address, _ in pairs], "seen_revisions": [revision for _, revision in pairs]}
 
     def _values_of_list(self, name: str, values: Sequence[Any]) -> dict[str, Any]:
         return {name: list(values), f"{name}_start": [value[:START] for value in values]}

@@ -41,7 +41,7 @@ PUT: Final = (
     _NAMES
     + """
 local old = redis.call('HMGET', KEYS[1], 'revision', 'number', 'expires_at', 'run')
-local revision, number, expires_at, run = old[1], old[2], ARGV[9], ARGV[10]
+local revision, number, expires_at, run = old[1], old[2], ARGV[9], ARGV[11]
 if ARGV[1] ~= '' then
   local current = revision
   if not revision or (old[3] and tonumber(old[3]) <= tonumber(ARGV[2])) then current = '0' end
@@ -81,7 +81,7 @@ elseif old[3] then
   redis.call('ZREM', base .. 'expiry', address)
   redis.call('HDEL', KEYS[1], 'expires_at')
 end
-revision = (tonumber(revision) or 0) + 1
+revision = revision and tonumber(revision) + 1 or tonumber(ARGV[10])
 redis.call(
   'HSET', KEYS[1], 'ref', ARGV[3], 'headers', ARGV[4], 'revision', revision, 'number', number, 'payload', ARGV[5]
 )
@@ -169,6 +169,7 @@ class Layout:
             ref.key.flow_name.encode(),
             ref.key.task_id.encode(),
             b"" if expires_at is None or not isfinite(expires_at) else repr(expires_at).encode(),
+            b"%d" % record.revision,
             *(() if run_id is None else (run_id.encode(),)),
         )
 

@@ -52,6 +52,9 @@ class Children:
     def delete_many(self, name: str, refs: Sequence[Ref]) -> int:
         return self._call(name, lambda storage: storage._delete_many(refs))
 
+    def delete_seen(self, name: str, records: Sequence[Record]) -> int:
+        return self._call(name, lambda storage: storage._delete_seen(records))
+
     def page(self, name: str, query: Query, cursor: str | None, limit: int) -> Page:
         """Return a page of heads."""
         return self._call(name, lambda storage: storage._scan(query, cursor, limit, False))

@@ -55,6 +55,12 @@ class Homes(RecordStorage):
             homes[self._rules.home(ref)].append(ref)
         return sum(self._children.delete_many(name, some) for name, some in homes.items())
 
+    def _delete_seen(self, records: Sequence[Record]) -> int:
+        homes: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            homes[self._home(record)].append(record)
+        return sum(self._children.delete_seen(name, some) for name, some in homes.items())
+
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         heads, following = Listing(self._rules, self._children).page(query, cursor, limit)
         if not payload:

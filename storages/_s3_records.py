@@ -136,7 +136,7 @@ class Records:
             )
         place = Place.of(record.ref)
         created = self.clock.stamp()
-        data = first_line(record, 1, created) + record.payload
+        data = first_line(record, record.revision, created) + record.payload
         # Other writers may rely on other markers, even where this writer has written them too.
         own = self._index.markers(Stored(record, created))
         is_optimistic = not if_revision and self._conditions.put
@@ -144,7 +144,7 @@ class Records:
             # Most records are new: for them, nothing has to be read.
             list(each(self._mark, own))
             if self._write(place, record, data, None):
-                return 1
+                return record.revision
         for _ in _tries(self._bucket.where):
             found = self._read(place, False)
             old = found.record if found else None
@@ -154,7 +154,7 @@ class Records:
                     self._bucket.delete_many(own if is_optimistic else [])
                     raise conflict(record.ref, self._read_record(place, True) if live else None, if_revision)
             if found is None or old is None:
-                stored, revision = Stored(record, created), 1
+                stored, revision = Stored(record, created), record.revision
                 standing = own if is_optimistic else []
             else:
                 stored, revision = Stored(record, found.stored.created), old.revision + 1
@@ -224,6 +224,21 @@ class Records:
         self._bucket.delete_many([self._index.record(Place.of(one.stored.record.ref)) for one in found])
         self._bucket.delete_many([marker for one in found for marker in self._index.markers(one.stored)])
         return len(found)
+
+    def delete_seen(self, records: Sequence[Record]) -> int:
+        """Delete several records at once, each only at its revision."""
+        return sum(self._each(self._delete_at, records))
+
+    def _delete_at(self, record: Record) -> bool:
+        place = Place.of(record.ref)
+        for _ in _tries(self._bucket.where):
+            found = self._read(place, False)
+            if found is None or found.record is None or found.record.revision != record.revision:
+                return False
+            if self._remove(place, found):
+                self._bucket.delete_many(self._index.markers(found.stored))
+                return True
+        raise AssertionError("the last try returns or raises")
 
     def purge(self) -> int:
         """Delete all objects of records, damaged ones too, and all markers; return how many records, without pieces."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, or_
+from sqlalchemy import ColumnElement, TextClause, bindparam, or_, text
 
 from flowstore.querying import Scalar, first_behind, literal_start
 from flowstore.record import PIECE, Query
@@ -46,6 +46,9 @@ def like(pattern: str) -> str:
 
 class Conditions(ABC):
     """What a query selects, for one database; ``key`` turns a text that identifies a record into what is kept."""
+
+    list_of_pairs: ClassVar[str] = ""
+    """What a list of rows begins with."""
 
     def __init__(self, key: Callable[[str], str | bytes]) -> None:
         self._key = key
@@ -134,6 +137,16 @@ class Conditions(ABC):
     def _among(self, column: str, count: int, name: str | None = None) -> ColumnElement[bool]:
         """Compare a column with the parameters that ``_values_of_list`` gives."""
         return _c[column].in_([bindparam(f"{name or column}_{number}") for number in range(count)])
+
+    def _at_revisions(self, count: int) -> TextClause:
+        """Select records at their revisions, by the parameters that ``_values_of_pairs`` gives."""
+        pairs = ", ".join(f"(:seen_{number}, :revision_{number})" for number in range(count))
+        return text(f"(address, revision) IN ({self.list_of_pairs} {pairs})")
+
+    def _values_of_pairs(self, pairs: Sequence[tuple[bytes, int]]) -> dict[str, Any]:
+        addresses, revisions = zip(*pairs, strict=True)
+        padded = Conditions._values_of_list(self, "seen", addresses)
+        return padded | Conditions._values_of_list(self, "revision", revisions)
 
     def _values_of_list(self, name: str, values: Sequence[Any]) -> dict[str, Any]:
         # Filled up to a power of two, so that there are few different statements.

@@ -139,8 +139,8 @@ class Database(ABC):
         """Return the parameters of the statement ``insert``."""
         return (*row, now)
 
-    def revision(self, outcome: Outcome) -> int | None:
-        """Return the revision that the statements ``upsert`` or ``insert`` gave, or ``None`` where they did nothing."""
+    def revision(self, outcome: Outcome, row: Parameters) -> int | None:
+        """Return the revision that ``upsert`` or ``insert`` gave to a row, or ``None`` where they did nothing."""
         return outcome.rows[0][0] if outcome.rows else None
 
     # The schema
@@ -165,14 +165,14 @@ class Database(ABC):
     def upsert(self, row: Parameters) -> int:
         """Write a record in any case; return the new revision."""
         sql = self.sql.upsert
-        revision = self.revision(self._use(lambda link: link.run(sql, row), True, sql))
+        revision = self.revision(self._use(lambda link: link.run(sql, row), True, sql), row)
         assert revision is not None
         return revision
 
     def insert(self, row: Parameters, now: float) -> int | None:
         """Write a record where there is none, or one that has expired; else return ``None``."""
         sql, parameters = self.sql.insert, self.insertion(row, now)
-        return self.revision(self._use(lambda link: link.run(sql, parameters), True, sql))
+        return self.revision(self._use(lambda link: link.run(sql, parameters), True, sql), row)
 
     def change(self, sql: str, parameters: Parameters) -> int:
         """Run a statement that changes rows; return how many."""
@@ -186,7 +186,7 @@ class Database(ABC):
         """Write many records in one transaction, each as ``insert`` does; tell of each whether it was written."""
         sql, parameters = self.sql.insert, [self.insertion(row, now) for row in rows]
         outcomes = self._use(lambda link: link.run_each(sql, parameters), True, sql)
-        return [self.revision(outcome) is not None for outcome in outcomes]
+        return [self.revision(outcome, row) is not None for outcome, row in zip(outcomes, rows, strict=True)]
 
     def _use(self, work: Callable[[Link], T], changes: bool, sql: str) -> T:
         if self._logger is not None:

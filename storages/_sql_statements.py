@@ -23,7 +23,7 @@ _HEAD: Final = (*_KEY, _c.revision, _c.headers)
 CONTENT: Final = ("run_id", "state", "stored_at", "expires_at", "headers", "value", "payload")
 """The columns that a replacement changes, besides the revision."""
 
-INSERTED: Final = ("address", *(column.name for column in _KEY), *CONTENT)
+INSERTED: Final = ("address", *(column.name for column in _KEY), *CONTENT[:2], "revision", *CONTENT[2:])
 """The parameters of ``upsert`` and, before the time that it is now, of ``insert``."""
 
 NEXT: Final[ColumnElement[int]] = _c.revision + literal_column("1")
@@ -111,6 +111,15 @@ class Statements(Conditions):
             ("delete", len(values)), lambda: delete(records).where(self._among("address", len(values)))
         )
         return compiled.sql, compiled.values(values)
+
+    def delete_seen(self, seen: Sequence[tuple[bytes, int]]) -> tuple[str, list[Any]]:
+        """Return a statement that deletes records at their revisions, and its parameters."""
+        values = self._values_of_list("address", [address for address, _ in seen])
+        compiled = self._compiled(
+            ("delete seen", len(values)),
+            lambda: delete(records).where(self._among("address", len(values)), self._at_revisions(len(values))),
+        )
+        return compiled.sql, compiled.values(values | self._values_of_pairs(seen))
 
     def addresses(self, after: int, limit: int) -> tuple[str, list[Any]]:
         """Return a statement that reads id, address and kind of rows behind an id, damaged ones too, and parameters."""

@@ -21,6 +21,7 @@ class SqliteStatements(OnConflict):
 
     dialect = dialect()
     insertion = insert
+    list_of_pairs = "VALUES"
 
     @classmethod
     def _numbering(cls) -> dict[str, ColumnElement[int]]:

@@ -91,7 +91,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             old = self._read(place, False, record.ref)
             live = None if old is None or old.record.has_expired(now) else old
             self._check(record.ref, place, live, if_revision)
-            revision, created = (old.record.revision + 1, old.created) if old else (1, time.time_ns())
+            revision, created = (old.record.revision + 1, old.created) if old else (record.revision, time.time_ns())
             self._folder.replace(place, shard, first_line(record, revision, created), record.payload)
             run_id, old_run_id = record.run_id, old.record.run_id if old else None
             if run_id is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -71,7 +72,7 @@ class MemoryStorage(RecordStorage, QueriesFields):
             if old is None:
                 # Replacing keeps the place in the dictionary: it stays sorted by number.
                 self._last += 1
-            number, revision = (old.number, old.revision + 1) if old else (self._last, 1)
+            number, revision = (old.number, old.revision + 1) if old else (self._last, record.revision)
             self._entries[address] = _Entry(number, record.ref, headers, payload, revision, record.expires_at)
         return revision
 
@@ -84,6 +85,14 @@ class MemoryStorage(RecordStorage, QueriesFields):
                 raise conflict(ref, old.record(), if_revision)
             del self._entries[ref.address]
         return True
+
+    def _delete_seen(self, records: Sequence[Record]) -> int:
+        with self._lock:
+            entries = self._entries
+            seen = [one.ref.address for one in records if _is_at(entries.get(one.ref.address), one.revision)]
+            for address in dict.fromkeys(seen):
+                del entries[address]
+        return len(seen)
 
     def _purge(self) -> int:
         with self._lock:
@@ -116,6 +125,10 @@ class MemoryStorage(RecordStorage, QueriesFields):
     def _all(self) -> list[_Entry]:
         with self._lock:
             return list(self._entries.values())
+
+
+def _is_at(entry: _Entry | None, revision: int) -> bool:
+    return entry is not None and entry.revision == revision
 
 
 def _by_number(entry: _Entry) -> int:

@@ -201,6 +201,9 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         return self._connected().delete_many(refs)
 
+    def _delete_seen(self, records: Sequence[Record]) -> int:
+        return self._connected().delete_seen(records)
+
     def _purge(self) -> int:
         return self._connected().purge()
 

@@ -239,6 +239,11 @@ class RedisStorage(RecordStorage, Batches):
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         return sum(self._connected().call_many([self._deleting(ref, None) for ref in refs], mutates=True))
 
+    def _delete_seen(self, records: Sequence[Record]) -> int:
+        commands = [self._deleting(record.ref, record.revision) for record in records]
+        answers = self._connected().call_many(commands, mutates=True)
+        return sum(answer for answer in answers if type(answer) is int)
+
     def _purge(self) -> int:
         from flowstore.storages._redis_purge import purge
 

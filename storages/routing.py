@@ -164,9 +164,9 @@ class RoutingStorage(Homes, Batches):
         self._mirrors.write({one.ref: one for one in stored})
         return stored
 
-    def add_many(self, records: Sequence[Record]) -> list[Record | None]:
+    def add_many(self, records: Sequence[Record], *, as_they_are: bool = False) -> list[Record | None]:
         self._settle(self._found(record.ref for record in records))
-        found = super().add_many(records)
+        found = super().add_many(records, as_they_are=as_they_are)
         if self._mirrors.names:
             added = [one.ref for one, standing in zip(records, found, strict=True) if standing is None]
             self._mirrors.write(dict(zip(added, super().get_many(added), strict=True)))
@@ -185,6 +185,16 @@ class RoutingStorage(Homes, Batches):
         self._mirrors.write(dict.fromkeys(refs))
         return deleted
 
+    def delete_seen(self, records: Sequence[Record]) -> int:
+        refs = [record.ref for record in records]
+        self._settle(self._found(refs))
+        deleted = super().delete_seen(records)
+        if self._mirrors.names:
+            # What was stored meanwhile is there still, and stays in the mirrors too.
+            there = super().get_many(refs) if deleted < len(refs) else [None] * len(refs)
+            self._mirrors.write(dict(zip(refs, there, strict=True)))
+        return deleted
+
     def store_blob(
         self,
         key: Key,
@@ -194,8 +204,9 @@ class RoutingStorage(Homes, Batches):
         kind: str = BLOB,
         facts: Mapping[str, Any] | None = None,
         raw: bool = False,
+        revision: int | None = None,
     ) -> int:
-        size = super().store_blob(key, name, file, kind=kind, facts=facts, raw=raw)
+        size = super().store_blob(key, name, file, kind=kind, facts=facts, raw=raw, revision=revision)
         if self._mirrors.names:
             ref = Ref(kind, key, name)
             self._mirrors.write({ref: super().get_many([ref])[0]})

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
 
-from flowstore.errors import CorruptError, StorageError
+from flowstore.errors import StorageError
 from flowstore.forks import ForkSafeLock
 from flowstore.querying import dump_place, load_place
-from flowstore.record import PIECE, Key, Page, Query, Record, Ref
+from flowstore.record import PIECE, Page, Query, Record, Ref
 from flowstore.storage import PART, Batches, Guarantees, QueriesFields, RecordStorage
 from flowstore.storages import _guarantees
-from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers
+from flowstore.storages._records import conflict, cursor_number
 from flowstore.storages._sql_product import SchemaOfTarget, product
+from flowstore.storages._sql_rows import content_of, read_row, row_of, rows_of
 from flowstore.storages._sql_target import Settings, parse
 
 if TYPE_CHECKING:
     from flowstore.storages._sql_database import Database
+
+T = TypeVar("T")
 
 _BATCH: Final = 500
 
@@ -143,7 +146,7 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
     def _get(self, ref: Ref, payload: bool) -> Record | None:
         database = self._connected()
         rows = database.rows(database.sql.get if payload else database.sql.get_headers, (ref.address,))
-        return _record(database, rows[0], ref) if rows else None
+        return read_row(database, rows[0], ref) if rows else None
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
         database = self._connected()
@@ -151,33 +154,37 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         found: dict[bytes, Record] = {}
         for batch in _batches(list(wanted)):
             for address, *row in database.rows(*database.sql.get_many(batch)):
-                found[address] = _record(database, row, wanted[address])
+                found[address] = read_row(database, row, wanted[address])
         return [found.get(ref.address) for ref in refs]
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         database = self._connected()
-        row = _row(database, record)
-        if if_revision:
-            content = row[_NAMES:]
-            if database.change(database.sql.replace, (*content, record.ref.address, if_revision, now)):
-                return if_revision + 1
-        else:
-            revision = database.upsert(row) if if_revision is None else database.insert(row, now)
-            if revision is not None:
-                return revision
-        current = self._get(record.ref, True)
-        raise conflict(record.ref, None if current is None or current.has_expired(now) else current, if_revision or 0)
+        row = row_of(database, record)
+        while True:
+            if if_revision:
+                content = content_of(row)
+                if database.change(database.sql.replace, (*content, record.ref.address, if_revision, now)):
+                    return if_revision + 1
+            else:
+                revision = database.upsert(row) if if_revision is None else database.insert(row, now)
+                if revision is not None:
+                    return revision
+            current = self._get(record.ref, True)
+            live = None if current is None or current.has_expired(now) else current
+            # Otherwise the record has changed between the two looks at it, so that the condition may hold now.
+            if if_revision != (live.revision if live else 0):
+                raise conflict(record.ref, live, if_revision or 0)
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
         database = self._connected()
-        rows = _rows(database, records)
+        rows = rows_of(database, records)
         revisions = database.put_many(rows) if rows else []
         of = {row[0]: revision for row, revision in zip(rows, revisions, strict=True)}
         return [of[record.ref.address] for record in records]
 
     def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
         database = self._connected()
-        rows = _rows(database, records)
+        rows = rows_of(database, records)
         added = database.insert_many(rows, now) if rows else []
         of = {row[0]: is_added for row, is_added in zip(rows, added, strict=True)}
         return [of[record.ref.address] for record in records]
@@ -186,17 +193,24 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         database = self._connected()
         if if_revision is None:
             return bool(database.change(database.sql.delete, (ref.address,)))
-        if database.change(database.sql.delete_revision, (ref.address, if_revision)):
-            return True
-        current = self._get(ref, True)
-        if current is None:
-            return False
-        raise conflict(ref, current, if_revision)
+        while not database.change(database.sql.delete_revision, (ref.address, if_revision)):
+            current = self._get(ref, True)
+            if current is None:
+                return False
+            # Otherwise it has come to that revision between the two looks at it.
+            if current.revision != if_revision:
+                raise conflict(ref, current, if_revision)
+        return True
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         database = self._connected()
         addresses = sorted({ref.address for ref in refs})
         return sum(database.change(*database.sql.delete_many(batch)) for batch in _batches(addresses))
+
+    def _delete_seen(self, records: Sequence[Record]) -> int:
+        database = self._connected()
+        seen = sorted({(record.ref.address, record.revision) for record in records})
+        return sum(database.change(*database.sql.delete_seen(batch)) for batch in _batches(seen))
 
     def _purge(self) -> int:
         database = self._connected()
@@ -219,7 +233,7 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
             return Page([])
         # One row more than asked for tells whether there is a next page.
         rows = database.rows(*database.sql.scan(query, after, limit + 1, payload))
-        found = [(row[0], _record(database, row[1:], None)) for row in rows]
+        found = [(row[0], read_row(database, row[1:], None)) for row in rows]
         if query.order == "task_id":
             found.sort(key=lambda one: database.sql.place(one[1].ref.place), reverse=query.descending)
         else:
@@ -250,54 +264,9 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         return self._connected()
 
 
-_NAMES: Final = 6
-"""How many of a row's values tell which record it is."""
-
-
-def _rows(database: Database, records: Sequence[Record]) -> list[tuple[Any, ...]]:
-    """Return the rows of a batch in an order in which they can be written."""
-    rows = [_row(database, record) for record in records]
-    if database.locks_rows:
-        # In one order everywhere: of two that write the same records, none waits for the other in a circle.
-        rows.sort()
-    return rows
-
-
-def _row(database: Database, record: Record) -> tuple[Any, ...]:
-    """Return the values of a row in the order of the statements' parameters."""
-    ref, key, as_key = record.ref, record.ref.key, database.key
-    run_id, state = record.run_id, record.state
-    return (
-        ref.address,
-        as_key(ref.kind),
-        as_key(key.flow_name),
-        as_key(key.task_name),
-        as_key(key.task_id),
-        as_key(ref.name),
-        None if run_id is None else as_key(run_id),
-        None if state is None else as_key(state),
-        record.stored_at,
-        record.expires_at,
-        dump_headers(record).decode(),
-        *database.columns(record),
-    )
-
-
-def _record(database: Database, row: Sequence[Any], ref: Ref | None) -> Record:
-    names = tuple(map(database.text, row[:5]))
-    revision, headers, *payload = row[5:]
-    if ref is None or names != ref.names:
-        # A row under somebody else's address keeps its own reference, which the caller's check refuses.
-        kind, *key, name = names
-        ref = Ref(kind, Key(*key), name)
-    if payload and payload[0] is None:
-        raise CorruptError(f"the row of {ref} has neither a value nor a payload")
-    return Record(ref, payload[0] if payload else b"", load_headers(headers, ref), revision)
-
-
 def _selects_nothing(query: Query) -> bool:
     return () in (query.kinds, query.task_ids, query.states)
 
 
-def _batches(addresses: list[bytes]) -> list[list[bytes]]:
-    return [addresses[start : start + _BATCH] for start in range(0, len(addresses), _BATCH)]
+def _batches(items: list[T]) -> list[list[T]]:
+    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Final
 
 from flowstore.copying.outcome import (
     CopyResult,
@@ -18,6 +19,9 @@ from flowstore.copying.outcome import (
 from flowstore.errors import ConflictError, FlowstoreError, StorageError
 from flowstore.record import Record, Ref
 from flowstore.storage import Readable, RecordStorage, blob_facts
+
+_STEPS: Final = 10_000
+"""How often a record is written at most to reach its revision."""
 
 
 class Writer:
@@ -57,7 +61,9 @@ class Writer:
             current = self._target.get_many([ref])[0]
             if current is not None and not self._is_due(head, current):
                 return
-            self._target.store_blob(ref.key, ref.name, file, kind=ref.kind, facts=blob_facts(head), raw=True)
+            self._target.store_blob(
+                ref.key, ref.name, file, kind=ref.kind, facts=blob_facts(head), raw=True, revision=head.revision
+            )
             if blob_digest(self._target, ref) != head.headers["digest"]:
                 raise StorageError("its bytes are not those that its digest tells of")
         except FlowstoreError as exc:
@@ -84,7 +90,7 @@ class Writer:
     def _add(self, records: list[Record]) -> list[Record]:
         """Write records where nothing is; return those that are written now."""
         try:
-            standing = self._target.add_many(records)
+            standing = self._target.add_many(records, as_they_are=True)
         except FlowstoreError as exc:
             refuse_unreachable(exc)
             if len(records) > 1:
@@ -93,8 +99,7 @@ class Writer:
             return []
         written = []
         for record, current in zip(records, standing, strict=True):
-            done = self._replace(record, current) if current is not None else self._reach(record, 1)
-            written += [record] if done else []
+            written += [record] if current is None or self._replace(record, current) else []
         return written
 
     def _replace(self, record: Record, current: Record) -> bool:
@@ -107,7 +112,7 @@ class Writer:
         """Tell whether a record has to be written over what is there; count it if not."""
         if same(record, current):
             # Killed before the revision was reached. That of a blob can't be: it has to be written whole each time.
-            if current.revision < record.revision and record.payload:
+            if 0 < record.revision - current.revision <= _STEPS and record.payload:
                 return True
             self._count(skipped=1)
             return False
@@ -118,7 +123,12 @@ class Writer:
         return replace
 
     def _reach(self, record: Record, revision: int) -> bool:
-        """Write a record again until it has its revision: begun anew, it could let a stale writer win."""
+        """Write a record again until it has its revision, unless that is far: one below could let a stale writer win.
+
+        What is far apart was stored anew in one of the two storages, and has no revision in common with the other.
+        """
+        if record.revision - revision > _STEPS:
+            return True
         while revision < record.revision:
             if not self._put(record, revision):
                 return False

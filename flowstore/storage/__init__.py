@@ -18,6 +18,7 @@ from flowstore.storage.child import Child
 from flowstore.storage.claims import Claims
 from flowstore.storage.contents import PART, Content
 from flowstore.storage.minimum import DataStorage, ExcInfo, keeps_errors
+from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Readable, Source
 from flowstore.storage.upkeep import Upkeep
 
@@ -42,6 +43,7 @@ __all__ = [
     "check_headers",
     "keeps_errors",
     "mistake_in",
+    "new_revision",
 ]
 
 
@@ -52,5 +54,6 @@ class RecordStorage(Claims, Upkeep, Blobs):
     overrides ``_get_many`` where its database can batch, and ``_translate`` to turn its driver's exceptions into
     flowstore's. All public methods may be called from several threads, and repeated without harm.
 
-    The revision of a record starts at 1 and grows by one with each replacement.
+    A revision never comes again: that of a new record is a number that none before had, and grows by one with each
+    replacement.
     """

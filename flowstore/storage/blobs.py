@@ -15,6 +15,7 @@ from flowstore.pipeline import Pipeline
 from flowstore.record import BLOB, FORMAT, Key, Query, Record, Ref
 from flowstore.storage.contents import CONTENT, content_of, generation_of
 from flowstore.storage.large import BYTES, READS, LargeRecords
+from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Readable, Source, Stream
 
 _INLINE: Final = 64 * 1024
@@ -38,6 +39,7 @@ class Blobs(LargeRecords):
         kind: str = BLOB,
         facts: Mapping[str, Any] | None = None,
         raw: bool = False,
+        revision: int | None = None,
     ) -> int:
         """Store a blob, replacing an older one; return its size.
 
@@ -47,6 +49,7 @@ class Blobs(LargeRecords):
         Args:
             file: bytes, or a file opened in binary mode, read from where it is to its end; it is not closed.
             facts: further headers of its record, JSON-able.
+            revision: of a copy, the one that it has where nothing is; else a new one.
 
         Raises:
             TypeError: it is neither.
@@ -61,15 +64,16 @@ class Blobs(LargeRecords):
             BLOB: True,
             **(facts or {}),
         }
+        revision = revision or new_revision()
         sealed = None if raw else self.pipeline.encode_file(ref, source, headers)
         if sealed is not None:
             source = Source(sealed)
         limit = _INLINE if self.blob_threshold is None else min(_INLINE, self.blob_threshold)
         if len(source.peek(limit + 1)) <= limit:
             payload = source.read(limit + 1)
-            self._put_small(Record(ref, payload, {**headers, **_measured(source)}), None)
+            self._put_small(Record(ref, payload, {**headers, **_measured(source)}, revision), None)
         else:
-            self._put_pointer(Record(ref, b"", headers), source, None, {}, _measured)
+            self._put_pointer(Record(ref, b"", headers, revision), source, None, {}, _measured)
         return source.size if sealed is None else sealed.plain_size
 
     def retrieve_blob(self, key: Key, name: str, *, kind: str = BLOB, raw: bool = False) -> BinaryIO:

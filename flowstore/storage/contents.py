@@ -32,6 +32,7 @@ from flowstore.headers import check_headers, is_generation
 from flowstore.interrupts import is_interrupt
 from flowstore.record import FORMAT, PIECE, Key, Query, Record, Ref
 from flowstore.storage.records import Records
+from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Source
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Contents(Records):
         try:
             while data := source.read(size):
                 headers = {"format": FORMAT, "size": len(data), "stored_at": self.now(), "of": _names(ref)}
-                self._put(Record(_piece(generation, number), data, headers), None, self.now())
+                self._put(Record(_piece(generation, number), data, headers, new_revision()), None, self.now())
                 number += 1
         except BaseException:
             try:
@@ -199,7 +200,7 @@ class Contents(Records):
     def _change_content_note(self, note: Record, if_revision: int | None, keep: bool) -> bool:
         try:
             if keep:
-                self._put(note, if_revision, self.now())
+                self._put(note.at(new_revision()), if_revision, self.now())
             elif if_revision != 0:
                 self._delete(note.ref, if_revision)
         except ConflictError:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from flowstore.errors import ConflictError, CorruptError, NotFoundError, OutcomeUnknownError, UnreachableError
 from flowstore.record import BLOB, RESULT, Key, Page, Query, Record, Ref
 from flowstore.storage.contents import CONTENT, Contents, content_of, generation_of, new_generation, note_of
+from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Source
 
 BYTES: Final = "application/octet-stream"
@@ -49,30 +50,39 @@ class LargeRecords(Contents):
 
     def put(self, record: Record, *, if_revision: int | None = None) -> Record:
         _refuse_blob(record)
-        return self._put_large(record, if_revision) if self._is_large(record) else self._put_small(record, if_revision)
+        put = self._put_large if self._is_large(record) else self._put_small
+        return put(record.at(new_revision()), if_revision)
 
     def put_many(self, records: Sequence[Record]) -> list[Record]:
         for record in records:
             _refuse_blob(record)
-        if not any(map(self._is_large, records)):
-            return self._put_many_small(records)
         self._check_batch(records)
-        stored = iter(self._put_many_small([record for record in records if not self._is_large(record)]))
-        return [self._put_large(record, None) if self._is_large(record) else next(stored) for record in records]
+        new = [record.at(new_revision()) for record in records]
+        if not any(map(self._is_large, new)):
+            return self._put_many_small(new)
+        stored = iter(self._put_many_small([record for record in new if not self._is_large(record)]))
+        return [self._put_large(record, None) if self._is_large(record) else next(stored) for record in new]
 
     def _put_many_small(self, records: Sequence[Record]) -> list[Record]:
-        stored = super().put_many(records)
-        self._settle_contents([record.ref for record in stored if not self._replaced_small(record)])
+        stored = self._store_many(records)
+        both = zip(records, stored, strict=True)
+        self._settle_contents([one.ref for record, one in both if not self._replaced_small(record, one)])
         return stored
 
-    def add_many(self, records: Sequence[Record]) -> list[Record | None]:
+    def add_many(self, records: Sequence[Record], *, as_they_are: bool = False) -> list[Record | None]:
         for record in records:
             _refuse_blob(record)
         if not any(map(self._is_large, records)):
-            return super().add_many(records)
+            return super().add_many(records, as_they_are=as_they_are)
         self._check_batch(records)
-        found = iter(super().add_many([record for record in records if not self._is_large(record)]))
-        return [self._add_large(record) if self._is_large(record) else next(found) for record in records]
+        small = [record for record in records if not self._is_large(record)]
+        found = iter(super().add_many(small, as_they_are=as_they_are))
+        return [
+            self._add_large(record if as_they_are else record.at(new_revision()))
+            if self._is_large(record)
+            else next(found)
+            for record in records
+        ]
 
     def delete(self, key: Key, kind: str = RESULT, name: str = "", *, if_revision: int | None = None) -> bool:
         try:
@@ -88,6 +98,15 @@ class LargeRecords(Contents):
     def delete_many(self, refs: Sequence[Ref]) -> int:
         deleted = super().delete_many(refs)
         if deleted:
+            for ref in refs:
+                self._small_revisions().pop(ref.address, None)
+            self._settle_contents(refs)
+        return deleted
+
+    def delete_seen(self, records: Sequence[Record]) -> int:
+        deleted = super().delete_seen(records)
+        if deleted:
+            refs = [record.ref for record in records]
             for ref in refs:
                 self._small_revisions().pop(ref.address, None)
             self._settle_contents(refs)
@@ -113,18 +132,17 @@ class LargeRecords(Contents):
 
     def _put_small(self, record: Record, if_revision: int | None) -> Record:
         try:
-            stored = super().put(record, if_revision=if_revision)
+            stored = self._store(record, if_revision)
         except ConflictError as exc:
             raise self._whole_conflict(exc) from exc.__cause__
-        if not self._replaced_small(stored):
+        if not self._replaced_small(record, stored):
             self._settle_content(record.ref)
         return stored
 
-    def _replaced_small(self, stored: Record) -> bool:
+    def _replaced_small(self, given: Record, stored: Record) -> bool:
         """Tell whether a record has certainly replaced nothing, or a small one: the last that was stored from here.
 
-        That saves looking for a content to delete. Where another process has deleted the small record and stored a
-        large one under the same revision, this is mistaken, and the content is left to the next cleanup.
+        That saves looking for a content to delete.
         """
         known = self._small_revisions()
         if len(known) >= _KNOWN:
@@ -132,7 +150,7 @@ class LargeRecords(Contents):
         address = stored.ref.address
         before = known.get(address, 0)
         known[address] = stored.revision
-        return stored.revision == before + 1
+        return stored.revision in (given.revision, before + 1)
 
     def _small_revisions(self) -> dict[bytes, int]:
         # Adapters need not call a constructor of this class. The dictionary's methods are atomic.
@@ -151,7 +169,7 @@ class LargeRecords(Contents):
         self.check_size(record)
         # What the place says of JSON is for a payload that is there.
         about = {"content_type": record.headers.get("content_type")}
-        pointer = Record(record.ref, b"", {**record.headers, "content_type": BYTES})
+        pointer = Record(record.ref, b"", {**record.headers, "content_type": BYTES}, record.revision)
         stored = self._put_pointer(pointer, Source(record.payload), if_revision, about, lambda _: {})
         return record.at(stored.revision)
 
@@ -177,9 +195,9 @@ class LargeRecords(Contents):
                 raise
             self._raise(exc)
         content = {"generation": generation, "pieces": pieces, "size": source.size, **about}
-        pointer = Record(ref, b"", {**pointer.headers, **facts(source), CONTENT: content})
+        pointer = Record(ref, b"", {**pointer.headers, **facts(source), CONTENT: content}, pointer.revision)
         try:
-            stored = super().put(pointer, if_revision=if_revision)
+            stored = self._store(pointer, if_revision)
         except OutcomeUnknownError:
             raise  # the record may point to it
         except Exception as exc:

@@ -21,6 +21,7 @@ from flowstore.interrupts import is_interrupt
 from flowstore.record import RESULT, Key, Page, Query, Record, Ref, pages
 from flowstore.storage.capabilities import QueriesFields, require
 from flowstore.storage.minimum import DataStorage
+from flowstore.storage.revisions import new_revision
 from flowstore.storage.sorting import sorted_page
 
 _PAGE = 500
@@ -49,6 +50,9 @@ class Records(DataStorage):
     @abstractmethod
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         """Write one record in one atomic step and return its new revision.
+
+        Where nothing is stored, that is ``record.revision``, a number that no record had before; over another record,
+        one more than that one's.
 
         Args:
             if_revision: ``None`` writes in any case; 0 only where no record is; n only over revision n. A record that
@@ -102,6 +106,19 @@ class Records(DataStorage):
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         """Delete several records; return how many there were. A few round trips where the database can."""
         return sum(self._delete(ref, None) for ref in refs)
+
+    def _delete_seen(self, records: Sequence[Record]) -> int:
+        """Delete several records, each only at its ``record.revision``; return how many that were.
+
+        A few round trips where the database can.
+        """
+        return sum(self._deletes(record) for record in records)
+
+    def _deletes(self, record: Record) -> bool:
+        try:
+            return self._delete(record.ref, record.revision)
+        except ConflictError:
+            return False
 
     def _count(self, query: Query) -> int:
         """Count the selected records; without reading them where the database can."""
@@ -157,6 +174,10 @@ class Records(DataStorage):
                 this one's own token counts as stored: it was written by an earlier try whose answer was lost.
             ResultTooLargeError: it is a result larger than ``max_result_size``.
         """
+        return self._store(record.at(new_revision()), if_revision)
+
+    def _store(self, record: Record, if_revision: int | None) -> Record:
+        """Store a record as ``put`` does; its revision is the one that it gets where nothing is."""
         if self.max_result_size is not None:
             self.check_size(record)
         try:
@@ -179,20 +200,27 @@ class Records(DataStorage):
             ResultTooLargeError: one is a result larger than ``max_result_size``; nothing was stored.
         """
         self._check_batch(records)
+        return self._store_many([record.at(new_revision()) for record in records])
+
+    def _store_many(self, records: Sequence[Record]) -> list[Record]:
+        """Store records as ``put_many`` does; the revision of each is the one that it gets where nothing is."""
         try:
             revisions = self._put_many(records, self.now())
         except Exception as exc:
             self._raise(exc)
         return [record.at(revision) for record, revision in zip(records, revisions, strict=True)]
 
-    def add_many(self, records: Sequence[Record]) -> list[Record | None]:
+    def add_many(self, records: Sequence[Record], *, as_they_are: bool = False) -> list[Record | None]:
         """Store several records where nothing is, and return in their order what was there, ``None`` for each stored.
 
         A record that carries the given one's own token counts as stored. Otherwise as ``put_many``.
+
+        Args:
+            as_they_are: the records are copies, and keep the revisions that they have.
         """
         self._check_batch(records)
         standing: dict[Ref, Record] = {}
-        missing = list(records)
+        missing = [record if as_they_are and record.revision else record.at(new_revision()) for record in records]
         while missing:
             try:
                 added = self._add_many(missing, self.now())
@@ -225,6 +253,16 @@ class Records(DataStorage):
         """Delete several records; return how many there were."""
         try:
             return self._delete_many(refs)
+        except Exception as exc:
+            self._raise(exc)
+
+    def delete_seen(self, records: Sequence[Record]) -> int:
+        """Delete several records that were read; return how many.
+
+        What has been replaced since, or deleted and stored anew, stays.
+        """
+        try:
+            return self._delete_seen(records)
         except Exception as exc:
             self._raise(exc)
 

@@ -16,8 +16,9 @@ _KEYS = 64
 class Upkeep(Contents):
     """The operations that delete more than one record.
 
-    All of them work in bounded batches, and may be repeated or run in several processes at once. If an error is raised,
-    some of what was meant may have been deleted.
+    All of them work in bounded batches, and may be repeated or run in several processes at once. They delete what they
+    have looked at: what is stored, replaced or stored anew meanwhile stays. If an error is raised, some of what was
+    meant may have been deleted.
     """
 
     allow_clear: bool = True
@@ -170,8 +171,8 @@ class Upkeep(Contents):
             self._raise(exc)
 
     def _delete_all(self, records: Iterable[Record]) -> int:
-        refs = [record.ref for record in records]
-        return sum(self.delete_many(refs[start : start + _BATCH]) for start in range(0, len(refs), _BATCH))
+        seen = list(records)
+        return sum(self.delete_seen(seen[start : start + _BATCH]) for start in range(0, len(seen), _BATCH))
 
 
 def _refuse_pieces(kinds: Iterable[str]) -> None:

@@ -105,7 +105,7 @@ class ListingTests(AdapterTests):
 
     def test_lists_headers_alone(self, storage: RecordStorage) -> None:
         """``payload=False`` leaves out the payload and nothing else."""
-        expected = [Record(one.ref, b"", one.headers, 1) for one in fill(storage)]
+        expected = [Record(one.ref, b"", one.headers, one.revision) for one in fill(storage)]
         assert storage.scan(Query(), payload=False).records == expected
 
     def test_ends_with_the_last_page(self, storage: RecordStorage) -> None:
@@ -145,10 +145,9 @@ class ListingTests(AdapterTests):
     def test_keeps_the_place_of_a_record_that_is_replaced(self, storage: RecordStorage) -> None:
         """Replacing moves a record, so that a listing meets it twice or never."""
         keys = [Key("f", "t", str(number)) for number in range(5)]
-        for key in keys:
-            storage.put(record(key, "old", run_id="r"))
+        old = [storage.put(record(key, "old", run_id="r")) for key in keys]
         storage.put(record(keys[1], "new", run_id="r"))
-        storage.put(record(keys[2], "new", run_id="r"), if_revision=1)
+        storage.put(record(keys[2], "new", run_id="r"), if_revision=old[2].revision)
         assert [one.key for one in storage.records(Query(run_id="r"))] == keys
         storage.delete(keys[0])
         storage.put(record(keys[0], "again", run_id="r"))

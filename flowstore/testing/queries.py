@@ -124,7 +124,7 @@ class QueryTests(AdapterTests):
         assert pages(storage, query, 7) == expected
         some = Query(order="task_id", descending=descending, kinds=(ERROR,))
         assert pages(storage, some, 3) == [one for one in expected if one.kind == ERROR]
-        heads = [Record(one.ref, b"", one.headers, 1) for one in expected]
+        heads = [Record(one.ref, b"", one.headers, one.revision) for one in expected]
         assert storage.scan(query, limit=5, payload=False).records == heads[:5]
 
     def test_goes_on_by_task_id_while_records_come_and_go(self, storage: RecordStorage) -> None:

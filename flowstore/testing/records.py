@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from flowstore import pipeline
 from flowstore.errors import ConflictError, InvalidKeyError, NotFoundError, SerializationError
 from flowstore.record import ERROR, RESULT, Key, Query, Record, Ref
 from flowstore.storage import RecordStorage
+from flowstore.storage.revisions import LATEST
 from flowstore.testing.base import AdapterTests
 from flowstore.testing.concurrency import in_threads
 from flowstore.testing.corpus import HOSTILE, JOINED, KEY, RICH_VALUES, record
@@ -103,46 +105,82 @@ class ErrorRecordTests(ErrorTests):
 
 
 class RevisionTests(AdapterTests):
-    """Revisions grow by one, and conditions on them decide who may write."""
+    """Revisions grow by one and never come again, and conditions on them decide who may write."""
 
     aspect = "revisions"
 
     def test_counts_revisions(self, storage: RecordStorage) -> None:
         """A revision that repeats lets a stale writer win."""
-        assert [storage.put(record(KEY, number)).revision for number in range(77)] == list(range(1, 78))
-        assert storage.get(KEY).revision == 77
-        assert storage.scan(Query()).records[0].revision == 77
+        first = storage.put(record(KEY, 0)).revision
+        assert [storage.put(record(KEY, number)).revision - first for number in range(1, 77)] == list(range(1, 77))
+        assert storage.get(KEY).revision == first + 76
+        assert storage.scan(Query()).records[0].revision == first + 76
+        assert 0 < first < LATEST
+
+    def test_no_revision_comes_again(self, storage: RecordStorage) -> None:
+        """A record that is deleted and stored anew is another one: who has seen the old one must not change it."""
+        stores: list[Callable[[Record], object]] = [
+            storage.put,
+            lambda one: storage.put(one, if_revision=0),
+            lambda one: storage.put_many([one]),
+            lambda one: storage.add_many([one]),
+        ]
+        deletes: list[Callable[[], object]] = [
+            lambda: storage.delete(KEY),
+            lambda: storage.delete_many([Ref(RESULT, KEY)]),
+            lambda: storage.delete_seen([storage.get(KEY, payload=False)]),
+            lambda: storage.delete_task(KEY),
+            storage.purge,
+        ]
+        seen: list[int] = []
+        for store in stores:
+            for delete in deletes:
+                store(record(KEY, "one"))
+                seen.append(storage.get(KEY).revision)
+                seen.append(storage.put(record(KEY, "two")).revision)
+                delete()
+        assert seen == sorted(set(seen))
+        storage.put(record(KEY, "another's"))
+        for stale in seen:
+            with pytest.raises(ConflictError):
+                storage.put(record(KEY, "stale"), if_revision=stale)
+            with pytest.raises(ConflictError):
+                storage.delete(KEY, if_revision=stale)
+        for stale in seen:
+            assert storage.delete_seen([record(KEY, None).at(stale)]) == 0
+        assert storage.retrieve("flow", "task", "1") == "another's"
 
     def test_stores_if_there_is_none(self, storage: RecordStorage) -> None:
         """``if_revision=0`` claims a place: the second one gets a conflict that carries the first one's record."""
-        assert storage.put(record(KEY, "first"), if_revision=0).revision == 1
+        first = storage.put(record(KEY, "first"), if_revision=0)
         with pytest.raises(ConflictError) as caught:
             storage.put(record(KEY, "second"), if_revision=0)
         assert pipeline.decode(caught.value.current) == "first"
-        assert caught.value.current.revision == 1
+        assert caught.value.current.revision == first.revision
         assert storage.retrieve("flow", "task", "1") == "first"
         storage.delete(KEY)
-        assert storage.put(record(KEY, "third"), if_revision=0).revision == 1
+        assert storage.put(record(KEY, "third"), if_revision=0).revision > first.revision
 
     def test_replaces_only_the_revision_that_is_expected(self, storage: RecordStorage) -> None:
         """A writer that has seen an older record must not replace a newer one, and is told what is there."""
         with pytest.raises(ConflictError) as caught:
             storage.put(record(KEY, "x"), if_revision=1)
         assert caught.value.current is None
-        storage.put(record(KEY, "one"))
-        assert storage.put(record(KEY, "two"), if_revision=1).revision == 2
-        for stale in (1, 3):
+        first = storage.put(record(KEY, "one")).revision
+        assert storage.put(record(KEY, "two"), if_revision=first).revision == first + 1
+        for stale in (first, first + 2):
             with pytest.raises(ConflictError) as caught:
                 storage.put(record(KEY, "three"), if_revision=stale)
             assert pipeline.decode(caught.value.current) == "two"
-            assert caught.value.current.revision == 2
+            assert caught.value.current.revision == first + 1
         assert storage.retrieve("flow", "task", "1") == "two"
 
     def test_recognizes_its_own_write(self, storage: RecordStorage) -> None:
         """A write that is repeated because its answer was lost is no conflict with itself."""
         mine = record(KEY, "mine")
-        assert storage.put(mine, if_revision=0) == storage.put(mine, if_revision=0)
-        assert storage.get(KEY).revision == 1
+        stored = storage.put(mine, if_revision=0)
+        assert storage.put(mine, if_revision=0) == stored
+        assert storage.get(KEY).revision == stored.revision
 
     def test_deletes(self, storage: RecordStorage) -> None:
         """What was deleted is found neither by its key nor by its run, and tells that it was there only once."""
@@ -156,15 +194,15 @@ class RevisionTests(AdapterTests):
     def test_deletes_only_the_revision_that_is_expected(self, storage: RecordStorage) -> None:
         """A record that somebody has replaced meanwhile stays, and the conflict carries it."""
         assert not storage.delete(KEY, if_revision=1)
-        storage.put(record(KEY, "one"))
-        storage.put(record(KEY, "two"))
-        for stale in (0, 1, 3):
+        first = storage.put(record(KEY, "one")).revision
+        last = storage.put(record(KEY, "two")).revision
+        for stale in (0, first, last + 1):
             with pytest.raises(ConflictError) as caught:
                 storage.delete(KEY, if_revision=stale)
-            assert caught.value.current.revision == 2
+            assert caught.value.current.revision == last
             assert pipeline.decode(caught.value.current) == "two"
-        assert storage.delete(KEY, if_revision=2)
-        assert not storage.delete(KEY, if_revision=2)
+        assert storage.delete(KEY, if_revision=last)
+        assert not storage.delete(KEY, if_revision=last)
 
     def test_deletes_all_of_a_task(self, storage: RecordStorage) -> None:
         """Everything under a key goes, of every kind and name, and nothing else."""
@@ -181,7 +219,7 @@ class RevisionTests(AdapterTests):
 
     def test_goes_on_after_a_refusal(self, storage: RecordStorage) -> None:
         """A refused write must not leave a lock or a transaction behind, in which everybody else waits."""
-        storage.put(record(KEY, "one"))
+        first = storage.put(record(KEY, "one")).revision
         with pytest.raises(ConflictError):
             storage.put(record(KEY, "two"), if_revision=0)
         with pytest.raises(ConflictError):
@@ -189,7 +227,7 @@ class RevisionTests(AdapterTests):
         with pytest.raises(SerializationError):
             storage.put(record(KEY, "two", broken=object()))
         in_threads(lambda barrier, worker: storage.put(record(KEY, worker)), self.deadline, count=1)
-        assert storage.get(KEY).revision == 2
+        assert storage.get(KEY).revision == first + 1
 
 
 class KeyTests(AdapterTests):

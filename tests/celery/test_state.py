@@ -125,7 +125,6 @@ def test_no_count_of_many_children_is_lost(flow_name: str, large_site: Site) -> 
     for run in runs:  # each has its own
         variables = site.store.variables(flow_name, run_id=run.id)
         assert variables["count"] == 60
-        assert variables.revision("count") == 60
         assert set(variables["pids"]) <= pids
     assert site.store.variables(flow_name)["count"] == before + 120
 

@@ -50,8 +50,8 @@ class Counting(MemoryStorage):
         self.calls.append("add_many")
         return super()._add_many(records, now)
 
-    def _delete_many(self, refs: Any) -> Any:
-        self.calls.append("delete_many")
+    def _delete_seen(self, records: Any) -> Any:
+        self.calls.append("delete_seen")
         return sum(MemoryStorage._delete(self, ref, None) for ref in refs)
 
     def _scan(self, *arguments: Any) -> Any:
@@ -130,7 +130,7 @@ def test_a_batch_takes_a_few_round_trips_for_each_storage() -> None:
         assert store.delete_many(keys) == 200
         made = calls(store, "One")
         assert made.count("scan") <= 2
-        assert made.count("delete_many") == 1
+        assert made.count("delete_seen") == 1
         assert "get" not in made
 
 

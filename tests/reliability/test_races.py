@@ -79,6 +79,7 @@ BUGS = {
     "a write that nobody sees": (6, Operation(51, 60, "get", "", None, (2, "b"))),
     "two winners": (3, Operation(15, 25, "put", "c", 1, 2)),
     "a revision that is skipped": (2, Operation(12, 30, "put", "b", 1, 3)),
+    "a revision that comes again": (6, Operation(51, 60, "put", "d", None, 1)),
     "a conflict without a reason": (0, Operation(0, 10, "put", "a", None, None)),
     "a delete that found nothing": (5, Operation(41, 50, "delete", "", None, False)),
     "a value that was never stored": (4, Operation(31, 40, "get", "", None, (2, "x"))),

@@ -62,9 +62,16 @@ def race(adapter: Adapter, barrier: Any, worker: int) -> tuple[list[bool], list[
     """Take part in the races for absent records and for revisions, then in histories of single records."""
     with adapter.opened() as storage:
         absent = [wins(storage, barrier, Key("absent", "t", str(number)), worker, 0) for number in range(ROUNDS)]
-        revisions = [wins(storage, barrier, Key("revision", "t", "1"), worker, number) for number in range(ROUNDS)]
+        revisions = _revisions(storage, barrier, worker)
         histories = [_history(storage, barrier, Key("history", "t", str(key)), worker) for key in range(KEYS)]
     return absent, revisions, histories
+
+
+def _revisions(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
+    key = Key("revision", "t", "1")
+    won = [wins(storage, barrier, key, worker, 0)]
+    first = storage.get(key).revision
+    return won + [wins(storage, barrier, key, worker, first + number) for number in range(ROUNDS - 1)]
 
 
 def _history(storage: RecordStorage, barrier: Any, key: Key, worker: int) -> list[Operation]:

@@ -76,17 +76,17 @@ def test_starts_empty(storage: RecordStorage) -> None:
 def test_put(storage: RecordStorage) -> None:
     given = record(KEY, {"color": "blue"})
     stored = storage.put(given, if_revision=0)
-    assert stored.revision == 1
+    assert stored.revision > 0
     assert given.revision == 0, "the caller's own was changed"
     assert decoded(storage, storage.get(KEY)) == {"color": "blue"}
 
 
 def test_put_when_it_exists(storage: RecordStorage) -> None:
-    storage.put(record(KEY, "first"), if_revision=0)
+    first = storage.put(record(KEY, "first"), if_revision=0)
     with pytest.raises(ConflictError) as caught:
         storage.put(record(KEY, "second"), if_revision=0)
     assert caught.value.current is not None
-    assert (caught.value.current.revision, decoded(storage, caught.value.current)) == (1, "first")
+    assert (caught.value.current.revision, decoded(storage, caught.value.current)) == (first.revision, "first")
     assert decoded(storage, storage.get(KEY)) == "first"
 
 
@@ -98,9 +98,9 @@ def test_reput_gets_a_new_revision(storage: RecordStorage) -> None:
 
 
 def test_reput_with_a_wrong_revision(storage: RecordStorage) -> None:
-    storage.put(record(KEY, "first"))
-    storage.put(record(KEY, "second"))
-    for wrong in (1, 3, 77):
+    first = storage.put(record(KEY, "first"))
+    second = storage.put(record(KEY, "second"))
+    for wrong in (1, first.revision, second.revision + 1):
         with pytest.raises(ConflictError) as caught:
             storage.put(record(KEY, "third"), if_revision=wrong)
         assert caught.value.current is not None
@@ -239,7 +239,21 @@ def test_purge(thirty: RecordStorage) -> None:
     assert thirty.purge() == 32
     assert thirty.count(Query()) == 0
     assert thirty.purge() == 0
-    assert thirty.put(record(KEY, "again"), if_revision=0).revision == 1
+    assert thirty.put(record(KEY, "again"), if_revision=0).revision > 0
+
+
+def test_no_revision_comes_again_after_a_delete(storage: RecordStorage) -> None:
+    first = storage.put(record(KEY, "first"))
+    assert storage.delete(KEY)
+    second = storage.put(record(KEY, "second"))
+    assert second.revision > first.revision
+    for act in (
+        lambda: storage.put(record(KEY, "stale"), if_revision=first.revision),
+        lambda: storage.delete(KEY, if_revision=first.revision),
+    ):
+        with pytest.raises(ConflictError):
+            act()
+    assert decoded(storage, storage.get(KEY)) == "second"
 
 
 def test_purge_of_one_type(thirty: RecordStorage) -> None:

@@ -255,4 +255,4 @@ def test_p7_a_reference_is_loaded_by_another_instance(store: FlowStore, recipe: 
     assert other.load(store.reference("flow", "task", "id").to_dict()) == [1, 2]
     other.close()
     with adapter(recipe).opened() as storage:
-        assert storage.get(KEY, RESULT).revision == 1
+        assert storage.count(Query((RESULT,))) == 1

@@ -20,7 +20,7 @@ SMALL: Final = "small"
 LARGE: Final = "x" * 5000
 OTHER: Final = "y" * 6000
 
-RECORDS: Final = ("_get", "_get_many", "_put", "_put_many", "_delete", "_delete_many")
+RECORDS: Final = ("_get", "_get_many", "_put", "_put_many", "_delete", "_delete_many", "_delete_seen")
 FILES: Final = ("replace", "rename", "unlink", "fsync", "write")
 
 Make = Callable[[], RecordStorage]

@@ -72,7 +72,7 @@ def test_what_was_written_during_an_outage_moves_home(
     registry: Registry, storage: RecordStorage, server: Proxy, value: str
 ) -> None:
     storage.put(record(KEY, "one"))
-    storage.put(record(KEY, "two"))
+    before = storage.put(record(KEY, "two")).revision
     server.begin()
     during = storage.put(record(KEY, value))
     storage.put(record(OTHER, "new"))
@@ -81,7 +81,7 @@ def test_what_was_written_during_an_outage_moves_home(
     server.end()
     assert strays(registry) == 2
     assert storage.retrieve("flow", "task", "1") == value
-    assert storage.get(KEY).revision == 3, "it follows the revisions that were there before"
+    assert storage.get(KEY).revision == before + 1, "it follows the revisions that were there before"
     assert storage.count(Query()) == 2
     assert strays(registry) == 0
     assert storage.get(KEY).headers["token"] == during.headers["token"]
@@ -118,9 +118,9 @@ def test_writing_and_deleting_settle_first(registry: Registry, storage: RecordSt
     server.begin()
     storage.put(record(KEY, "during"))
     server.end()
-    assert storage.put(record(KEY, "after")).revision == 2
+    after = storage.put(record(KEY, "after")).revision
     assert storage.retrieve("flow", "task", "1") == "after"
-    assert storage.put_many([record(KEY, "again")])[0].revision == 3
+    assert storage.put_many([record(KEY, "again")])[0].revision == after + 1
     assert strays(registry) == 0
 
 
@@ -149,14 +149,14 @@ def test_what_needs_its_own_storage_says_that_it_is_gone(storage: RecordStorage,
 def test_copies_are_read_while_their_home_is_gone(declared: dict[str, dict[str, Any]], server: Proxy) -> None:
     with routed(declared, configuration(write_through=["spare"])) as registry:
         storage = records(registry, "Routed")
-        storage.put(record(KEY, "one"))
+        first = storage.put(record(KEY, "one")).revision
         server.begin()
         assert storage.retrieve("flow", "task", "1") == "one"
         assert storage.get_many([Ref("result", KEY)])[0] is not None
         storage.put(record(KEY, "two"))
         assert storage.retrieve("flow", "task", "1") == "two"
         server.end()
-        assert storage.get(KEY).revision == 2
+        assert storage.get(KEY).revision == first + 1
         assert records(registry, "Spare").get(KEY).payload == storage.get(KEY).payload
         assert strays(registry) == 0
 

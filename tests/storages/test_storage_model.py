@@ -87,6 +87,7 @@ class History(RuleBasedStateMachine):
         self.storage = self.instance()
         self.storage.connect()
         self.model: dict[Ref, Record] = {}
+        self.given: set[tuple[Ref, int]] = set()
         self.clock = self.storage.now()
         self.storage.now = lambda: self.clock  # type: ignore[method-assign]
 
@@ -109,9 +110,12 @@ class History(RuleBasedStateMachine):
             headers["expires_at"] += self.clock
         return Record(ref, payload, {"token": os.urandom(8).hex(), **headers})
 
-    def stored(self, record: Record) -> Record:
+    def stored(self, record: Record, found: Record) -> Record:
+        """Take what was stored into the model; return what it should be."""
         old = self.model.get(record.ref)
-        self.model[record.ref] = record.at(old.revision + 1 if old else 1)
+        assert (found.ref, found.revision) not in self.given, "a revision came again"
+        self.given.add((found.ref, found.revision))
+        self.model[record.ref] = record.at(old.revision + 1 if old else found.revision)
         return self.model[record.ref]
 
     @rule(seconds=st.sampled_from([1.0, 15.0]))
@@ -127,13 +131,15 @@ class History(RuleBasedStateMachine):
                 self.storage.put(record, if_revision=if_revision)
             assert caught.value.current == live
         else:
-            assert self.storage.put(record, if_revision=if_revision) == self.stored(record)
+            found = self.storage.put(record, if_revision=if_revision)
+            assert found == self.stored(record, found)
 
     @rule(refs=st.lists(REFS, max_size=5, unique=True), payload=PAYLOADS, facts=FACTS)
     def put_many(self, refs: list[Ref], payload: bytes, facts: dict[str, Any]) -> None:
         before = list(self.model)
         records = [self.record(ref, payload, facts) for ref in refs]
-        assert self.storage.put_many(records) == [self.stored(record) for record in records]
+        found = self.storage.put_many(records)
+        assert found == [self.stored(record, one) for record, one in zip(records, found, strict=True)]
         # The new ones come last; their order among each other is not promised.
         order = [one.ref for one in self.storage.records(Query(live_at=0.0), payload=False)]
         assert order[: len(before)] == before
@@ -155,6 +161,14 @@ class History(RuleBasedStateMachine):
     def delete_many(self, refs: list[Ref]) -> None:
         found = {ref for ref in refs if self.model.pop(ref, None) is not None}
         assert self.storage.delete_many(refs) == len(found)
+
+    @rule(refs=st.lists(REFS, max_size=5, unique=True), stale=st.booleans())
+    def delete_seen(self, refs: list[Ref], stale: bool) -> None:
+        seen = [self.model[ref].at(self.model[ref].revision - stale) for ref in refs if ref in self.model]
+        assert self.storage.delete_seen(seen) == (0 if stale else len(seen))
+        for one in seen:
+            if not stale:
+                del self.model[one.ref]
 
     @rule()
     def cleanup(self) -> None:

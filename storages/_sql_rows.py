@@ -1,0 +1,66 @@
+"""The rows of records in a SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from flowstore.errors import CorruptError
+from flowstore.record import Key, Record, Ref
+from flowstore.storages._records import dump_headers, load_headers
+
+if TYPE_CHECKING:
+    from flowstore.storages._sql_database import Database
+
+_NAMES: Final = 6
+"""How many of a row's values tell which record it is."""
+
+REVISION_AT: Final = 8
+"""Where a row has the revision that it gets where none is."""
+
+
+def rows_of(database: Database, records: Sequence[Record]) -> list[tuple[Any, ...]]:
+    """Return the rows of a batch in an order in which they can be written."""
+    rows = [row_of(database, record) for record in records]
+    if database.locks_rows:
+        # In one order everywhere: of two that write the same records, none waits for the other in a circle.
+        rows.sort()
+    return rows
+
+
+def row_of(database: Database, record: Record) -> tuple[Any, ...]:
+    """Return the values of a row in the order of the statements' parameters."""
+    ref, key, as_key = record.ref, record.ref.key, database.key
+    run_id, state = record.run_id, record.state
+    return (
+        ref.address,
+        as_key(ref.kind),
+        as_key(key.flow_name),
+        as_key(key.task_name),
+        as_key(key.task_id),
+        as_key(ref.name),
+        None if run_id is None else as_key(run_id),
+        None if state is None else as_key(state),
+        record.revision,
+        record.stored_at,
+        record.expires_at,
+        dump_headers(record).decode(),
+        *database.columns(record),
+    )
+
+
+def read_row(database: Database, row: Sequence[Any], ref: Ref | None) -> Record:
+    names = tuple(map(database.text, row[:5]))
+    revision, headers, *payload = row[5:]
+    if ref is None or names != ref.names:
+        # A row under somebody else's address keeps its own reference, which the caller's check refuses.
+        kind, *key, name = names
+        ref = Ref(kind, Key(*key), name)
+    if payload and payload[0] is None:
+        raise CorruptError(f"the row of {ref} has neither a value nor a payload")
+    return Record(ref, payload[0] if payload else b"", load_headers(headers, ref), revision)
+
+
+def content_of(row: Sequence[Any]) -> Sequence[Any]:
+    """Return the values of a row that replace those of another one."""
+    return (*row[_NAMES:REVISION_AT], *row[REVISION_AT + 1 :])
