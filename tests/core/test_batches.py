@@ -52,7 +52,7 @@ class Counting(MemoryStorage):
 
     def _delete_seen(self, records: Any) -> Any:
         self.calls.append("delete_seen")
-        return sum(MemoryStorage._delete(self, ref, None) for ref in refs)
+        return super()._delete_seen(records)
 
     def _scan(self, *arguments: Any) -> Any:
         self.calls.append("scan")
