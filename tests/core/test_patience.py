@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -174,6 +175,9 @@ WRITES: dict[str, Callable[[FlowStore], Any]] = {
 }
 
 
+_REVISION = re.compile("[0-9]{16}")
+
+
 def filled(store: FlowStore) -> AwayStorage:
     store.store(*KEY, 1)
     store.store_error(None, "f", "t", "bad", ValueError("no"))
@@ -191,12 +195,12 @@ def test_a_call_survives_an_outage_at_any_of_its_steps(call: Callable[[FlowStore
     with opened() as store:
         storage = filled(store)
         storage.steps = 0
-        expected = repr(call(store))
+        expected = _REVISION.sub("a revision", repr(call(store)))
         for step in range(storage.steps):
             with opened() as again:
                 away = filled(again)
                 away.begins, away.lasts = away.steps + step, 3
-                result = repr(call(again))
+                result = _REVISION.sub("a revision", repr(call(again)))
                 assert result == expected or "HistoryEntry" in result or "0x" in result
                 assert away.lasts == 0, f"step {step} was not reached"
 
