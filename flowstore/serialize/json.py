@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections.abc import Collection
 from math import isfinite
 from typing import Any, Final
@@ -35,6 +36,8 @@ _EXACT_PARTS: Final = (
 )
 _FLOAT: Final = b"\xcb"
 """What comes before each float in msgpack."""
+_NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+"""How one begins that is not finite, and now and then something else."""
 
 
 def dumps(value: object, places: Places | None = None) -> tuple[bytes, str]:
@@ -89,7 +92,7 @@ def _dump_plain(value: object) -> bytes | None:
         return None
     # What is left are infinities, which orjson writes as null, and our own marks.
     # One character is found ten times faster than several.
-    if _FLOAT in packed and b"null" in payload and not _are_finite(value):
+    if _FLOAT in packed and b"null" in payload and _NOT_FINITE.search(packed) and not _are_finite(value):
         return None
     if b"$" in payload and _MARKED in payload and not is_plain(value):
         return None
