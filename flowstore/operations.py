@@ -17,7 +17,7 @@ from flowstore.errors import (
     StorageError,
     UnsupportedError,
 )
-from flowstore.failure import RemoteTaskError
+from flowstore.failure import MAX_TEXT, RemoteTaskError, summary
 from flowstore.interrupts import is_interrupt
 from flowstore.patience import Patience
 from flowstore.pipeline import Pipeline
@@ -252,7 +252,7 @@ class Operations:
         except Exception as exc:
             if isinstance(storage, RecordStorage) or is_interrupt(exc):
                 raise
-            error = StorageError(f"storage {entry.name!r} failed: {type(exc).__name__}: {exc}")
+            error = StorageError(f"storage {entry.name!r} failed: {summary(exc, MAX_TEXT)}")
             error.storage = entry.name
             raise error from exc
 

@@ -11,21 +11,20 @@ from flowstore.interrupts import is_interrupt
 MAX_TEXT: Final = 10_000
 """Characters kept of one text."""
 
-_MAX_SUMMARY: Final = 200
 _MAX_PARTS: Final = 1000
 _LEAST: Final = 100
 _MAX_BITS: Final = 2000
 """Python writes integers of so many bits in decimal, whatever limit is set for that."""
 
 
-def summary(exc: BaseException) -> str:
-    """Return type and message of an exception, in up to 200 characters.
+def summary(exc: BaseException, most: int = 200) -> str:
+    """Return type and message of an exception, in up to so many characters.
 
     Any exception has one: also where ``str()`` of it raises, or gives what is no Unicode text.
     """
-    message = Texts(_MAX_SUMMARY).of(exc)
+    message = Texts(most).of(exc)
     name = clean(type(exc).__name__)
-    return (f"{name}: {message}" if message else name)[:_MAX_SUMMARY]
+    return (f"{name}: {message}" if message else name)[:most]
 
 
 def clean(text: str) -> str:

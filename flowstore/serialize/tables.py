@@ -16,6 +16,7 @@ PANDAS: Final = "arrow-pandas"
 POLARS: Final = "arrow-polars"
 TABLE: Final = "arrow-table"
 BATCH: Final = "arrow-batch"
+_MOST_CELLS: Final = 2**27
 _HINT: Final = "Run: pip install 'flowstore[arrow]'"
 
 
@@ -56,8 +57,17 @@ def as_rows(value: Any) -> list[dict[str, Any]]:
 
 def loads_pandas(payload: bytes) -> Any:
     """Decode a ``pandas.DataFrame``."""
+    table = _read(payload)
+    if _is_hollow(table, payload):
+        raise ValueError(f"{table.num_rows} rows of {table.num_columns} columns in {len(payload)} bytes")
     # Without a copy some of its columns could not be written to.
-    return _read(payload).to_pandas().copy()
+    return table.to_pandas().copy()
+
+
+def _is_hollow(table: Any, payload: bytes) -> bool:
+    """Return whether a table has more cells than bits: Arrow needs none for a column of missing values, pandas does."""
+    cells: int = table.num_rows * table.num_columns
+    return cells > max(_MOST_CELLS, 8 * len(payload))
 
 
 def loads_polars(payload: bytes) -> Any:
@@ -117,7 +127,10 @@ def _write_pandas(frame: Any) -> tuple[bytes, str]:
     for place in objects:
         if not all(map(_same, frame.iloc[:, place], back.iloc[:, place])):
             raise _refusal(frame, f"its column {columns[place]!r} holds objects that Arrow would change")
-    return _write_table(table)[0], PANDAS
+    payload = _write_table(table)[0]
+    if _is_hollow(table, payload):
+        raise _refusal(frame, "it has too many missing values")
+    return payload, PANDAS
 
 
 def _from_pandas(frame: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 from flowstore.errors import ConfigurationError, FlowstoreError, StorageError, UnreachableError
 from flowstore.interrupts import is_interrupt
 from flowstore.storage.minimum import DataStorage
+from flowstore.texts import MAX_TEXT, summary
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +94,8 @@ def _told(exc: Exception) -> str:
     """Return type and text of an exception, without passwords: drivers repeat what they were given."""
     from flowstore.config.secrets import mask, spans_in_text
 
-    text = str(exc)
-    return f"{type(exc).__name__}: {mask(text, list(spans_in_text(text)))[0]}" if text else type(exc).__name__
+    text = summary(exc, MAX_TEXT)
+    return mask(text, list(spans_in_text(text)))[0]
 
 
 def _was_never_inside(exc: Exception) -> bool:

@@ -78,6 +78,25 @@ class StubbornStorage(PlainStorage):
         raise OSError("no")
 
 
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class SilentStorage(PlainStorage):
+    """Fails with an exception of which no text can be made."""
+
+    def store(self, flow_name: str, task_name: str, task_id: str, result: Any) -> Any:
+        raise NoText(result)
+
+
+class DeafStorage(PlainStorage):
+    """Can't be connected, and can't say why."""
+
+    def connect(self) -> None:
+        raise NoText
+
+
 class FlakyStorage(MemoryStorage):
     """Unreachable for so many writes; each of them may have arrived nevertheless."""
 

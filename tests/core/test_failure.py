@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstore import Failure, Key, RemoteTaskError
-from flowstore.errors import CorruptError
+from flowstore import Failure, FlowStore, Key, RemoteTaskError
+from flowstore.errors import CorruptError, StorageError
 from flowstore.failure import MAX_EXCEPTIONS, MAX_FRAMES, MAX_ITEMS, MAX_TEXT, summary
 from flowstore.pipeline import Pipeline
 from flowstore.record import ERROR, Ref
@@ -455,3 +455,11 @@ def test_900_nested_causes_are_read_and_shown() -> None:
     error = Pipeline().decode_error(record)
     assert size(error.failure) == MAX_EXCEPTIONS
     assert str(error).count("ValueError: x") > MAX_EXCEPTIONS
+
+
+@pytest.mark.parametrize("classname", ["SilentStorage", "DeafStorage"])
+def test_what_an_adapter_raises_is_told_even_if_it_has_no_text(classname: str) -> None:
+    entry = {"name": "S", "classname": classname, "import": "tests.core.own_adapters", "on_store_error": "fail"}
+    store = FlowStore({"storages": [entry], "global": {"default_storage": "S"}})
+    with pytest.raises(StorageError, match="NoText: <no text"):
+        store.store("flow", "task", "1", 5)

@@ -224,3 +224,19 @@ except CorruptError as exc:
     assert "needs pyarrow to be stored. Run: pip install 'flowstore[arrow]'" in printed
     assert "can't be read without what is not installed here" in printed
     assert "pyarrow" in printed.splitlines()[1]
+
+
+def test_a_few_bytes_of_missing_values_are_not_spread_out() -> None:
+    sink = pa.BufferOutputStream()
+    column = pa.array([None] * 1000, pa.null())
+    table = pa.table({str(number): column for number in range(3)})
+    hollow = pa.RecordBatch.from_arrays([pa.nulls(2**30)] * 3, names=["a", "b", "c"])
+    with pa.ipc.new_stream(sink, hollow.schema) as writer:
+        writer.write(hollow)
+    payload = sink.getvalue().to_pybytes()
+    assert len(payload) < 2000
+    pipeline = Pipeline()
+    with pytest.raises(CorruptError, match="1073741824 rows of 3 columns"):
+        pipeline.decode(pipeline.encode_bytes(REF, payload, {"serializer": "arrow-pandas"}))
+    few = table.to_pandas()
+    assert pipeline.decode(pipeline.encode(REF, few)).equals(few)
