@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flowstore import loading
 from flowstore.batches import Batches
 from flowstore.duration import Duration
-from flowstore.errors import NotFoundError
+from flowstore.errors import ConfigurationError, NotFoundError
 from flowstore.facade.batches import BatchFacade
 from flowstore.facade.blobs import BlobFacade
 from flowstore.facade.defaults import CONFIGURED, RAISE
@@ -87,6 +87,26 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
 
         attach(self, app)
         self._app = app
+
+    def detach(self, app: Celery | None = None) -> None:
+        """Leave an app as if it had never been attached: its tasks, its result backend, its messages. For tests.
+
+        Not to be called while one of the app's tasks is executed. Storages stay connected: see ``close``.
+
+        Args:
+            app: the app; without it, the one that was attached last.
+
+        Raises:
+            ConfigurationError: this FlowStore is not attached to the app.
+        """
+        from flowstore.celery import detach
+
+        app = self._app if app is None else app
+        if app is None or self.attached_to(app) is not self:
+            raise ConfigurationError(f"{self!r} is not attached to {'any app' if app is None else app!r}")
+        detach(app)
+        if app is self._app:
+            self._app = None
 
     def start(self, flow_name: str, canvas: Signature | Any, **options: Any) -> FlowRun:
         """Start a signature (a task's, a chain, group or chord) as a flow.

@@ -1,19 +1,32 @@
-"""Attach a FlowStore to a Celery app: to its tasks, those to come, its result backend, and its worker's shutdown."""
+"""Attach a FlowStore to a Celery app: to its tasks, those to come, their result backends, and its worker's life."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+import weakref
+from typing import Any, Final
 
 from celery import Celery
 from celery.app.task import Task
-from celery.signals import worker_init, worker_process_shutdown, worker_shutdown
+from celery.signals import (
+    task_postrun,
+    task_prerun,
+    task_retry,
+    task_unknown,
+    worker_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+)
 
-from flowstore.celery import propagation
-from flowstore.celery.recording import record_body_failure, record_failure, record_revocation, wrap_run
+from flowstore.celery import executing, propagation, reports, writer
 from flowstore.errors import ConfigurationError
-from flowstore.flow import FAILURE
 from flowstore.store import APP_ATTRIBUTE, FlowStore
+
+_ATTACHMENT: Final = "__flowstore__"
+"""The attribute of an app that holds its ``Attachment``."""
+
+_attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
 
 
 def attach(store: FlowStore, app: Celery) -> None:
@@ -22,98 +35,146 @@ def attach(store: FlowStore, app: Celery) -> None:
     if attached is store:
         return
     if attached is not None:
-        raise ConfigurationError(f"{attached!r} is attached to the app {app.main!r} already")
+        raise ConfigurationError(f"{attached!r} is attached to the app {app.main!r} already; detach it first")
     setattr(app, APP_ATTRIBUTE, store)
+    attachment = Attachment(store, app)
+    setattr(app, _ATTACHMENT, attachment)
+    _attachments.add(attachment)
     propagation.install()
-    _follow_tasks(store, app)
-    _follow_backend(store, app)
-    # Before the pool forks: a third of a second for SQLAlchemy, once for a worker and not in each child's first task.
-    worker_init.connect(lambda **_: store.preload(), weak=False, dispatch_uid=f"flowstore.preload.{id(store)}")
-    uid = f"flowstore.close.{id(store)}"
-    for signal in (worker_process_shutdown, worker_shutdown):
-        signal.connect(lambda **_: store.close(), weak=False, dispatch_uid=uid)
+    _listen()
+    attachment.begin()
 
 
-def _follow_tasks(store: FlowStore, app: Celery) -> None:
-    """Wrap the tasks that are registered, those that wait for the app's finalization, and those registered later.
-
-    Later ones are wrapped after they are complete, not when they are bound: Celery puts the retries of
-    ``autoretry_for`` around ``run`` last, and they have to be inside.
-    """
-
-    def wrap_all(**_: Any) -> None:
-        for task in list(app._tasks.values()):
-            wrap_run(store, task)
-
-    def then_wrap(register: Any) -> Any:
-        @functools.wraps(register)
-        def registered(*args: Any, **kwargs: Any) -> Task:
-            task = register(*args, **kwargs)
-            wrap_run(store, task)
-            return task
-
-        return registered
-
-    wrap_all()
-    for proxy in app._pending:
-        # One that is called before the app is finalized, as in eager mode, is complete by then.
-        proxy.__then__(lambda proxy=proxy: wrap_run(store, proxy._get_current_object()))
-    app.on_after_finalize.connect(wrap_all, weak=False)
-    app._task_from_fun = then_wrap(app._task_from_fun)
-    app.register_task = then_wrap(app.register_task)
+def detach(app: Celery) -> None:
+    """Leave an app as if nothing had been attached to it. See ``FlowStore.detach``."""
+    attachment = app.__dict__.pop(_ATTACHMENT, None)
+    if attachment is None:
+        return
+    delattr(app, APP_ATTRIBUTE)
+    _attachments.discard(attachment)
+    attachment.end()
+    if not _attachments:
+        propagation.uninstall()
+        _listen(False)
 
 
-def _follow_backend(store: FlowStore, app: Celery) -> None:
-    """Learn of every task's end through the app's result backend, also if it keeps no results.
+class Attachment:
+    """What connects one FlowStore with one app. The app holds it, and it holds the app: they go together."""
 
-    It is the one place that hears of failures in the task's process, of lost workers and hard time limits in their
-    parent process, and of revoked tasks; and it hears of them before it sends their errbacks.
-    """
-    make = app._get_backend
+    def __init__(self, store: FlowStore, app: Celery) -> None:
+        self.store = store
+        self.app = app
+        self.backends: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._put: dict[str, Any] = {}
+        self._active = True
 
-    @functools.wraps(make)
-    def made() -> Any:
-        return _following(store, make())
+    def begin(self) -> None:
+        """Follow the tasks that are registered, those that wait for the app's finalization, and those to come."""
+        app = self.app
+        self.follow_all()
+        for proxy in app._pending:
+            # One that is called before the app is finalized, as in eager mode, is complete by then.
+            proxy.__then__(lambda proxy=proxy: self.follow(proxy._get_current_object()))
+        app.on_after_finalize.connect(self.follow_all)
+        # After they are complete, not when they are bound: Celery puts the retries of ``autoretry_for`` around ``run``
+        # last, and they have to be inside.
+        self._wrap(app, "_task_from_fun", self.follow)
+        self._wrap(app, "register_task", self.follow)
+        self._wrap(app._tasks, "register", lambda _: self.follow_all())
+        self._follow_backends()
 
-    app._get_backend = made
-    if app._backend_cache is not None:
-        _following(store, app._backend_cache)
-    if (local := getattr(app._local, "backend", None)) is not None:
-        _following(store, local)
+    def end(self) -> None:
+        """Undo everything."""
+        self._active = False
+        self.app.on_after_finalize.disconnect(self.follow_all)
+        for owner in (self.app, self.app._tasks):
+            for name in ("_task_from_fun", "register_task", "register", "_get_backend"):
+                if owner.__dict__.get(name) is not None and owner.__dict__[name] is self._put.get(name):
+                    delattr(owner, name)
+        for task in list(self.app._tasks.values()):
+            executing.unfollow(task, self)
+        for backend in list(self.backends):
+            reports.unfollow_backend(backend, self)
+
+    def follow_all(self, **_: Any) -> None:
+        """Follow all tasks that are registered by now."""
+        for task in list(self.app._tasks.values()):
+            self.follow(task)
+
+    def follow(self, task: Task) -> None:
+        """Let a task store what it returns, and learn of its end."""
+        if self._active:
+            executing.follow(task, self)
+            self.follow_backend(task._backend)  # one of its own
+
+    def follow_backend(self, backend: Any) -> None:
+        """Learn of the ends of tasks from a result backend. Repeating it changes nothing."""
+        if backend is not None and backend not in self.backends:
+            reports.follow_backend(backend, self)
+
+    def _follow_backends(self) -> None:
+        """Follow the app's backends: that of all threads, or that of this one; others when a task ends in them."""
+        app = self.app
+        self._wrap(app, "_get_backend", self.follow_backend)
+        self.follow_backend(app._backend_cache)
+        self.follow_backend(getattr(app._local, "backend", None))
+
+    def _wrap(self, owner: Any, name: str, then: Any) -> None:
+        """Do something with what a method returns."""
+        original = getattr(owner, name)
+
+        @functools.wraps(original)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            found = original(*args, **kwargs)
+            if self._active:
+                then(found)
+            return found
+
+        self._put[name] = wrapper
+        setattr(owner, name, wrapper)
 
 
-def _following(store: FlowStore, backend: Any) -> Any:
-    as_failure, as_revoked = backend.mark_as_failure, backend.mark_as_revoked
-    part_return, chord_error = backend.on_chord_part_return, backend.chord_error_from_stack
+def _of(app: Any) -> Attachment | None:
+    found = getattr(app, "__dict__", {}).get(_ATTACHMENT)
+    return found if isinstance(found, Attachment) else None
 
-    @functools.wraps(as_failure)
-    def mark_as_failure(
-        task_id: str, exc: BaseException, traceback: Any = None, request: Any = None, *args: Any, **kwargs: Any
-    ) -> Any:
-        if request is None:
-            return as_failure(task_id, exc, traceback, request, *args, **kwargs)
-        record_failure(store, request, exc, kwargs.get("state", FAILURE))
-        with propagation.reporting(request):
-            return as_failure(task_id, exc, traceback, request, *args, **kwargs)
 
-    @functools.wraps(as_revoked)
-    def mark_as_revoked(task_id: str, reason: str = "", request: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if request is None:
-            return as_revoked(task_id, reason, request, *args, **kwargs)
-        record_revocation(store, request, reason)
-        with propagation.reporting(request):
-            return as_revoked(task_id, reason, request, *args, **kwargs)
+def _begins(**_: Any) -> None:
+    writer.become_main_process()
+    for attachment in list(_attachments):
+        attachment.follow_all()
+        # Before the pool forks: a third of a second for SQLAlchemy, once and not in each child.
+        attachment.store.preload()
 
-    @functools.wraps(part_return)
-    def on_chord_part_return(request: Any, *args: Any, **kwargs: Any) -> Any:
-        with propagation.reporting(request), propagation.completing(getattr(request, "group", None)):
-            return part_return(request, *args, **kwargs)
 
-    @functools.wraps(chord_error)
-    def chord_error_from_stack(callback: Any, exc: Any = None) -> Any:
-        record_body_failure(store, callback, exc)
-        return chord_error(callback, exc)
+def _is_ready(**_: Any) -> None:
+    writer.become_main_process()
 
-    backend.mark_as_failure, backend.mark_as_revoked = mark_as_failure, mark_as_revoked
-    backend.on_chord_part_return, backend.chord_error_from_stack = on_chord_part_return, chord_error_from_stack
-    return backend
+
+def _ends(**_: Any) -> None:
+    writer.end_main_process()
+    for attachment in list(_attachments):
+        attachment.store.close()
+
+
+def _task_unknown(sender: Any = None, message: Any = None, name: Any = None, id: Any = None, **_: Any) -> None:
+    reports.unknown(_of, sender, message, name, id)
+
+
+def _listen(on: bool = True) -> None:
+    """Listen to Celery's signals, once for all apps of this process; they tell which app's task it is."""
+    for signal, receiver in (
+        (task_prerun, executing.begin),
+        (task_postrun, executing.end),
+        (task_retry, reports.retried),
+        (task_unknown, _task_unknown),
+        (worker_init, _begins),
+        (worker_ready, _is_ready),
+        (worker_process_shutdown, _ends),
+        (worker_shutdown, _ends),
+    ):
+        uid = f"flowstore.{signal.name}"
+        if on:
+            signal.connect(receiver, weak=False, dispatch_uid=uid)
+        else:
+            signal.disconnect(receiver, dispatch_uid=uid)

@@ -26,6 +26,8 @@ class Header(TypedDict, total=False):
         sent: when the message was published, in seconds since the epoch.
         parent: the task that sent it, as Celery name and id.
         joins: for the first tasks of a chord's body, the id of the group that is the chord's header.
+        hidden: what stands for the arguments and keyword arguments of a task that is sent again, where its first
+            sender hides them.
     """
 
     flow: str
@@ -33,6 +35,7 @@ class Header(TypedDict, total=False):
     sent: float
     parent: list[str]
     joins: str
+    hidden: list[str]
 
 
 def header_of(request: Any) -> Header:
@@ -102,4 +105,5 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "sent": _time,
     "parent": _pair,
     "joins": _text,
+    "hidden": _pair,
 }

@@ -15,9 +15,12 @@ from typing import Any, Final, NamedTuple
 
 from celery._state import get_current_worker_task
 from celery.signals import before_task_publish
+from celery.worker import state as worker_state
 
 from flowstore.celery.header import HEADER, Header, header_of
+from flowstore.celery.texts import hidden_in, name_in, text
 
+_UID: Final = "flowstore.propagation"
 _UNLOCK: Final = "celery.chord_unlock"  # by which most result backends wait for a chord's header, then send its body
 
 
@@ -35,13 +38,22 @@ _completing: ContextVar[str | None] = ContextVar("flowstore_completing", default
 
 def install() -> None:
     """Put the header on every message that this process sends. Repeating it changes nothing."""
-    before_task_publish.connect(_put_header, weak=False, dispatch_uid="flowstore.propagation")
+    before_task_publish.connect(_put_header, weak=False, dispatch_uid=_UID)
+
+
+def uninstall() -> None:
+    """Leave messages as they are."""
+    before_task_publish.disconnect(_put_header, dispatch_uid=_UID)
 
 
 @contextmanager
 def reporting(request: Any) -> Iterator[None]:
-    """Let what is sent inside belong to that request's flow, where no task is running: in a worker's parent process."""
-    token = _reporting.set(request)
+    """Let what is sent inside belong to that request's flow, where no task is running: in a worker's parent process.
+
+    Celery makes requests up for the tasks that would have followed in a chain; such a one says nothing of its flow.
+    """
+    outer = _reporting.get()
+    token = _reporting.set(request if outer is None or header_of(request) else outer)
     try:
         yield
     finally:
@@ -64,8 +76,10 @@ def flow_of(request: Any, task_name: str, header: Header) -> FlowOf:
     A task that was sent outside of a flow is a flow of its own, named after itself; its run is its group, so that a
     chord's body finds the header's tasks, or else its root.
     """
-    run_id = header.get("run") or request.group or request.root_id or request.id or ""
-    return FlowOf(header.get("flow") or task_name, run_id)
+    run_id = header.get("run")
+    for name in ("group", "root_id", "id"):
+        run_id = run_id or text(getattr(request, name, None))
+    return FlowOf(header.get("flow") or text(task_name), run_id or "")
 
 
 def sending_task() -> tuple[str, Any] | None:
@@ -74,7 +88,7 @@ def sending_task() -> tuple[str, Any] | None:
     if task is not None:
         return task.name, task.request
     request = _reporting.get()
-    return None if request is None else (getattr(request, "task", None) or "", request)
+    return None if request is None else (name_in(request) or "", request)
 
 
 def joined_group() -> str | None:
@@ -93,26 +107,37 @@ def _put_header(headers: dict[str, Any] | None = None, **_: Any) -> None:
         return
     header: dict[str, Any] = {"sent": time.time()}
     flow = starting.get()
-    sender = sending_task()
+    sender = sending_task() or _lost(headers)
     joined = joined_group()
     if flow is not None:
         header |= {"flow": flow.flow_name, "run": flow.run_id}
     elif sender is not None:
         task_name, request = sender
         header |= _inherited(task_name, request, joined)
-        if headers.get("id") == request.id or (joined is None and _replaces(headers, request)):
+        again = headers.get("id") == getattr(request, "id", None)
+        if again or (joined is None and _replaces(headers, request)):
             # A retry, or a task that takes this one's place: its parents are this one's.
             header |= {name: value for name, value in header_of(request).items() if name in ("parent", "joins")}
+            if again and (hidden := hidden_in(request)) is not None:
+                header["hidden"] = hidden
         elif joined is not None:
             header["joins"] = joined
         else:
-            header["parent"] = [task_name, request.id]
+            header["parent"] = [text(task_name), text(getattr(request, "id", None))]
     headers[HEADER] = header
 
 
 def _replaces(headers: Mapping[str, Any], request: Any) -> bool:
     """Tell whether a message is sent by ``Task.replace``, which counts how often that has been done."""
-    return (headers.get("replaced_task_nesting") or 0) > (request.get("replaced_task_nesting") or 0)
+    return (headers.get("replaced_task_nesting") or 0) > (getattr(request, "replaced_task_nesting", None) or 0)
+
+
+def _lost(headers: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """Return name and request of a task that a worker's main process sends again, because its process was lost."""
+    if not headers.get("retries"):
+        return None
+    request = worker_state.requests.get(headers.get("id"))
+    return None if request is None else (request.task.name, request._context)
 
 
 def _inherited(task_name: str, request: Any, joined: str | None) -> dict[str, Any]:

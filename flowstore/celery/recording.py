@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final, NoReturn
 
 from celery.app.task import Task
-from celery.canvas import group
-from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
 
-from flowstore.celery.header import Header, header_of
-from flowstore.celery.propagation import flow_of, joined_group, sending_task, starting
-from flowstore.context import TaskContext, enter, leave, running
-from flowstore.errors import ResultSchemaError
+from flowstore.celery.texts import arguments_of, text
+from flowstore.context import TaskContext
+from flowstore.errors import (
+    ConflictError,
+    FlowstoreError,
+    NotFoundError,
+    ResultSchemaError,
+    SerializationError,
+    UnsupportedError,
+)
 from flowstore.failure import summary
 from flowstore.flow import FAILURE, RETRY, REVOKED, SUCCESS
 from flowstore.interrupts import is_interrupt
-from flowstore.record import Key
+from flowstore.record import RESULT, RUN, Key
 from flowstore.routing import Route
-from flowstore.store import FlowStore
 
 log = logging.getLogger(__name__)
 
@@ -34,119 +38,16 @@ _EVENTS: Final = {
     REVOKED: "task-revoked",
 }
 _NOTED: Final = ("attempt", "worker", "started_at", "finished_at", "error")
-_CONTEXT: Final = "_flowstore_context"
-_MARK: Final = "__flowstore__"
+_KEPT: Final = "_flowstore_kept"
+"""The attribute of a request whose result has been stored, or may have been: when the execution started."""
+_STAND_IN: Final = "UnpickleableExceptionWrapper"
 
 
-def wrap_run(store: FlowStore, task: Task) -> None:
-    """Let a task's ``run`` store what it returns. Repeating it changes nothing.
+def keep(context: TaskContext, task: Task, result: object) -> None:
+    """Store what a task returned.
 
-    ``run`` is what every kind of task comes down to, and the last thing called before Celery sends the successor. A
-    call that no worker made (``task()``, ``task.run()``) stores nothing.
-    """
-    original = task.run
-    if getattr(original, _MARK, False):
-        return
-
-    @functools.wraps(original)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        request = task.request
-        outer = running()
-        if request.called_directly or (outer is not None and outer.request is request):
-            return original(*args, **kwargs)
-        context = _context(store, task.name, request, time.time(), outer)
-        setattr(request, _CONTEXT, context)
-        before = enter(context)
-        try:
-            try:
-                result = original(*args, **kwargs)
-            except (Ignore, Reject):
-                raise
-            except Retry as exc:
-                _record_attempt(context, exc)
-                raise
-            except Exception as exc:
-                # An eager call that propagates its error never reaches the backend.
-                if request.is_eager:
-                    record_failure(store, request, exc)
-                raise
-            _record_result(context, result)
-        finally:
-            leave(before)
-        return result
-
-    setattr(run, _MARK, True)
-    task.run = run
-    task.__trace__ = None  # a worker that is running already has to build it anew
-
-
-def record_failure(store: FlowStore, request: Any, exc: BaseException, state: str = FAILURE) -> None:
-    """Store the error that ended a task. Never raises: the task's own error is what has to be reported."""
-    context: TaskContext | None = getattr(request, _CONTEXT, None)
-    if context is None:
-        name = getattr(request, "task", None)
-        if not name:
-            return
-        context = _context(store, name, request, None, None)
-    # Celery hands on a stand-in for an exception that can't be pickled; the original is the one being handled.
-    handled = sys.exc_info()[1]
-    if handled is not None and handled is not exc and type(exc).__name__ == "UnpickleableExceptionWrapper":
-        exc = handled
-    _record_error(context, exc, state, "")
-
-
-def record_revocation(store: FlowStore, request: Any, reason: str) -> None:
-    """Store that a task was revoked. Never raises."""
-    record_failure(store, request, TaskRevokedError(reason), REVOKED)
-
-
-def record_body_failure(store: FlowStore, callback: Any, exc: BaseException | None) -> None:
-    """Store the error of a chord's body that will never run, because a task of the header failed. Never raises."""
-    if isinstance(callback, group):
-        for part in callback.tasks:
-            record_body_failure(store, part, exc)
-        return
-    sender, name, task_id = sending_task(), getattr(callback, "task", None), getattr(callback, "id", None)
-    if sender is None or exc is None or not name or not task_id:
-        return
-    flow = flow_of(sender[1], sender[0], header_of(sender[1]))
-    context = TaskContext(store, flow.flow_name, flow.run_id, name, task_id, 1, None, joins=joined_group())
-    _record_error(context, exc, FAILURE, "")
-
-
-def _context(
-    store: FlowStore, name: str, request: Any, started_at: float | None, outer: TaskContext | None
-) -> TaskContext:
-    header = header_of(request)
-    flow_name, run_id = _flow(request, name, header, outer)
-    parent = header.get("parent")
-    return TaskContext(
-        store=store,
-        flow_name=flow_name,
-        run_id=run_id,
-        task_name=name,
-        task_id=request.id or "",
-        attempt=(request.retries or 0) + 1,
-        started_at=started_at,
-        parent=(parent[0], parent[1]) if parent else None,
-        joins=header.get("joins"),
-        published_at=header.get("sent"),
-        request=request,
-    )
-
-
-def _flow(request: Any, name: str, header: Header, outer: TaskContext | None) -> tuple[str, str]:
-    if request.is_eager and "flow" not in header:
-        # Eager calls send no message that could carry the header.
-        if (flow := starting.get()) is not None:
-            return flow
-        if outer is not None:
-            return outer.flow_name, outer.run_id
-    return flow_of(request, name, header)
-
-
-def _record_result(context: TaskContext, result: object) -> None:
-    """Store a result.
+    What has no form that could be stored fails nothing where nobody wants it (``ignore_result``): it is logged, and the
+    task is stored with ``None``, which is what Celery tells of such a task.
 
     Raises:
         FlowstoreError: the result is not stored, and the storage's policy is not merely to log that.
@@ -155,66 +56,191 @@ def _record_result(context: TaskContext, result: object) -> None:
     if route is None or route.readonly:
         return
     facts = _facts(context, SUCCESS)
+    _mark(context)
+    store = context.store.operations.store_result
     try:
-        context.store.operations.store_result(route, _key(context, route), result, facts)
+        key = _key(context, route)
+        try:
+            store(route, key, result, facts)
+        except SerializationError as exc:
+            if not _is_ignored(task, context.request):
+                raise
+            _say_once(context.task_name, str(exc))
+            store(replace(route, output_schema=None), key, None, {**facts, "omitted": type(result).__qualname__})
     except ResultSchemaError:
         raise
     except Exception as exc:
-        if route.storage.on_store_error != "log" or is_interrupt(exc):
+        if is_interrupt(exc):
             raise
-        log.exception("the result of %s is lost: storage %r could not store it", context.key, route.storage.name)
+        if route.storage.on_store_error != "log":
+            _refuse(context, exc)
+        log.error("the result of %s is lost: storage %r could not store it: %s", told(context), route.storage.name, exc)
+        log.debug("how the result of %s was lost", told(context), exc_info=exc)
     _note(context, route, facts)
 
 
-def _record_attempt(context: TaskContext, retry: Retry) -> None:
-    _record_error(context, retry.exc or retry, RETRY, str(context.attempt))
+class Ending:
+    """How an execution ended that has not succeeded: all that is known, to be stored now or a little later."""
 
+    def __init__(self, context: TaskContext, exc: BaseException, state: str, name: str = "") -> None:
+        """Take down what is known.
 
-def _record_error(context: TaskContext, exc: BaseException, state: str, name: str) -> None:
-    try:
+        Args:
+            name: ``""`` for the error that ended the task, else the number of the attempt that will be made again.
+        """
+        self._context = context
+        self._exc = _original(exc)
+        self._state = state
+        self._name = name
+        self._finished_at = time.time()
+        self._kept_at: float | None = getattr(context.request, _KEPT, None)
+
+    def __str__(self) -> str:
+        return f"the error of {told(self._context)}"
+
+    def write(self) -> None:
+        """Store the error. Never raises: the task's own error is what has to be reported."""
+        try:
+            self._write()
+        except Exception as exc:
+            if is_interrupt(exc):
+                raise
+            self._log(exc)
+
+    def _log(self, exc: Exception) -> None:
+        # That its result could not be stored has been said; its error is lost for the same reason.
+        level = logging.WARNING if isinstance(self._exc, FlowstoreError) else logging.ERROR
+        log.log(level, "the error of %s is not stored: %s: %s", told(self._context), type(exc).__name__, exc)
+        log.debug("how the error of %s was lost", told(self._context), exc_info=exc)
+
+    def _write(self) -> None:
+        context, exc = self._context, self._exc
         route = context.store.route(context.flow_name, context.task_name)
         if route is None or route.readonly:
-            return
-        facts = _facts(context, state)
+            if self._state == RETRY or (route := _route_of_run(context)) is None:
+                return
+            arguments = None
+        else:
+            arguments = arguments_of(context.request) if context.request is not None else None
+        facts = _facts(context, self._state, self._finished_at)
         facts["error"] = summary(exc)
-        request = context.request
-        if request is not None:
-            facts["node_args"] = {"args": request.args, "kwargs": request.kwargs}
+        if arguments is not None:
+            facts["node_args"] = arguments
+        key = _key(context, route)
         stored = False
         try:
-            context.store.operations.store_error(route, _key(context, route), exc, facts, name)
+            context.store.operations.store_error(route, key, exc, facts, self._name)
             stored = True
         finally:
             # What could not be stored after all that time is not waited for once more.
             _note(context, route, facts, retry=stored)
-    except Exception:
-        log.exception("the error of %s is not stored", context.key)
+        if self._kept_at is not None and self._state == FAILURE:
+            _take_back(context, route, key, self._kept_at)
+
+
+def told(context: TaskContext) -> str:
+    """Return how a task is called in a log. Never raises."""
+    return f"{context.flow_name!a} / {context.task_name!a} / {context.task_id!a}"
+
+
+def _mark(context: TaskContext) -> None:
+    with suppress(AttributeError):  # of a request that takes no attributes
+        setattr(context.request, _KEPT, context.started_at)
+
+
+def _is_ignored(task: Task, request: Any) -> bool:
+    said = getattr(request, "ignore_result", None)
+    return bool(task.ignore_result if said is None else said or task.ignore_result)
+
+
+@lru_cache(256)
+def _say_once(task_name: str, reason: str) -> None:
+    log.warning("task %s returns what can't be stored, and ignores its results: None is stored. %s", task_name, reason)
+
+
+def _refuse(context: TaskContext, exc: Exception) -> NoReturn:
+    """Raise an error for Celery to report, with all its causes, but without the way through drivers and retries."""
+    log.error("the result of %s is not stored: %s: %s", told(context), type(exc).__name__, exc)
+    log.debug("how the result of %s was not stored", told(context), exc_info=exc)
+    for one in _chain(exc):
+        one.__traceback__ = None
+    raise exc
+
+
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _original(exc: BaseException) -> BaseException:
+    """Return the exception that a stand-in of Celery's stands for, which can't be pickled, if it is still there."""
+    if type(exc).__name__ != _STAND_IN:
+        return exc
+    for handled in (sys.exc_info()[1], exc):
+        for one in _chain(handled):
+            if type(one).__name__ == getattr(exc, "exc_cls_name", None):
+                return one
+    return exc
+
+
+def _route_of_run(context: TaskContext) -> Route | None:
+    """Return where the end of a task without a storage is stored, so that who waits for its run hears of it.
+
+    That is where the run's record is; there is none for a task outside of a flow, of which nothing is stored then.
+    """
+    entry = context.store.router.flow_storage(context.flow_name)
+    if entry is None:
+        return None
+    try:
+        records = context.store.operations.records(entry)
+        records.get(Key(context.flow_name, "", context.run_id), RUN, payload=False)
+    except (NotFoundError, UnsupportedError):
+        return None
+    return Route(entry, context.store.stored_name(context.task_name), expires_in=None)
+
+
+def _take_back(context: TaskContext, route: Route, key: Key, started_at: float) -> None:
+    """Delete the result of an execution that failed after it had been stored: its successor could not be sent."""
+    try:
+        records = context.store.operations.records(route.storage)
+        found = records.get(key, RESULT, payload=False)
+        mine = {"attempt": context.attempt, "started_at": started_at, "run_id": context.run_id}
+        if all(found.headers.get(name) == value for name, value in mine.items()):
+            records.delete(key, RESULT, if_revision=found.revision)
+    except (NotFoundError, ConflictError, UnsupportedError):
+        return  # nothing is there, or something else by now, or the adapter can't tell
 
 
 def _note(context: TaskContext, route: Route, facts: Mapping[str, Any], retry: bool = True) -> None:
     """Note down in the history how a task ended, where the configuration asks for it. Never raises."""
     state, history = facts["state"], context.store.flow_history
-    if not history.wants(context.flow_name, state != SUCCESS):
-        return
-    data = {name: facts[name] for name in _NOTED if name in facts}
     try:
+        if not history.wants(context.flow_name, state != SUCCESS):
+            return
+        data = {name: facts[name] for name in _NOTED if name in facts}
         history.record(_EVENTS[state], _key(context, route), context.run_id, data, retry=retry)
-    except Exception:
-        log.exception("that %s ended with %s is missing in the history", context.key, state)
+    except Exception as exc:
+        if is_interrupt(exc):
+            raise
+        log.error("that %s ended with %s is missing in the history: %s", told(context), state, exc)
+        log.debug("how an entry about %s was lost", told(context), exc_info=exc)
 
 
 def _key(context: TaskContext, route: Route) -> Key:
     return Key(context.flow_name, route.task_name, context.task_id)
 
 
-def _facts(context: TaskContext, state: str) -> dict[str, Any]:
+def _facts(context: TaskContext, state: str, finished_at: float | None = None) -> dict[str, Any]:
     request = context.request
     facts: dict[str, Any] = {
         "state": state,
         "run_id": context.run_id,
         "attempt": context.attempt,
         "started_at": context.started_at,
-        "finished_at": time.time(),
+        "finished_at": time.time() if finished_at is None else finished_at,
         "joins": context.joins,
         "published_at": context.published_at,
     }
@@ -224,14 +250,13 @@ def _facts(context: TaskContext, state: str) -> dict[str, Any]:
     if context.parent is not None:
         facts["parents"] = [[stored_name(context.parent[0]), context.parent[1]]]
     if request is not None:
-        facts |= {
-            "worker": request.hostname,
-            "root_id": request.root_id,
-            "parent_id": request.parent_id,
-            "group_id": request.group,
-            "group_index": request.group_index,
-        }
-        if request.chord:
+        facts["worker"] = getattr(request, "hostname", None)
+        facts["group_index"] = getattr(request, "group_index", None)
+        for name, attribute in (("root_id", "root_id"), ("parent_id", "parent_id"), ("group_id", "group")):
+            value = getattr(request, attribute, None)
+            if value is not None:
+                facts[name] = text(value)
+        if getattr(request, "chord", None):
             with suppress(AttributeError, KeyError, TypeError):
-                facts["chord_id"] = request.chord["options"]["task_id"]
+                facts["chord_id"] = text(request.chord["options"]["task_id"])
     return {name: value for name, value in facts.items() if value is not None}

@@ -1,0 +1,214 @@
+"""The executions of tasks in this process: each begins and ends where Celery says so, and keeps what is returned."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from contextlib import suppress
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import current_app
+from celery.app import trace
+from celery.app.task import Task
+from celery.exceptions import Ignore, Reject, Retry
+
+from flowstore.celery.recording import Ending, keep
+from flowstore.celery.requests import context_of
+from flowstore.context import TaskContext, enter, leave, running
+from flowstore.flow import FAILURE, RETRY
+
+if TYPE_CHECKING:
+    from flowstore.celery.attaching import Attachment
+
+FOLLOWED: Final = "__flowstore__"
+"""The attribute of a task that holds what ``follow`` noted down."""
+
+_NOTHING: Final = object()
+
+
+class Execution:
+    """One execution of a task by a worker, or an eager one.
+
+    Attributes:
+        context: what ``current()`` returns while it lasts.
+        kept: what has been stored as its result.
+        reported: whether its end is stored, apart from a result.
+    """
+
+    __slots__ = ("before", "context", "inside", "kept", "outer", "reported", "request", "task")
+
+    def __init__(self, task: Task, request: Any, context: TaskContext, outer: Execution | None) -> None:
+        self.task = task
+        self.request = request
+        self.context = context
+        self.outer = outer
+        self.before: Token[TaskContext | None] = enter(context)
+        self.inside = False
+        self.kept: object = _NOTHING
+        self.reported = False
+
+    def keep(self, result: object) -> None:
+        """Store what the task returned, unless it is what has been stored already.
+
+        Raises:
+            FlowstoreError: it is not stored, and the storage's policy is not merely to log that.
+        """
+        if self.kept is not result:
+            keep(self.context, self.task, result)
+            self.kept = result
+
+    def fail(self, exc: BaseException, state: str = FAILURE) -> None:
+        """Store the error that ends it. Never raises: the task's own error is what has to be reported."""
+        self.reported = True
+        Ending(self.context, exc, state).write()
+
+    def retry(self, exc: BaseException) -> None:
+        """Store the error of an attempt that is going to be made again. Never raises."""
+        if not self.reported:
+            self.reported = True
+            Ending(self.context, exc, RETRY, str(self.context.attempt)).write()
+
+
+class Following:
+    """How a task was before it was followed, and for whom it is."""
+
+    def __init__(self, task: Task) -> None:
+        self.attachments: list[Attachment] = []
+        self.task_class = type(task)
+        self.has_run = "run" in task.__dict__
+        self.run = task.run
+        self.wrapper: Any = None
+
+    def attachment(self) -> Attachment | None:
+        """Return whose execution this is: of the app that executes it, if the task is in several."""
+        if len(self.attachments) > 1:
+            app = current_app._get_current_object()
+            for one in self.attachments:
+                if one.app is app:
+                    return one
+        return self.attachments[-1] if self.attachments else None
+
+
+_executing: ContextVar[Execution | None] = ContextVar("flowstore_executing", default=None)
+
+
+def executing() -> Execution | None:
+    """Return the innermost execution in this thread, or ``None``."""
+    return _executing.get()
+
+
+def execution_of(request: Any) -> Execution | None:
+    """Return the execution in this thread if it is that of a request."""
+    execution = _executing.get()
+    return execution if execution is not None and execution.request is request else None
+
+
+def begin(task: Any = None, **_: Any) -> None:
+    """Begin an execution; for the signal ``task_prerun``."""
+    following = getattr(task, FOLLOWED, None)
+    if following is None:
+        return
+    request = task.request
+    attachment = following.attachment()
+    if attachment is None or request.called_directly:
+        return
+    context = context_of(attachment.store, request, task.name, started_at=time.time(), outer=running())
+    _executing.set(Execution(task, request, context, _executing.get()))
+    with suppress(Exception):  # of a backend that can't be made, which Celery will say
+        attachment.follow_backend(task.backend)
+
+
+def end(task: Any = None, state: Any = None, **_: Any) -> None:
+    """End an execution; for the signal ``task_postrun``."""
+    execution = _executing.get()
+    if execution is None or execution.task is not task or execution.request is not task.request:
+        return
+    try:
+        # An eager call that lets its error pass tells neither its backend nor any signal of it.
+        if state is None and execution.request.is_eager and not execution.reported:
+            _end_with(execution, sys.exc_info()[1])
+    finally:
+        _executing.set(execution.outer)
+        with suppress(ValueError):  # ended in another context than it began in, which nobody can see
+            leave(execution.before)
+
+
+def _end_with(execution: Execution, exc: BaseException | None) -> None:
+    if isinstance(exc, Retry):
+        execution.retry(exc)
+    elif isinstance(exc, Exception) and not isinstance(exc, Ignore | Reject):
+        execution.fail(exc)
+
+
+def follow(task: Task, attachment: Attachment) -> None:
+    """Let a task store what it returns to a worker, before that sees it. Repeating it changes nothing.
+
+    A call that no worker makes (``task()``, ``task.run()``) stores nothing, nor does one inside of an execution of the
+    same task.
+    """
+    following = task.__dict__.get(FOLLOWED)
+    if following is not None and (attachment in following.attachments):
+        return
+    if following is None:
+        following = Following(task)
+        _wrap(task, following)
+        setattr(task, FOLLOWED, following)
+        _trace_anew(task, attachment)
+    following.attachments.append(attachment)
+
+
+def unfollow(task: Task, attachment: Attachment) -> None:
+    """Undo ``follow``; what somebody else has put around it in the meantime stays."""
+    following = task.__dict__.get(FOLLOWED)
+    if following is None or attachment not in following.attachments:
+        return
+    following.attachments.remove(attachment)
+    if following.attachments:
+        return
+    if type(task) is following.wrapper:
+        task.__class__ = following.task_class
+    elif task.run is following.wrapper:
+        if following.has_run:
+            task.run = following.run
+        else:
+            del task.run
+    delattr(task, FOLLOWED)
+    _trace_anew(task, attachment)
+
+
+def _trace_anew(task: Task, attachment: Attachment) -> None:
+    """Let a worker that runs already call what the task has become."""
+    if task.__trace__ is not None:
+        # A child of the prefork pool never builds one itself.
+        app, hostname = attachment.app, trace._localized[2] if len(trace._localized) == 3 else None
+        task.__trace__ = trace.build_tracer(task.name, task, app.loader, hostname, app=app)
+
+
+def _wrap(task: Task, following: Following) -> None:
+    """Wrap what Celery calls: ``__call__`` if the task's class has its own, or else ``run``."""
+    if not trace.task_has_custom(task, "__call__"):
+        following.wrapper = task.run = _kept(task, task.run)
+        return
+    kind = type(task)
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    names["__call__"] = _kept(task, kind.__call__)
+    following.wrapper = task.__class__ = type(kind)(kind.__name__, (kind,), names)
+
+
+def _kept(task: Task, call: Any) -> Any:
+    @functools.wraps(call)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        execution = _executing.get()
+        if execution is None or execution.inside or execution.task is not task:
+            return call(*args, **kwargs)
+        execution.inside = True
+        try:
+            result = call(*args, **kwargs)
+        finally:
+            execution.inside = False
+        execution.keep(result)
+        return result
+
+    return run
