@@ -159,11 +159,12 @@ def _say_once(task_name: str, reason: str) -> None:
 
 
 def _refuse(context: TaskContext, exc: Exception) -> NoReturn:
-    """Raise an error for Celery to report, with all its causes, but without the way through drivers and retries."""
+    """Raise an error for Celery to report; one of flowstore's own without the way through drivers and retries."""
     log.error("the result of %s is not stored: %s: %s", told(context), type(exc).__name__, exc)
     log.debug("how the result of %s was not stored", told(context), exc_info=exc)
-    for one in _chain(exc):
-        one.__traceback__ = None
+    if isinstance(exc, FlowstoreError):
+        for one in _chain(exc):
+            one.__traceback__ = None
     raise exc
 
 
@@ -204,14 +205,20 @@ def _route_of_run(context: TaskContext) -> Route | None:
 
 def _take_back(context: TaskContext, route: Route, key: Key, started_at: float) -> None:
     """Delete the result of an execution that failed after it had been stored: its successor could not be sent."""
+    operations = context.store.operations
+    mine = {"attempt": context.attempt, "started_at": started_at, "run_id": context.run_id}
     try:
-        records = context.store.operations.records(route.storage)
+        records = operations.records(route.storage)
         found = records.get(key, RESULT, payload=False)
-        mine = {"attempt": context.attempt, "started_at": started_at, "run_id": context.run_id}
         if all(found.headers.get(name) == value for name, value in mine.items()):
             records.delete(key, RESULT, if_revision=found.revision)
+            operations.caches.drop(route.storage.name, found.ref)
     except (NotFoundError, ConflictError, UnsupportedError):
         return  # nothing is there, or something else by now, or the adapter can't tell
+    except Exception as exc:
+        if is_interrupt(exc):
+            raise
+        log.error("%s has failed, but its result is still stored: %s", told(context), exc)
 
 
 def _note(context: TaskContext, route: Route, facts: Mapping[str, Any], retry: bool = True) -> None:
