@@ -11,7 +11,8 @@ from typing import Final
 
 from flowstore.errors import NotFoundError
 from flowstore.storage import PART, Source
-from flowstore.storages._folder import Folder, Place
+from flowstore.storages._folder import Folder
+from flowstore.storages._folder_names import KIND, SHARD, Place
 
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -73,15 +74,14 @@ class BlobFiles:
 
     def all(self) -> Iterator[tuple[Place, str, float]]:
         """Go through all files: the place of the record that each was written for, its generation, its time."""
-        folder = f"{self._root}/blobs"
-        for kind in os.listdir(folder):
-            for shard in os.listdir(f"{folder}/{kind}"):
-                with os.scandir(f"{folder}/{kind}/{shard}") as entries:
-                    for entry in entries:
-                        # Whatever else somebody has put there is not flowstore's to delete.
-                        if found := _NAME.fullmatch(entry.name):
-                            with suppress(FileNotFoundError):
-                                yield Place(kind, found[1]), found[2], entry.stat(follow_symlinks=False).st_mtime
+        # Whatever else somebody has put there is not flowstore's to delete.
+        for kind in filter(KIND.fullmatch, self._folder.names("blobs")):
+            for shard in filter(SHARD.fullmatch, self._folder.names("blobs", kind)):
+                for name in self._folder.names("blobs", kind, shard):
+                    if found := _NAME.fullmatch(name):
+                        with suppress(FileNotFoundError):
+                            status = os.stat(f"{self._root}/blobs/{kind}/{shard}/{name}", follow_symlinks=False)
+                            yield Place(kind, found[1]), found[2], status.st_mtime
 
     def _path(self, place: Place, generation: str) -> str:
         return f"{self._root}/blobs/{place.kind}/{place.shard}/{place.name}.{generation}"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import hashlib
+import logging
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
 from typing import Final
 
 import orjson
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
-from flowstore.record import Key, Query, Ref
+from flowstore.record import Query
+from flowstore.storages._folder_lock import locked
+from flowstore.storages._folder_names import KIND, NAME, SHARD, Place, key_hashes, kind_folder
+from flowstore.storages._run_pointers import RunPointers
+
+log = logging.getLogger(__name__)
 
 _FORMAT: Final = 1
 _MARKER: Final = "flowstore.json"
@@ -25,58 +28,22 @@ _ABOUT: Final = "records of flowstore, one file each; see FileStorage in its doc
 _FOLDERS: Final = ("records", "runs", "blobs", "tmp")
 _NEW: Final = ".flowstore-"
 _STALE: Final = 3600.0
-
-_PLAIN_KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,59}")
-NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
-"""What the name of a record's file is like."""
+_STRAYS: Final = 100
 
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record's file is: ``records/<kind>/<the name's first two digits>/<name>``.
-
-    The name begins with a hash of the key, so that all that is stored under a key is found together. No part of a key
-    is part of a path.
-    """
-
-    kind: str
-    name: str
-
-    @classmethod
-    def of(cls, ref: Ref) -> Place:
-        return cls(kind_folder(ref.kind), f"{key_hash(ref.key)}-{ref.address.hex()}")
-
-    @property
-    def shard(self) -> str:
-        return self.name[:2]
-
-
-def kind_folder(kind: str) -> str:
-    """Return the name of a kind's folder: the kind where that is safe, else its hash, which begins otherwise."""
-    return kind if _PLAIN_KIND.fullmatch(kind) else "0" + hashlib.sha256(kind.encode()).hexdigest()
-
-
-def key_hash(key: Key) -> str:
-    return Ref("", key).address.hex()[:16]
-
-
-def key_hashes(query: Query) -> set[str] | None:
-    """Return the hashes of the only keys that a query can select, or ``None`` where it names none in full."""
-    task_ids = query.task_ids if query.task_id is None else (query.task_id,)
-    if query.flow_name is None or query.task_name is None or task_ids is None:
-        return None
-    return {key_hash(Key(query.flow_name, query.task_name, task_id)) for task_id in task_ids}
-
-
 class Folder:
     """The files and folders below a root, with or without waiting until they would survive a loss of power."""
 
-    def __init__(self, root: str, durable: bool) -> None:
+    def __init__(self, root: str, durable: bool, timeout: float) -> None:
         self._root = root
         self._durable = durable
+        self._timeout = timeout
+        self._runs = RunPointers(root, self.make, self.sync, self.names)
+        self._seen: os.stat_result | None = None
+        self._strays: set[str] = set()
 
     def path(self, place: Place) -> str:
         return f"{self._root}/records/{place.kind}/{place.shard}/{place.name}"
@@ -87,8 +54,11 @@ class Folder:
         Raises:
             StorageError: the folder holds other things; they are left alone.
             CorruptError: the folder is damaged, or was written by a newer version.
-            UnreachableError: there is no folder to create it in.
+            UnreachableError: there is no folder to create it in, or the one that was used is gone.
         """
+        if self._seen is not None and not os.path.exists(f"{self._root}/{_MARKER}"):
+            # An empty one in its place would answer that nothing is stored: a disk that is not mounted looks so.
+            raise self._gone()
         parent = os.path.dirname(self._root)
         if not os.path.isdir(parent):
             raise UnreachableError(f"can't create {self._root}: the folder {parent} does not exist")
@@ -102,6 +72,26 @@ class Folder:
                 os.mkdir(f"{self._root}/{name}", 0o700)
         self.sync(self._root)
         self._sweep()
+        seen = os.stat(self._root)
+        if self._seen is None and seen.st_mode & stat.S_IWOTH:
+            log.warning(
+                "anybody may write into the folder %s: whoever does can replace what is stored in it", self._root
+            )
+        self._seen = seen
+
+    def check(self) -> None:
+        """Raise UnreachableError if the folder is not the one that was prepared."""
+        try:
+            if self._seen is None or os.path.samestat(os.stat(self._root), self._seen):
+                return
+        except OSError:
+            pass
+        raise self._gone()
+
+    def _gone(self) -> UnreachableError:
+        return UnreachableError(
+            f"can't use {self._root}: it was deleted or replaced while it was in use; put it back, or start anew"
+        )
 
     def _is_marked(self) -> bool:
         try:
@@ -132,33 +122,27 @@ class Folder:
         before = time.time() - _STALE
         with os.scandir(f"{self._root}/tmp") as entries:
             for entry in entries:
-                # Another process may be sweeping too.
-                with suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                # Another process may be sweeping too, or this one may only read.
+                with suppress(OSError):
+                    if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
                         os.unlink(entry.path)
 
     def holds(self, place: Place) -> bool:
         """Tell whether there is a file in that place, whatever it is."""
         return os.path.lexists(self.path(place))
 
-    @contextmanager
-    def lock(self, place: Place) -> Iterator[int]:
-        """Exclude other writers of the shard, in this and other processes; yield the shard's folder, opened."""
+    def lock(self, place: Place) -> AbstractContextManager[int]:
+        """Exclude other writers of the shard, in this and other processes; give the shard's folder, opened."""
         path = f"{self._root}/records/{place.kind}/{place.shard}"
-        try:
-            shard = os.open(path, _FOLDER)
-        except FileNotFoundError:
-            self.make("records", place.kind, place.shard)
-            shard = os.open(path, _FOLDER)
-        try:
-            fcntl.flock(shard, fcntl.LOCK_EX)
+
+        def opened() -> int:
             try:
-                yield shard
-            finally:
-                # Closing would not do where a child that was forked meanwhile holds a copy of the descriptor.
-                fcntl.flock(shard, fcntl.LOCK_UN)
-        finally:
-            os.close(shard)
+                return os.open(path, _FOLDER)
+            except FileNotFoundError:
+                self.make("records", place.kind, place.shard)
+                return os.open(path, _FOLDER)
+
+        return locked(path, opened, self._timeout)
 
     def replace(self, place: Place, shard: int, *parts: bytes) -> None:
         """Put a file in its place, whole or not at all; the shard has to be locked."""
@@ -193,60 +177,53 @@ class Folder:
         return True
 
     def point(self, run_id: str, place: Place) -> None:
-        """Note that a record belongs to a run; its file has to be there."""
-        run = _run_folder(run_id)
-        while True:
-            try:
-                os.close(os.open(f"{self._root}/runs/{run}/{place.kind}.{place.name}", _WRITE, 0o600))
-            except FileNotFoundError:
-                # Not there yet, or removed by whoever deleted the run's last record right now.
-                self.make("runs", run)
-                continue
-            except FileExistsError:
-                pass  # written before, by a writer that may have died before it was safe
-            break
-        self.sync(f"{self._root}/runs/{run}")
+        """Note that a record belongs to a run, before it is written; its place has to be locked."""
+        self._runs.add(run_id, place)
 
     def unpoint(self, run_id: str, place: Place) -> None:
-        """Forget that a record belongs to a run; its file has to be there still."""
-        run = f"{self._root}/runs/{_run_folder(run_id)}"
-        with suppress(FileNotFoundError):
-            os.unlink(f"{run}/{place.kind}.{place.name}")
-        remove_folder(run)
+        """Forget that a record belongs to a run, after it is deleted; its place has to be locked."""
+        self._runs.remove(run_id, place)
+
+    def sweep_runs(self) -> None:
+        """Forget the records of runs that are not there."""
+        self._runs.sweep(self.holds, self.lock)
 
     def places(self, query: Query) -> Iterator[Place]:
-        """Go through the files among which the records are that a query selects.
-
-        Raises:
-            CorruptError: there is something else among them.
-        """
+        """Go through the files among which the records are that a query selects; what is none of them is told once."""
         kinds = None if query.kinds is None else {kind_folder(kind) for kind in query.kinds}
         if query.run_id is not None:
-            yield from self._places_of_run(query.run_id, kinds)
+            for path, place in self._runs.of(query.run_id):
+                if place is None:
+                    self._report(path)
+                elif kinds is None or place.kind in kinds:
+                    yield place
             return
         keys = key_hashes(query)
-        for kind in self.names("records") if kinds is None else kinds:
-            for shard in self.names("records", kind) if keys is None else {key[:2] for key in keys}:
-                for name in self.names("records", kind, shard):
+        for kind in self._named(KIND, "records") if kinds is None else kinds:
+            for shard in self._named(SHARD, "records", kind) if keys is None else {key[:2] for key in keys}:
+                for name in self._named(NAME, "records", kind, shard):
                     if keys is None or name[:16] in keys:
-                        yield self._place(kind, name, "records", kind, shard, name)
+                        yield Place(kind, name)
 
-    def _places_of_run(self, run_id: str, kinds: set[str] | None) -> Iterator[Place]:
-        run = _run_folder(run_id)
-        for pointer in self.names("runs", run):
-            kind, _, name = pointer.partition(".")
-            if kinds is None or kind in kinds:
-                yield self._place(kind, name, "runs", run, pointer)
+    def _named(self, pattern: re.Pattern[str], *path: str) -> Iterator[str]:
+        for name in self.names(*path):
+            if pattern.fullmatch(name):
+                yield name
+            else:
+                self._report("/".join((self._root, *path, name)))
 
-    def _place(self, kind: str, name: str, *path: str) -> Place:
-        if not NAME.fullmatch(name):
-            raise CorruptError(f"{'/'.join((self._root, *path))} is no file of flowstore's")
-        return Place(kind, name)
+    def _report(self, path: str) -> None:
+        if path not in self._strays and len(self._strays) < _STRAYS:
+            self._strays.add(path)
+            log.warning("%s is no file of flowstore's: it is passed over", path)
 
     def names(self, *path: str) -> list[str]:
         """Return the names in a folder below the root, if there is one; without hidden ones."""
         try:
             names = os.listdir("/".join((self._root, *path)))
+        except NotADirectoryError:
+            self._report("/".join((self._root, *path)))
+            return []
         except FileNotFoundError:
             return []
         return [name for name in names if not name.startswith(".")]
@@ -271,17 +248,6 @@ class Folder:
             os.close(descriptor)
 
 
-def remove_folder(path: str) -> None:
-    """Delete a folder if it is empty."""
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        pass
-    except OSError as exc:
-        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-
-
 def _write_all(descriptor: int, parts: Sequence[bytes]) -> None:
     rest = [memoryview(part) for part in parts if part]
     while rest:
@@ -290,7 +256,3 @@ def _write_all(descriptor: int, parts: Sequence[bytes]) -> None:
             written -= len(rest.pop(0))
         if rest:
             rest[0] = rest[0][written:]
-
-
-def _run_folder(run_id: str) -> str:
-    return hashlib.sha256(run_id.encode()).hexdigest()

@@ -6,26 +6,20 @@ import os
 from contextlib import suppress
 
 from flowstore.record import PIECE
-from flowstore.storages._folder import NAME, Folder, Place, remove_folder
+from flowstore.storages._folder import Folder
+from flowstore.storages._folder_names import KIND, NAME, SHARD, Place
 
 
-def purge(root: str, folder: Folder, durable: bool) -> int:
+def purge(folder: Folder, durable: bool) -> int:
     """Delete all files of records, and what points to them; return how many, without pieces. Other files stay."""
     deleted = 0
-    for kind in folder.names("records"):
-        for shard in folder.names("records", kind):
+    for kind in filter(KIND.fullmatch, folder.names("records")):
+        for shard in filter(SHARD.fullmatch, folder.names("records", kind)):
             names = [name for name in folder.names("records", kind, shard) if NAME.fullmatch(name)]
             if names:
                 count = _remove_all(folder, Place(kind, names[0]), names, durable)
                 deleted += count if kind != PIECE else 0
-    for run in folder.names("runs"):
-        for pointer in folder.names("runs", run):
-            of_kind, _, name = pointer.partition(".")
-            # One whose record is there belongs to somebody who is storing right now.
-            if NAME.fullmatch(name) and not folder.holds(Place(of_kind, name)):
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{root}/runs/{run}/{pointer}")
-        remove_folder(f"{root}/runs/{run}")
+    folder.sweep_runs()
     return deleted
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flowstore.errors import NotFoundError, StorageError, UnreachableError
 from flowstore.storage import Source
-from flowstore.storages._folder import Place
+from flowstore.storages._folder_names import Place
 from flowstore.storages._s3_bucket import Bucket
 from flowstore.storages._s3_errors import code_of
 

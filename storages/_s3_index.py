@@ -10,7 +10,7 @@ from typing import Final
 
 from flowstore.record import PIECE, Query
 from flowstore.storages._envelope import Stored
-from flowstore.storages._folder import Place, key_hashes, kind_folder
+from flowstore.storages._folder_names import Place, key_hashes, kind_folder
 from flowstore.storages._records import bad_cursor
 from flowstore.storages._s3_bucket import Bucket
 

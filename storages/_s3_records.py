@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from flowstore.errors import ConflictError, CorruptError, StorageError, UnreachableError, UnsupportedError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storages._envelope import Stored, damaged, first_line, read_envelope
-from flowstore.storages._folder import Place
+from flowstore.storages._folder_names import Place
 from flowstore.storages._records import conflict
 from flowstore.storages._s3_blobs import BlobObjects
 from flowstore.storages._s3_bucket import Bucket, Settings

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -17,7 +18,8 @@ from flowstore.storage import Content, Guarantees, NativeBlobs, QueriesFields, R
 from flowstore.storages import _guarantees
 from flowstore.storages._blob_files import BlobFiles
 from flowstore.storages._envelope import Stored, first_line
-from flowstore.storages._folder import Folder, Place
+from flowstore.storages._folder import Folder
+from flowstore.storages._folder_names import Place
 from flowstore.storages._folder_purge import purge
 from flowstore.storages._record_file import read_record
 from flowstore.storages._records import bad_cursor, conflict, without_payload
@@ -45,8 +47,9 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
 
     Args:
         path: the folder; created if it does not exist, the one around it is not. A relative path starts at the folder
-            that is current now.
+            that is current now. A symbolic link is followed once, now.
         durable: wait for the disk at each change.
+        timeout: seconds that a writer waits for others who write to the same part of the folder.
     """
 
     guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.FILE
@@ -54,10 +57,12 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
     sorts: ClassVar[bool] = True
     skips: ClassVar[bool] = True
 
-    def __init__(self, path: str, durable: bool = True) -> None:
-        self._root = os.path.abspath(path)
+    def __init__(self, path: str, durable: bool = True, timeout: float = 30.0) -> None:
+        if not timeout > 0:
+            raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
+        self._root = os.path.realpath(path)
         self._durable = durable
-        self._folder = Folder(self._root, durable)
+        self._folder = Folder(self._root, durable, timeout)
         self._blobs = BlobFiles(self._root, self._folder, durable)
         self._connected = False
 
@@ -92,10 +97,17 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             live = None if old is None or old.record.has_expired(now) else old
             self._check(record.ref, place, live, if_revision)
             revision, created = (old.record.revision + 1, old.created) if old else (record.revision, time.time_ns())
-            self._folder.replace(place, shard, first_line(record, revision, created), record.payload)
             run_id, old_run_id = record.run_id, old.record.run_id if old else None
+            # Whoever is killed in between leaves a pointer to nothing, and never a record that its run does not know.
             if run_id is not None:
                 self._folder.point(run_id, place)
+            try:
+                self._folder.replace(place, shard, first_line(record, revision, created), record.payload)
+            except BaseException:
+                if run_id is not None and not self._folder.holds(place):
+                    with suppress(OSError):  # the error that ended the writing is the one to tell
+                        self._folder.unpoint(run_id, place)
+                raise
             if old_run_id is not None and old_run_id != run_id:
                 self._folder.unpoint(old_run_id, place)
         return revision
@@ -103,6 +115,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         place = Place.of(ref)
         if not self._folder.holds(place):
+            self._check_folder()
             return False
         with self._folder.lock(place) as shard:
             try:
@@ -115,9 +128,10 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             if old is None:
                 return False
             self._check(ref, place, old, if_revision)
+            deleted = self._folder.remove(place, shard)
             if old.record.run_id is not None:
                 self._folder.unpoint(old.record.run_id, place)
-            return self._folder.remove(place, shard)
+            return deleted
 
     def _check(self, ref: Ref, place: Place, standing: Stored | None, if_revision: int | None) -> None:
         if if_revision is not None and if_revision != (standing.record.revision if standing else 0):
@@ -125,9 +139,12 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             raise conflict(ref, current.record if current else None, if_revision)
 
     def _purge(self) -> int:
-        return purge(self._root, self._folder, self._durable)
+        return purge(self._folder, self._durable)
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
+        if query.expired_at is not None and cursor is None:
+            # Whoever looks for what has expired is cleaning up.
+            self._folder.sweep_runs()
         choose = heapq.nlargest if query.descending else heapq.nsmallest
         # One more than asked for tells whether there is a next page. No two have the same place.
         found = choose(query.skip + limit + 1, self._selected(query, _position(query, cursor)))[query.skip :]
@@ -146,6 +163,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
         return sum(1 for _ in self._selected(query, None))
 
     def _selected(self, query: Query, after: Position | None) -> Iterator[tuple[Position, Place, Stored]]:
+        self._check_folder()
         for place in self._folder.places(query):
             stored = self._read(place, bool(query.where))
             if stored is None or not query.matches(stored.record):
@@ -179,9 +197,19 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
     def _read(self, place: Place, payload: bool, expected: Ref | None = None) -> Stored | None:
         path = self._folder.path(place)
         stored = read_record(path, payload, expected)
-        if stored is not None and stored.record.ref is not expected and Place.of(stored.record.ref) != place:
+        if stored is None:
+            self._check_folder()
+        elif stored.record.ref is not expected and Place.of(stored.record.ref) != place:
             raise CorruptError(f"the file {path} holds another record: {stored.record.ref}")
         return stored
+
+    def _check_folder(self) -> None:
+        """Raise UnreachableError where nothing is found because the folder is not the one that was connected."""
+        try:
+            self._folder.check()
+        except UnreachableError:
+            self._connected = False
+            raise
 
     def _translate(self, exc: Exception) -> StorageError | None:
         return self._unreachable(exc) if isinstance(exc, OSError) else None

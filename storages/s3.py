@@ -13,7 +13,7 @@ from flowstore.forks import ForkSafeLock
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import Batches, Content, Guarantees, NativeBlobs, RecordStorage, Source
 from flowstore.storages import _guarantees
-from flowstore.storages._folder import Place
+from flowstore.storages._folder_names import Place
 from flowstore.storages._mistakes import mistakes_of
 from flowstore.storages._s3_place import check_prefix, checked_region, endpoint_of
 

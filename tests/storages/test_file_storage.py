@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -220,13 +221,28 @@ def test_a_damaged_record_can_be_deleted(storage: FileStorage, root: Path, damag
     assert storage.retrieve("f", "t", "1") == "new"
 
 
-def test_a_strange_file_among_the_records_is_reported(storage: FileStorage, root: Path) -> None:
-    storage.put(record(KEY, 1))
-    [path] = files_of(root)
-    (path.parent / "notes.txt").write_text("x")
-    with pytest.raises(CorruptError, match=r"notes\.txt"):
-        list(storage.records(Query()))
-    assert storage.retrieve("f", "t", "1") == 1
+def test_strange_files_stop_nothing_and_are_told_once(
+    storage: FileStorage, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage.put(record(KEY, 1, run_id="r"))
+    storage.store_blob(Key("f", "t", "2"), "b", io.BytesIO(b"x"), facts={"run_id": "r"})
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+    strays = [folder / name for folder in folders for name in ("Thumbs.db", "desktop.ini", "aa", ".DS_Store")]
+    for path in strays:
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    (root / "tmp" / "a_folder").mkdir()
+    os.utime(root / "tmp" / "a_folder", (0, 0))
+    FileStorage(str(root)).connect()
+    for _ in range(2):
+        assert {one.key for one in storage.records(Query())} == {KEY, Key("f", "t", "2")}
+        assert storage.count(Query(run_id="r")) == 2
+    assert storage.cleanup() == storage.remove_orphans() == 0
+    told = [one.getMessage() for one in caplog.records]
+    assert len(told) == len(set(told))
+    assert any(f"{root}/records/Thumbs.db is no file of flowstore's" in one for one in told)
+    assert storage.purge() == 2
+    assert all(path.exists() for path in strays if path.parent != root / "tmp")
 
 
 # Folders that are not ours
