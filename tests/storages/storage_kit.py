@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +19,7 @@ from flowstore.testing import record
 from flowstore.testing.concurrency import in_child, wait_for
 
 __all__ = [
+    "PATIENCE",
     "Recipe",
     "connected_to",
     "contents",
@@ -28,9 +29,13 @@ __all__ = [
     "open_files",
     "opened",
     "record",
+    "returns",
     "store_while_reconnecting",
     "wait_for",
 ]
+
+PATIENCE = 60
+"""Seconds after which a call counts as one that never returns."""
 
 S = TypeVar("S", bound=RecordStorage)
 
@@ -119,3 +124,20 @@ def file_size_limit(size: int) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def returns(call: Callable[[], object]) -> Any:
+    """Run a call in a thread of its own and give what it returned or raised; fail if it does neither."""
+    outcome: list[object] = []
+
+    def work() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as exc:
+            outcome.append(exc)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert outcome, "the call waits without an end"
+    return outcome[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +18,7 @@ from flowstore.storages import RedisStorage
 from tests.servers import redis as servers
 from tests.servers.proxy import Proxy, proxy
 from tests.storages.redis_kit import at, connected, fresh_prefix, need_program
-from tests.storages.storage_kit import record
-
-PATIENCE = 60
-"""Seconds after which a call counts as one that never returns."""
+from tests.storages.storage_kit import PATIENCE, record, returns
 
 
 class Name(Proxy):
@@ -249,23 +245,6 @@ def _follows(client: Any) -> bool:
 
 
 # Silence
-
-
-def returns(call: Callable[[], object]) -> Any:
-    """Run a call in a thread of its own, and fail if it does not return."""
-    outcome: list[object] = []
-
-    def work() -> None:
-        try:
-            outcome.append(call())
-        except BaseException as exc:
-            outcome.append(exc)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert outcome, "the call waits without an end"
-    return outcome[0]
 
 
 @pytest.fixture(scope="module")
