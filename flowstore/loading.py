@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
@@ -51,6 +51,7 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    keep_lacking: bool = False,
 ) -> Configuration:
     """Read a configuration and check it whole, adapters and their arguments included.
 
@@ -59,6 +60,7 @@ def load(
             ``FLOWSTORE_CONFIG`` names.
         environ: the variables to use instead of the process's.
         overrides: values by dotted key (``storages.HOT.host``), which win over environment, profile and file.
+        keep_lacking: whether a storage whose driver is not installed here is no mistake before it is used.
 
     Returns:
         The configuration; the arguments of each adapter are converted by its constructor's annotations.
@@ -69,6 +71,7 @@ def load(
     from flowstore.config.reading import read_document
 
     document = read_document(source, environ=environ, overrides=overrides)
+    document.keeps_lacking = keep_lacking
     storages = {entry.name: _checked(document, path, entry) for path, entry in document.storages}
     for path, flow in document.flows:
         _check_history(document, path, flow, storages)
@@ -115,6 +118,7 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
             return entry
     try:
         adapter = _find(entry)
+        entry = _with_drivers(document, path, entry, adapter.requires, adapter.extra)
     except _RefusedError as exc:
         key = exc.key if document.node((*path, exc.key)) is not None else "name"
         document.report((*path, key), exc.message, exc.hint)
@@ -126,8 +130,11 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
     inner = check_children(document, adapter, configuration, _checked_child)
     arguments = check_arguments(document, adapter, configuration, inner)
     if len(document.mistakes()) == known:
-        for where, message in adapter.mistakes_in(arguments):
+        for where, message in _asked(adapter, "mistakes_in", arguments):
             document.report((*configuration, *where), message)
+    if len(document.mistakes()) == known:
+        for module, extra in _asked(adapter, "drivers_for", arguments):
+            entry = _with_drivers(document, path, entry, (module,), extra)
     return dataclasses.replace(entry, configuration=arguments, adapter=adapter)
 
 
@@ -138,6 +145,34 @@ _MEANINGLESS: Final = {
     **dict.fromkeys(("expires", "allow_clear", "max_result_size", "blob_threshold"), "knows nothing of this"),
 }
 """Keys of an entry that only a RecordStorage follows, and what another adapter does instead."""
+
+
+def _with_drivers(
+    document: Document, path: Path, entry: StorageEntry, modules: Sequence[str], extra: str | None
+) -> StorageEntry:
+    """Return an entry as it is if modules are installed; else report that, or note it down in the entry."""
+    absent = [module for module in modules if not _is_installed(module)]
+    if not absent:
+        return entry
+    key = "classname" if document.node((*path, "classname")) is not None else "name"
+    message = f"{entry.classname!r} needs {', '.join(absent)}, which is not installed"
+    hint = f"Run: pip install 'flowstore[{extra}]'" if extra else "Install it."
+    if not document.keeps_lacking:
+        document.report((*path, key), message, hint)
+        return entry
+    return dataclasses.replace(entry, lacks=Mistake(entry.place, f"storage {entry.name!r}", message, hint))
+
+
+def _asked(adapter: type[DataStorage], hook: str, arguments: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Return what an adapter says of its arguments; what it raises at them is a mistake in them as well."""
+    try:
+        return list(getattr(adapter, hook)(arguments))
+    except ConfigurationError as exc:
+        return [((), str(exc))]
+    except Exception as exc:
+        if is_interrupt(exc):
+            raise
+        return [((), f"{adapter.__name__}.{hook}() fails at it: {_told(exc)}")]
 
 
 def _check_plain(document: Document, path: Path, entry: StorageEntry) -> None:
@@ -172,7 +207,12 @@ def construct(entry: StorageEntry, declared: Callable[[str], DataStorage]) -> Da
     Args:
         entry: as ``load`` returned it.
         declared: returns a declared storage by its name, connected; called when it is first used.
+
+    Raises:
+        ConfigurationError: its driver is not installed.
     """
+    if entry.lacks is not None:
+        raise ConfigurationError(str(entry.lacks), [entry.lacks])
     arguments = with_children(entry.configuration, lambda child: construct(child, declared), declared)
     storage = adapter_class(entry)(**arguments)
     if not storage.thread_safe:
@@ -290,11 +330,6 @@ def _usable(found: Any, name: str) -> type[DataStorage]:
     if inspect.isabstract(found):
         methods = ", ".join(sorted(found.__abstractmethods__))
         raise _RefusedError("classname", f"{name!r} does not define {methods}")
-    absent = [module for module in found.requires if not _is_installed(module)]
-    if absent:
-        extra = found.extra
-        hint = f"Run: pip install 'flowstore[{extra}]'" if extra else "Install it."
-        raise _RefusedError("classname", f"{name!r} needs {', '.join(absent)}, which is not installed", hint)
     return found
 
 

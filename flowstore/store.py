@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flowstore import loading
 from flowstore.batches import Batches
+from flowstore.config import Configuration
 from flowstore.duration import Duration
 from flowstore.errors import ConfigurationError, NotFoundError
 from flowstore.facade.batches import BatchFacade
@@ -39,8 +40,8 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
     """Store and retrieve what task flows produce, in the storages that a configuration names.
 
     Args:
-        source: the path of a YAML file, a mapping of the same form, or ``None`` for the file that the environment
-            variable ``FLOWSTORE_CONFIG`` names.
+        source: the path of a YAML file, a mapping of the same form, a configuration that ``flowstore.loading`` has
+            read, or ``None`` for the file that the environment variable ``FLOWSTORE_CONFIG`` names.
         app: a Celery app to attach to at once.
         overrides: values that win over the file and the environment, by dotted name (``storages.Hot.host``).
 
@@ -52,12 +53,15 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
 
     def __init__(
         self,
-        source: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        source: str | os.PathLike[str] | Mapping[str, Any] | Configuration | None = None,
         *,
         app: Celery | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        self.configuration = loading.load(source, overrides=overrides)
+        if isinstance(source, Configuration):
+            self.configuration = source
+        else:
+            self.configuration = loading.load(source, overrides=overrides)
         self._app: Celery | None = None
         self.router = Router(self.configuration)
         self._registry = Registry(self.configuration)

@@ -46,6 +46,22 @@ class Options:
     connect_timeout: float
     unsafe_settings: Unsafe
 
+    def describe(self) -> str:
+        """Say what these lead to, without secrets."""
+        kind = "Redis Cluster" if self.cluster else "Redis"
+        if self.sentinels:
+            known = ", ".join(f"{host}:{port}" for host, port in self.sentinels)
+            return f"{kind}, the primary of {self.service_name!r} by the Sentinels at {known}, database {self.db}"
+        if self.unix_socket_path is not None:
+            return f"{kind} at {self.unix_socket_path}, database {self.db}"
+        if self.url is None:
+            return f"{kind} at {self.host}:{self.port}, database {self.db}"
+        parts = urlsplit(self.url)
+        if parts.scheme == "unix":
+            return f"{kind} at {parts.path}"
+        place = f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+        return f"{kind} at {place}, database {parts.path.strip('/') or self.db}"
+
     def check(self) -> None:
         """Refuse arguments that contradict each other.
 

@@ -66,6 +66,9 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
         self._blobs = BlobFiles(self._root, self._folder, durable)
         self._connected = False
 
+    def describe(self) -> str:
+        return f"files in {self._root}"
+
     def connect(self) -> None:
         """Look at the folder; create it, or what is missing in it.
 

@@ -49,6 +49,9 @@ class MemoryStorage(RecordStorage, QueriesFields):
         self._last = 0
         self._connected = False
 
+    def describe(self) -> str:
+        return "the memory of this process"
+
     def connect(self) -> None:
         self._connected = True
 

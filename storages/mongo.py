@@ -140,6 +140,14 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
         return mistakes_of(cls, arguments)
 
+    def describe(self) -> str:
+        given = self._configuration
+        hosts = given["hosts"] if isinstance(given["hosts"], str) else ", ".join(given["hosts"])
+        # A URI may hold a password.
+        hosts = hosts.rpartition("://")[2].rpartition("@")[2].partition("/")[0].partition("?")[0]
+        port = "" if given["port"] is None else f":{given['port']}"
+        return f"MongoDB at {hosts}{port}, collection {given['db_name']}.{given['collection_name']}"
+
     def preload(self) -> None:
         from flowstore.storages import _mongo_records  # noqa: F401
 

@@ -147,6 +147,9 @@ class RedisStorage(RecordStorage, Batches):
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
         return mistakes_of(cls, arguments)
 
+    def describe(self) -> str:
+        return self._options.describe()
+
     def preload(self) -> None:
         from flowstore.storages import _redis_places  # noqa: F401
 

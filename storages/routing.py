@@ -78,6 +78,9 @@ class RoutingStorage(Homes, Batches):
 
     # Connection
 
+    def describe(self) -> str:
+        return f"by {self._default!r} and rules, of {', '.join(self._children.names)}"
+
     def connect(self) -> None:
         """Connect to all storages; with a fallback, one that can't be reached is left for later.
 

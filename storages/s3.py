@@ -146,6 +146,11 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
         return mistakes_of(cls, arguments)
 
+    def describe(self) -> str:
+        endpoint = self._configuration["endpoint_url"]
+        where = "" if endpoint is None else f" at {endpoint.rpartition('://')[2].rpartition('@')[2]}"
+        return f"S3{where}, bucket {self._configuration['bucket']!r}, prefix {self._prefix!r}"
+
     def preload(self) -> None:
         from flowstore.storages import _s3_records  # noqa: F401
 

@@ -127,6 +127,9 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
                     self._database.abandon()
                 self._database = product(self._target).open_database(self._target, self._settings)
 
+    def describe(self) -> str:
+        return f"SQLite, {self._target}" if self._target.product == "sqlite" else str(self._target)
+
     def preload(self) -> None:
         product(self._target)
 

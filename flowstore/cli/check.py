@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,8 @@ from flowstore.cli.root import source
 from flowstore.cli.text import LINES, printable
 
 if TYPE_CHECKING:
+    from flowstore.config import Configuration
+    from flowstore.config.mistakes import Mistake
     from flowstore.store import FlowStore
 
 
@@ -27,9 +30,9 @@ def check(connect: bool, json_schema: bool, form: str) -> None:
 
         output.print_json(make_schema())
         return
-    store = source().open()
+    store = source().open(keep_lacking=connect)
     configuration = store.configuration
-    for warning in configuration.warnings:
+    for warning in (*configuration.warnings, *_unknown_tasks(configuration, source().app)):
         say(f"warning: {printable(str(warning), keep=LINES)}")
     failures = _connect(store) if connect else {}
     rows = [
@@ -58,6 +61,21 @@ def _connect(store: FlowStore) -> dict[str, Exception]:
         except FlowstoreError as exc:
             failures[name] = exc
     return failures
+
+
+def _unknown_tasks(configuration: Configuration, app: Any) -> Iterator[Mistake]:
+    """Yield the configured tasks that an app does not have: what is said of them never applies to anything."""
+    if app is None:
+        return
+    from flowstore.config.mistakes import Mistake, did_you_mean
+
+    app.loader.import_default_modules()
+    known = [name for name in app.tasks if not name.startswith("celery.")]
+    for task in configuration.tasks.values():
+        if task.name not in app.tasks:
+            message = f"the app has no task {task.name!r}"
+            hint = did_you_mean(task.name, known)
+            yield Mistake(task.place, "tasks", message, hint if hint and hint.startswith("Did") else None)
 
 
 _COLUMNS = (

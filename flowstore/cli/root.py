@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowstore.cli.outcome import outcomes
-from flowstore.patience import limited
 
 if TYPE_CHECKING:
     from flowstore.store import FlowStore
@@ -33,12 +32,16 @@ class Source:
     overrides: dict[str, str] = field(default_factory=dict)
     app: Any = None
 
-    def open(self) -> FlowStore:
+    def open(self, *, keep_lacking: bool = False) -> FlowStore:
         """Return the store to work on; nothing is connected yet.
+
+        Args:
+            keep_lacking: whether a storage whose driver is not installed is an error only when it is used.
 
         Raises:
             ConfigurationError: there is no configuration, or it is wrong.
         """
+        from flowstore.loading import load
         from flowstore.store import FlowStore
 
         attached = FlowStore.attached_to(self.app)
@@ -46,7 +49,7 @@ class Source:
             if self.overrides:
                 raise click.UsageError("--set needs --config: the app's own configuration is loaded already")
             return attached
-        store = FlowStore(self._file(), overrides=self.overrides)
+        store = FlowStore(load(self._file(), overrides=self.overrides, keep_lacking=keep_lacking))
         click.get_current_context().call_on_close(store.close)
         return store
 
@@ -73,6 +76,8 @@ class _Group(click.Group):
     """A group whose commands end with the exit status of what went wrong."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        from flowstore.patience import limited
+
         # Whoever waits at a terminal wants to know at once, and can do it again.
         with outcomes(debug=ctx.params["debug"]), limited(0.0):
             return super().invoke(ctx)

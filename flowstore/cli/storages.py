@@ -50,7 +50,7 @@ def ping(names: tuple[str, ...], form: str) -> None:
     """Connect to storages, all if none is named, and ask each for a record, to see that it answers."""
     from flowstore.errors import FlowstoreError
 
-    store = source().open()
+    store = source().open(keep_lacking=True)
     failures: dict[str, Exception] = {}
     rows = []
     for name in names or store.configuration.storages:
@@ -88,9 +88,9 @@ def _ask(store: FlowStore, name: str) -> tuple[float, float]:
 @output.output_option
 def stats(names: tuple[str, ...], sizes: bool, form: str) -> None:
     """Count what is stored, by kind, in storages, or all if none is named."""
-    from flowstore.errors import StorageError, UnsupportedError
+    from flowstore.errors import UnsupportedError
 
-    store = source().open()
+    store = source().open(keep_lacking=True)
     failures: dict[str, Exception] = {}
     asked = list(names or store.configuration.storages)
     rows: list[dict[str, Any]] = []
@@ -100,7 +100,7 @@ def stats(names: tuple[str, ...], sizes: bool, form: str) -> None:
         except UnsupportedError as exc:
             if names:
                 failures[name] = exc  # it can't list anything
-        except StorageError as exc:
+        except Exception as exc:  # an adapter of somebody's own may raise anything
             failures[name] = exc
     output.print_rows(form, (*_COUNTS, _SIZE) if sizes else _COUNTS, rows, lambda row: [row["storage"], row["kind"]])
     end_with_failures(failures, len(asked))

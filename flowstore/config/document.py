@@ -28,6 +28,7 @@ class Document:
         sources: the files, by name.
         secrets: texts that no message may show.
         storages, tasks, flows: those declared, each with its path in the tree; those that share a name as well.
+        keeps_lacking: whether a driver that is not installed is no mistake.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Document:
     tasks: list[tuple[Path, TaskEntry]] = field(default_factory=list)
     flows: list[tuple[Path, FlowEntry]] = field(default_factory=list)
     configuration: Configuration = field(default_factory=Configuration)
+    keeps_lacking: bool = False
     _found: list[Mistake] = field(default_factory=list)
 
     def node(self, path: Path) -> Node | None:

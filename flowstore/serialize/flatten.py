@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from flowstore.errors import SerializationError
+from flowstore.interrupts import is_interrupt
 
 UNKNOWN: Final = object()
 """What is returned for a value that has no other form."""
@@ -69,6 +70,8 @@ def flatten(value: object) -> object:
             if flat is not UNKNOWN:
                 return flat
     except Exception as exc:  # whatever an application's own code raises
+        if is_interrupt(exc):
+            raise
         name = f"{kind.__module__}.{kind.__qualname__}"
         raise SerializationError(f"a value of type {name} has no form: {type(exc).__name__} in making it") from exc
     return _of_numpy(value)

@@ -18,6 +18,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from flowstore.errors import SerializationError
+from flowstore.interrupts import is_interrupt
 from flowstore.serialize.flatten import UNKNOWN, Registered, flatten, restore
 from flowstore.serialize.hints import hint
 from flowstore.texts import Texts, fits
@@ -157,6 +158,8 @@ class Marks:
             try:
                 hash(self.unmark(tree))
             except Exception as exc:
+                if is_interrupt(exc):
+                    raise
                 raise self.refusal(value, path) from exc
         return tree
 
@@ -228,6 +231,8 @@ def _at_offset(marks: Marks, value: dt.datetime | dt.time, path: _Path) -> dt.da
     try:
         offset = value.utcoffset()
     except Exception as exc:  # a zone may be any class of an application
+        if is_interrupt(exc):
+            raise
         raise marks.refusal(value.tzinfo, path) from exc
     marks.places.note(path)
     return value.replace(tzinfo=None if offset is None else dt.timezone(offset), fold=0)

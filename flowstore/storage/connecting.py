@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import Any, Final, NoReturn
 
 from flowstore.errors import ConfigurationError, FlowstoreError, StorageError, UnreachableError
@@ -22,6 +23,10 @@ _BUGS: Final = (
 
 _REFUSED: Final = frozenset({"ProgrammingError", "NotSupportedError"})
 """By PEP 249, how a driver calls what was asked wrongly."""
+
+
+_CALLERS: Final = frozenset({__name__, "flowstore.registry", "flowstore.storage.exclusion"})
+"""The modules that call an adapter's methods here."""
 
 
 def connect(storage: DataStorage, name: str) -> None:
@@ -99,5 +104,6 @@ def _told(exc: Exception) -> str:
 
 
 def _was_never_inside(exc: Exception) -> bool:
-    """Return whether an exception comes from calling a function, not from what the function does."""
-    return exc.__traceback__ is not None and exc.__traceback__.tb_next is None
+    """Return whether an exception comes from calling an adapter's method, not from what the method does."""
+    *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
+    return frame.f_globals.get("__name__") in _CALLERS

@@ -36,6 +36,17 @@ class DataStorage(ABC):
     """What each database promises that the adapter can be configured for; flowstore's documentation shows it."""
 
     @classmethod
+    def drivers_for(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield what these arguments of the constructor need besides ``requires``; does no I/O. Optional.
+
+        Called when a configuration is checked, for arguments without mistakes.
+
+        Returns:
+            The top-level name of each module, and the extra of the flowstore package that installs it.
+        """
+        yield from ()
+
+    @classmethod
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
         """Yield what is wrong with arguments of the constructor whose types are right; does no I/O.
 
