@@ -241,7 +241,8 @@ class _Check:
         first: dict[str, TaskEntry] = {}
         for path in self._entries("tasks"):
             node = self._document.node((*path, "name"))
-            task = self._tasks.get(to_data(node)) if node is not None else None
+            name = None if node is None else to_data(node)
+            task = self._tasks.get(name) if isinstance(name, str) else None
             if task is None:
                 continue
             stored_as = task.storage_task_name or task.name
