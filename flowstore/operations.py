@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -26,6 +27,8 @@ from flowstore.registry import Registry
 from flowstore.routing import Route
 from flowstore.schema import check_result
 from flowstore.storage import DataStorage, RecordStorage, keeps_errors
+
+log = logging.getLogger(__name__)
 
 _PAGE = 500
 
@@ -87,7 +90,7 @@ class Operations:
 
         def write(storage: DataStorage) -> str | None:
             if isinstance(storage, RecordStorage):
-                storage.put(record(storage))
+                put_latest(storage, record(storage))
                 return ref.address.hex()
             if not keeps_errors(storage):
                 raise UnsupportedError(f"storage {route.storage.name!r} keeps no errors: it defines no store_error()")
@@ -226,7 +229,7 @@ class Operations:
 
     def _put(self, entry: StorageEntry, storage: RecordStorage, record: Record) -> None:
         if entry.on_conflict == "replace":
-            storage.put(record)
+            put_latest(storage, record)
             return
         try:
             storage.put(record, if_revision=0)
@@ -267,6 +270,18 @@ def made_once(make: Callable[[RecordStorage], T]) -> Callable[[RecordStorage], T
         return made[0]
 
     return get
+
+
+def put_latest(storage: RecordStorage, record: Record) -> None:
+    """Store what an execution of a task gave; that of an earlier one is passed over where a later one has stored."""
+    later = storage.put_latest(record)
+    if later is not None:
+        log.info(
+            "%s is not stored: it is of attempt %s, begun at %.3f, and that of a later execution is there:"
+            " attempt %s, begun at %.3f",
+            record.ref,
+            *(one.headers[name] for one in (record, later) for name in ("attempt", "started_at")),
+        )
 
 
 def as_records(storage: DataStorage) -> RecordStorage:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from flowstore.errors import ConflictError, ExpiredError, NotFoundError, StorageError, UnreachableError
 from flowstore.record import BLOB, Query, Record, Ref
-from flowstore.storage import RecordStorage
+from flowstore.storage import RecordStorage, is_earlier
 from flowstore.storages._routing_children import Children
 from flowstore.storages._routing_rules import STRAY, Rules
 
@@ -205,6 +205,8 @@ def _is_newer(record: Record, current: Record | None) -> bool:
     """Tell whether what was written to a fallback has to replace what is at home."""
     if current is None:
         return True
+    if is_earlier(record, current):
+        return False
     if current.stored_at > record.stored_at:
         return False  # stored later, by somebody who could reach it
     # The same write may have arrived after all, or have been moved by somebody who was killed then.

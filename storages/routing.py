@@ -156,6 +156,16 @@ class RoutingStorage(Homes, Batches):
         self._mirrors.write({stored.ref: stored})
         return stored
 
+    def put_latest(self, record: Record) -> Record | None:
+        try:
+            return super().put_latest(record)
+        except UnreachableError:
+            if not self._strays.names:
+                raise
+            # Who is the latest is decided when it moves home.
+            self.put(record)
+            return None
+
     def put_many(self, records: Sequence[Record]) -> list[Record]:
         try:
             self._settle(self._found(record.ref for record in records))

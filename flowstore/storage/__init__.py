@@ -17,6 +17,7 @@ from flowstore.storage.capabilities import (
 from flowstore.storage.child import Child
 from flowstore.storage.claims import Claims
 from flowstore.storage.contents import PART, Content
+from flowstore.storage.executions import Executions, is_earlier
 from flowstore.storage.minimum import DataStorage, ExcInfo, keeps_errors
 from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Readable, Source
@@ -41,13 +42,14 @@ __all__ = [
     "VersionedSchema",
     "blob_facts",
     "check_headers",
+    "is_earlier",
     "keeps_errors",
     "mistake_in",
     "new_revision",
 ]
 
 
-class RecordStorage(Claims, Upkeep, Blobs):
+class RecordStorage(Claims, Executions, Upkeep, Blobs):
     """An adapter that keeps records, from which everything else follows.
 
     An adapter implements ``connect``, ``disconnect``, ``is_connected`` and the methods with a leading underscore; it

@@ -18,6 +18,7 @@ from flowstore.testing.expiry import ExpiryTests, ServerClockTests
 from flowstore.testing.faults import FaultTests, FaultValueTests
 from flowstore.testing.lifecycle import LifecycleTests
 from flowstore.testing.listing import ListingTests
+from flowstore.testing.overtaken import ExecutionTests, OvertakenTests
 from flowstore.testing.processes import ForkRecordTests, ForkTests, ProcessTests, ProcessValueTests
 from flowstore.testing.queries import FieldTests, QueryTests
 from flowstore.testing.records import ErrorRecordTests, KeyTests, RecordTests, RevisionTests
@@ -61,6 +62,8 @@ class StorageTests(
     ExpiryTests,
     ServerClockTests,
     CleanupTests,
+    OvertakenTests,
+    ExecutionTests,
     DeletionTests,
     EmptyingTests,
     BystanderTests,
