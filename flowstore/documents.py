@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
-from flowstore.errors import ConflictError, ExpiredError, NotFoundError, OutcomeUnknownError
+from flowstore.errors import ConflictError, NotFoundError, OutcomeUnknownError
 from flowstore.operations import Operations, made_once, refuse_readonly, times
 from flowstore.patience import Patience
 from flowstore.record import Key, Query, Record, Ref
@@ -18,12 +21,12 @@ _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
 
 
-class Documents:
+class Documents(MutableMapping[str, Any]):
     """Values by name, all of one kind and under one key, each a record with a revision of its own.
 
-    Used like a dict: ``documents["name"]``, ``documents["name"] = value``, ``in``, ``len``, ``del`` and iteration over
-    the names, in the order of first storing. Every access asks the storage; nothing is kept here. Writers of different
-    names never meet. Safe in threads and processes.
+    A mapping with all that a dict has, but for ``update``, which here takes a name and a function. The names come in
+    the order of first storing. Every access asks the storage; nothing is kept here. Writers of different names never
+    meet. Safe in threads and processes.
 
     Every method raises UnreachableError where the storage can't be asked, also after all the tries that its
     ``on_store_error`` allows. A write that may or may not have been done recognises itself and is not done twice.
@@ -51,7 +54,7 @@ class Documents:
     # Reading
 
     def __getitem__(self, name: str) -> Any:
-        """Return a value: an object of the caller's own; NotFoundError or ExpiredError where there is none."""
+        """Return a value, an object of the caller's own; raise NotFoundError, a KeyError, where there is none."""
         return self._decode(self._read(name))
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -64,21 +67,27 @@ class Documents:
         return default if record is None else self._decode(record)
 
     def revision(self, name: str) -> int:
-        """Return the revision of a value: 1 after it was first set, one more with each change; 0 for none."""
+        """Return the revision of a value, one more after each change; 0 where there is none.
+
+        A value that is deleted and set again has another revision than any it had before.
+        """
         record = self._find(name, payload=False)
         return 0 if record is None else record.revision
 
-    def __contains__(self, name: str) -> bool:
-        return self._find(name, payload=False) is not None
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._find(name, payload=False) is not None
 
     def __iter__(self) -> Iterator[str]:
         for record in self._records(payload=False):
             yield record.ref.name
 
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """Iterate over names and values, reading a page at a time."""
-        for record in self._records(payload=True):
-            yield record.ref.name, self._decode(record)
+    def items(self) -> ItemsView[str, Any]:
+        """Return a view of names and values, which reads a page at a time."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values, which reads a page at a time."""
+        return _Values(self)
 
     def __len__(self) -> int:
         return self._operations.read(self._entry, lambda storage: storage.count(self._query))
@@ -102,15 +111,14 @@ class Documents:
     def __setitem__(self, name: str, value: object) -> None:
         self._put(name, value, None)
 
-    def update(self, name: str, function: Callable[[Any], object], default: Any = None) -> Any:
+    def update(  # type: ignore[override]
+        self, name: str, function: Callable[[Any], object], default: Any = None
+    ) -> Any:
         """Replace a value by what a function makes of it, and return that. No concurrent change is lost.
 
-        Revisions begin anew when a value is deleted: one that is deleted and set again meanwhile may be taken for the
-        one that was read.
-
         Args:
-            function: takes the present value, or the default where there is none, and returns the new one. It is called
-                again, with the value of that time, each time that another writer was faster.
+            function: takes the present value, or a copy of the default where there is none, and returns the new one. It
+                is called again, with the value of that time, each time that another writer was faster.
 
         Raises:
             SerializationError, OutcomeUnknownError: as ``set``.
@@ -118,7 +126,7 @@ class Documents:
         longest, patience = _FIRST_PAUSE, self._operations.patience(self._entry)
         while True:
             record = self._find(name, patience=patience)
-            value = function(default if record is None else self._decode(record))
+            value = function(copy.deepcopy(default) if record is None else self._decode(record))
             try:
                 self._put(name, value, 0 if record is None else record.revision, patience)
             except ConflictError:
@@ -141,9 +149,48 @@ class Documents:
                 return self._decode(record)
             value = default() if callable(default) else default
             try:
-                return self._decode(self._put(name, value, 0, patience))
+                return self._decode(self._put(name, value, 0, patience, any_will_do=True))
             except ConflictError:
                 continue
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """Return a value; where there is none, store the default. All callers at the same time get one value."""
+        return self.get_or_set(name, lambda: default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Delete a value and return it, or the default where there is none. Of several callers one gets it.
+
+        Raises:
+            NotFoundError: there is none, and no default.
+            OutcomeUnknownError: the connection broke, and the value is gone: whether this call or another one has
+                deleted it can't be told.
+        """
+        patience = self._operations.patience(self._entry)
+        refuse_readonly(self._route, self._key)
+        while True:
+            try:
+                record = self._read(name, patience=patience)
+            except NotFoundError:
+                if default:
+                    return default[0]
+                raise
+            try:
+                if self._delete(name, record.revision, patience):
+                    return self._decode(record)
+            except ConflictError:
+                pass
+            # Another one was faster.
+
+    def popitem(self) -> tuple[str, Any]:
+        """Delete the value that was stored last, and return it with its name; raise KeyError where there is none."""
+        latest = replace(self._query, descending=True)
+        while True:
+            page = self._operations.read(self._entry, lambda storage: storage.scan(latest, limit=1, payload=False))
+            if not page.records:
+                raise NotFoundError(f"there is nothing in {self!r}")
+            name = page.records[0].ref.name
+            with suppress(NotFoundError):
+                return name, self.pop(name)
 
     def delete(self, name: str, *, if_revision: int | None = None) -> bool:
         """Delete a value; tell whether there was one.
@@ -160,11 +207,11 @@ class Documents:
         if not self.delete(name):
             raise NotFoundError(f"no {Ref(self.kind, self._key, name)} is stored")
 
-    def clear(self) -> int:
+    def clear(self) -> int:  # type: ignore[override]
         """Delete all values that are there now; return how many there were."""
         refuse_readonly(self._route, self._key)
-        refs = [record.ref for record in self._records(payload=False)]
-        return self._operations.write(self._entry, lambda storage: storage.delete_many(refs))
+        seen = list(self._records(payload=False))
+        return self._operations.write(self._entry, lambda storage: storage.delete_seen(seen))
 
     def _facts(self) -> Mapping[str, Any]:
         return {} if self._run_id is None else {"run_id": self._run_id}
@@ -185,13 +232,36 @@ class Documents:
     def _find(self, name: str, payload: bool = True, patience: Patience | None = None) -> Record | None:
         try:
             return self._read(name, payload, patience)
-        except (NotFoundError, ExpiredError):
+        except NotFoundError:
             return None
 
     def _decode(self, record: Record) -> Any:
         return self._operations.pipeline(self._entry).decode(record)
 
-    def _put(self, name: str, value: object, if_revision: int | None, patience: Patience | None = None) -> Record:
+    def _delete(self, name: str, revision: int, patience: Patience) -> bool:
+        tries = 0
+
+        def delete(storage: RecordStorage) -> bool:
+            nonlocal tries
+            tries += 1
+            return storage.delete(self._key, self.kind, name, if_revision=revision)
+
+        deleted = self._operations.write(self._entry, delete, patience=patience)
+        if not deleted and tries > 1:
+            raise OutcomeUnknownError(
+                f"the connection broke while {Ref(self.kind, self._key, name)} was deleted, and it is gone:"
+                " whether by this call or by another one can't be told"
+            )
+        return deleted
+
+    def _put(
+        self,
+        name: str,
+        value: object,
+        if_revision: int | None,
+        patience: Patience | None = None,
+        any_will_do: bool = False,
+    ) -> Record:
         refuse_readonly(self._route, self._key)
         ref = Ref(self.kind, self._key, name)
         encode = self._operations.pipeline(self._entry).encode
@@ -207,12 +277,34 @@ class Documents:
         try:
             return self._operations.write(self._entry, write, patience=patience)
         except ConflictError as exc:
-            if tries > 1 and not _came_first(exc.current, if_revision):
+            if tries > 1 and not any_will_do and not _came_first(exc.current, if_revision):
                 message = f"the connection broke while {ref} was written, and it has been changed since"
                 raise OutcomeUnknownError(f"{message}: it may have been written in between, or not") from exc
             raise
 
 
 def _came_first(current: Record | None, if_revision: int | None) -> bool:
-    """Tell whether a record took the place of one that was to follow a revision, so that that one never was there."""
-    return current is not None and if_revision is not None and current.revision == if_revision + 1
+    """Tell whether a record took the place of one that was to follow a revision, so that that one never was there.
+
+    Of one that was to be the first, that can't be told: it may have been there, and deleted since.
+    """
+    return current is not None and bool(if_revision) and current.revision == (if_revision or 0) + 1
+
+
+class _Items(ItemsView[str, Any]):
+    def __init__(self, documents: Documents) -> None:
+        super().__init__(documents)
+        self._documents = documents
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        for record in self._documents._records(payload=True):
+            yield record.ref.name, self._documents._decode(record)
+
+
+class _Values(ValuesView[Any]):
+    def __init__(self, documents: Documents) -> None:
+        super().__init__(documents)
+        self._documents = documents
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._documents._decode(record) for record in self._documents._records(payload=True))

@@ -13,11 +13,12 @@
     ├── RemoteTaskError             the stored error of a task (``flowstore.failure``)
     └── StorageError                a storage could not answer
         ├── NotFoundError           nothing is stored under that key
-        ├── ExpiredError            what was stored there has expired
+        │   └── ExpiredError        what was stored there has expired
         ├── ConflictError           the stored record is not the one expected
         ├── CorruptError            what is stored can't be read
         ├── UnreachableError        the database can't be reached or is not usable now
         │   └── OutcomeUnknownError the connection broke while something was being written
+        ├── ReadonlyError           the task has ``storage_readonly``
         └── UnsupportedError        this adapter can't do that
 
 Every error can be pickled, because Celery sends the errors of tasks between its processes.
@@ -89,11 +90,14 @@ class StorageError(FlowstoreError):
     storage: str | None = None
 
 
-class NotFoundError(StorageError, LookupError):
+class NotFoundError(StorageError, KeyError):
     """Nothing is stored under that key."""
 
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # not KeyError's, which puts quotes around the message
 
-class ExpiredError(StorageError, LookupError):
+
+class ExpiredError(NotFoundError):
     """What was stored under that key has expired."""
 
 
@@ -121,6 +125,10 @@ class OutcomeUnknownError(UnreachableError):
 
     Trying the same write again finds out: a record carries a token by which an earlier try's write is recognized.
     """
+
+
+class ReadonlyError(StorageError):
+    """Something of a task would be written or deleted, and the configuration says ``storage_readonly`` of it."""
 
 
 class UnsupportedError(StorageError):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from flowstore.errors import NotFoundError, UnsupportedError
+from flowstore.errors import ExpiredError, NotFoundError, UnsupportedError
 from flowstore.failure import RemoteTaskError
 from flowstore.patience import limited
 from flowstore.record import ERROR, RESULT, Key, Record
@@ -177,6 +177,8 @@ class FlowRun:
             if (task_name, task_id) not in found:
                 try:
                     found[task_name, task_id] = self._source.retrieve(self.flow_name, task_name, task_id)
+                except ExpiredError:
+                    raise  # it was there, and won't come
                 except NotFoundError:
                     return
 

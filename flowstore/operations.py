@@ -15,6 +15,7 @@ from flowstore.errors import (
     ConflictError,
     FlowstoreError,
     NotFoundError,
+    ReadonlyError,
     StorageError,
     UnsupportedError,
 )
@@ -311,9 +312,13 @@ def _refuse_expiry(storage: DataStorage, route: Route) -> None:
 
 
 def refuse_readonly(route: Route, key: Key) -> None:
-    """Refuse to change anything of a task with ``storage_readonly``."""
+    """Refuse to change anything of a task with ``storage_readonly``.
+
+    Raises:
+        ReadonlyError: it has that.
+    """
     if route.readonly:
-        raise UnsupportedError(f"task {key.task_name!r} has storage_readonly: nothing of it may be written or deleted")
+        raise ReadonlyError(f"task {key.task_name!r} has storage_readonly: nothing of it may be written or deleted")
 
 
 def _foreign_result(storage: DataStorage, key: Key) -> Any:

@@ -49,6 +49,16 @@ def check_text(text: object, what: str) -> str:
 # Patterns
 
 
+def check_limit(limit: int | None) -> None:
+    """Refuse a negative number of what is to be listed.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must be at least 0, or None for all, not {limit}")
+
+
 def check_pattern(pattern: str) -> None:
     """Refuse a pattern that can't be one.
 

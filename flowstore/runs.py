@@ -12,6 +12,7 @@ from flowstore.errors import NotFoundError
 from flowstore.failure import RemoteTaskError
 from flowstore.flow import FlowRun, Plan
 from flowstore.operations import Operations
+from flowstore.querying import check_limit
 from flowstore.record import HISTORY, RUN, Key, Query, Record, Ref
 from flowstore.routing import Router
 from flowstore.storage import RecordStorage
@@ -59,6 +60,7 @@ class Runs:
 
     def list(self, flow_name: str, limit: int | None) -> list[FlowRun]:
         """Return the runs of a flow, the latest first."""
+        check_limit(limit)
         entry = self._router.required_flow_storage(flow_name)
         query = Query(kinds=(RUN,), flow_name=flow_name, descending=True)
         listed = self._operations.listed(entry, query, payload=False)

@@ -241,13 +241,13 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
         return self.operations.store_error(route, key, exc, {"node_args": node_args, "error": summary(exc)})
 
     def retrieve_error(
-        self, flow_name: str, task_name: str, task_id: str, *, attempt: int | None = None, default: Any = RAISE
+        self, flow_name: str, task_name: str, task_id: str, default: Any = RAISE, *, attempt: int | None = None
     ) -> RemoteTaskError | Any:
         """Return an error of a task: an exception that shows the whole chain when raised, with the data in ``failure``.
 
         Args:
-            attempt: the number of an attempt that failed and was retried; ``None`` for the error that ended the task.
             default: returned instead of raising NotFoundError.
+            attempt: the number of an attempt that failed and was retried; ``None`` for the error that ended the task.
 
         Raises:
             NotFoundError, CorruptError, UnreachableError, UnknownStorageError: as ``retrieve``.

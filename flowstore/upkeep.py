@@ -9,7 +9,7 @@ from typing import Final
 from flowstore import loading
 from flowstore.config import Configuration, StorageEntry
 from flowstore.duration import Duration, seconds
-from flowstore.errors import UnsupportedError
+from flowstore.errors import ReadonlyError
 from flowstore.flow import FAILURE, REVOKED, Plan, finals_of
 from flowstore.operations import Operations
 from flowstore.record import ERROR, RESULT, RUN, Query, Record
@@ -101,7 +101,7 @@ class Upkeep:
 
     def _refuse_if_any(self, entry: StorageEntry, query: Query) -> None:
         if self._operations.read(entry, lambda storage: storage.count(query)):
-            raise UnsupportedError(
+            raise ReadonlyError(
                 f"the run {query.run_id!r} has records of task {query.task_name!r}, which has storage_readonly: "
                 "nothing was deleted"
             )

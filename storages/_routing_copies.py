@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from flowstore.errors import ConflictError, ExpiredError, NotFoundError, StorageError, UnreachableError
+from flowstore.errors import ConflictError, NotFoundError, StorageError, UnreachableError
 from flowstore.record import BLOB, Query, Record, Ref
 from flowstore.storage import RecordStorage, is_earlier
 from flowstore.storages._routing_children import Children
@@ -174,7 +174,7 @@ class Strays:
             if name in mirrors and name != self._rules.home(ref):
                 try:
                     return self._children.storage(name).get(ref.key, ref.kind, ref.name)
-                except (NotFoundError, ExpiredError, UnreachableError):
+                except (NotFoundError, UnreachableError):
                     continue
         return None
 
@@ -182,7 +182,7 @@ class Strays:
         place = _place(ref)
         try:
             return self._children.storage(name).get(place.key, place.kind, place.name)
-        except (NotFoundError, ExpiredError):
+        except NotFoundError:
             return None
         except UnreachableError as exc:
             log.warning("the fallback %r can't be asked for what was written to it: %s", name, exc)

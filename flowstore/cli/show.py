@@ -86,7 +86,7 @@ def cat(flow: str, task: str, id: str) -> None:
             error = store.retrieve_error(flow, task, id, default=None)
             if error is None:
                 raise
-            raise NotFoundError(f"{exc}; the task failed with {error.failure.summary}") from exc
+            raise type(exc)(f"{exc}; the task failed with {error.failure.summary}") from exc
         payload = storage.pipeline.as_json(record)
     click.echo(text.printable_json(payload.decode()))
 

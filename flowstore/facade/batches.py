@@ -63,7 +63,7 @@ class BatchFacade:
         """Delete everything stored under many keys; return the number of records.
 
         Raises:
-            UnsupportedError: a task has ``storage_readonly``; nothing was deleted.
+            ReadonlyError: a task has ``storage_readonly``; nothing was deleted.
             UnknownStorageError, StorageError: as ``delete``.
         """
         return self.flow_batches.delete(keys)
@@ -86,7 +86,8 @@ class BatchFacade:
             expires_in: as in ``store``.
 
         Raises:
-            UnsupportedError: the storage has no atomic condition, or the task has ``storage_readonly``.
+            UnsupportedError: the storage has no atomic condition.
+            ReadonlyError: the task has ``storage_readonly``.
             UnknownStorageError, SerializationError, ResultSchemaError, ResultTooLargeError, CorruptError, StorageError:
                 as ``store`` and ``retrieve``.
         """

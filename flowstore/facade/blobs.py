@@ -44,7 +44,8 @@ class BlobFacade:
 
         Raises:
             TypeError: ``file`` is neither bytes nor a binary file.
-            UnsupportedError: the storage keeps no records, or the task has ``storage_readonly``.
+            UnsupportedError: the storage keeps no records.
+            ReadonlyError: the task has ``storage_readonly``.
             StorageError: it could not be stored, also after the retries that the policy allows; there are none for a
                 file that can't be read again. An older blob is still there.
         """

@@ -12,6 +12,7 @@ from flowstore.documents import Documents
 from flowstore.errors import InvalidKeyError
 from flowstore.history import History, HistoryEntry, seconds
 from flowstore.operations import Operations
+from flowstore.querying import check_limit
 from flowstore.record import HISTORY, VARIABLE, Key, Query
 from flowstore.reference import Reference
 from flowstore.routing import Route, Router
@@ -118,8 +119,9 @@ class StateFacade:
 
         Raises:
             UnknownStorageError: the flow has no storage.
-            ValueError: a datetime has no time zone.
+            ValueError: a datetime has no time zone, or the limit is negative.
         """
+        check_limit(limit)
         query = Query(
             (HISTORY,),
             flow_name,

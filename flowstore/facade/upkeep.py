@@ -56,7 +56,7 @@ class UpkeepFacade:
         everything that carries another run's id: also runs that this one has started.
 
         Raises:
-            UnsupportedError: it has records of a task with ``storage_readonly``; nothing was deleted.
+            ReadonlyError: it has records of a task with ``storage_readonly``; nothing was deleted.
             StorageError: a storage failed; a part may have been deleted. The same call again deletes the rest.
         """
         return self.flow_upkeep.delete_run(run_id)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowstore.duration import Duration, seconds
-from flowstore.errors import ConflictError, ExpiredError, NotFoundError
+from flowstore.errors import ConflictError, NotFoundError
 from flowstore.record import CLAIM, RESULT, Key, Ref
 from flowstore.storage.values import Values
 
@@ -71,7 +71,7 @@ class Claims(Values):
         while True:
             try:
                 current = self.get(key, CLAIM, name, payload=False)
-            except (NotFoundError, ExpiredError):
+            except NotFoundError:
                 return False
             if current.headers.get("owner") != owner:
                 return False
@@ -105,7 +105,7 @@ class Claims(Values):
         while True:
             try:
                 return self.pipeline.decode(self.get(key, kind, name))
-            except (NotFoundError, ExpiredError):
+            except NotFoundError:
                 pass
             if record is None:
                 value = default() if callable(default) else default

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowstore.errors import ConflictError, ExpiredError, NotFoundError, UnsupportedError
+from flowstore.errors import ConflictError, NotFoundError, UnsupportedError
 from flowstore.record import Record
 from flowstore.storage.large import LargeRecords
 
@@ -42,7 +42,7 @@ class Executions(LargeRecords):
     def _standing(self, record: Record) -> Record | None:
         try:
             return self.get(record.key, record.kind, record.ref.name, payload=False)
-        except (NotFoundError, ExpiredError):
+        except NotFoundError:
             return None
 
 

@@ -47,7 +47,8 @@ class OvertakenTests(AdapterTests):
         storage.put(record(KEY, "old", run_id="r", stored_at=past, expires_at=past))
         beside = Key("flow", "task", "beside")
         storage.put(record(beside, "old", run_id="r", stored_at=past, expires_at=past))
-        scan, done = storage._scan, []
+        scan = storage._scan
+        done: list[str] = []
 
         def looked(query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
             page = scan(query, cursor, limit, payload)

@@ -18,6 +18,7 @@ from flowstore import (
     Key,
     NotFoundError,
     Query,
+    ReadonlyError,
     RecordStorage,
     ResultSchemaError,
     ResultTooLargeError,
@@ -158,7 +159,7 @@ def test_a_batch_goes_by_each_ones_policies(tmp_path: Path) -> None:
     with opened(ONE, {**TWO, "max_result_size": 5}, tasks=tasks) as store:
         fine: tuple[Any, object] = (("f", "a", "1"), 1)
         for key, value, error in (
-            (("f", "read", "1"), 1, UnsupportedError),
+            (("f", "read", "1"), 1, ReadonlyError),
             (("f", "number", "1"), "x", ResultSchemaError),
             (("f", "b", "1"), "too large", ResultTooLargeError),
             (("f", "b", "1"), object(), SerializationError),
@@ -175,7 +176,7 @@ def test_a_batch_goes_by_each_ones_policies(tmp_path: Path) -> None:
         assert record.expires_at == record.stored_at + 1800
         assert abs(record.stored_at - storage.now()) < 60
         assert record.state == "SUCCESS"
-        with pytest.raises(UnsupportedError):
+        with pytest.raises(ReadonlyError):
             store.delete_many([("f", "a", "1"), ("f", "read", "1")])
         assert store.retrieve("f", "a", "1") == 1
     with pytest.raises(UnknownStorageError):
@@ -282,7 +283,7 @@ def test_a_place_is_filled_once(tmp_path: Path) -> None:
         with pytest.raises(ResultSchemaError):
             store.get_or_store("f", "list", "1", "text")
         assert store.get_or_store("f", "list", "1", []) == []
-        with pytest.raises(UnsupportedError, match="readonly"):
+        with pytest.raises(ReadonlyError, match="readonly"):
             store.get_or_store("f", "read", "1", 1)
         with pytest.raises(UnsupportedError, match="RecordStorage"):
             store.get_or_store("f", "p", "1", 1)

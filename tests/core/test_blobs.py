@@ -15,6 +15,7 @@ from flowstore import (
     ExpiredError,
     FlowStore,
     NotFoundError,
+    ReadonlyError,
     RecordStorage,
     UnknownStorageError,
     UnreachableError,
@@ -134,9 +135,9 @@ def test_does_not_try_again_what_is_read_once() -> None:
 
 def test_refuses_what_the_configuration_forbids(tmp_path: Path) -> None:
     store = opened(tmp_path, [{"name": "t", "storage": "S", "storage_readonly": True}])
-    with pytest.raises(UnsupportedError, match="storage_readonly"):
+    with pytest.raises(ReadonlyError, match="storage_readonly"):
         store.store_blob(*KEY, "a", b"")
-    with pytest.raises(UnsupportedError, match="storage_readonly"):
+    with pytest.raises(ReadonlyError, match="storage_readonly"):
         store.delete_blob(*KEY, "a")
     with pytest.raises(UnknownStorageError):
         FlowStore({"storages": [{"name": "MemoryStorage"}]}).store_blob(*KEY, "a", b"")

@@ -18,6 +18,7 @@ from flowstore import (
     InvalidKeyError,
     Key,
     NotFoundError,
+    ReadonlyError,
     RecordStorage,
     Ref,
     ResultSchemaError,
@@ -28,7 +29,8 @@ from flowstore import (
     UnsupportedError,
 )
 from flowstore.pipeline import encode
-from flowstore.record import RESULT
+from flowstore.record import ERROR, RESULT
+from flowstore.testing import record
 
 HERE = "tests.core.own_adapters"
 DEFAULT = {"default_storage": "S"}
@@ -140,9 +142,54 @@ def test_a_readonly_task_is_read_but_never_written() -> None:
             lambda: store.delete("f", "t", "1"),
             lambda: store.store_error({}, "f", "t", "1", ValueError("x")),
         ):
-            with pytest.raises(UnsupportedError, match="storage_readonly"):
+            with pytest.raises(ReadonlyError, match="storage_readonly"):
                 change()
         assert store.retrieve("f", "t", "1") == "there"
+
+
+def test_what_has_expired_counts_as_nothing_with_a_default_too() -> None:
+    """The answer must not depend on whether somebody has cleaned up in between."""
+    with opened() as store:
+        store.store("f", "t", "1", "x", expires_in=0)
+        storage = store.storage("S")
+        assert isinstance(storage, RecordStorage)
+        storage.put(record(Key("f", "t", "1"), "x", ERROR, expires_at=1.0))
+        for _ in range(2):
+            assert store.retrieve("f", "t", "1", None) is None
+            assert store.retrieve("f", "t", "1", default="none") == "none"
+            assert store.retrieve_error("f", "t", "1", None) is None
+            assert store.retrieve_many([("f", "t", "1")], default="none") == ["none"]
+            with pytest.raises(NotFoundError):
+                store.retrieve("f", "t", "1")
+            store.cleanup()
+
+
+def test_an_earlier_execution_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    """It is neither stored over the later one's result, nor does its task fail for that."""
+    with opened() as store, caplog.at_level("INFO"):
+        route, key = store.route("f", "t"), Key("f", "t", "1")
+        assert route is not None
+        stored = [
+            store.operations.store_result(route, key, value, {"attempt": attempt, "started_at": started_at})
+            for value, attempt, started_at in (("second", 2, 20.0), ("first", 1, 10.0), ("once more", 2, 15.0))
+        ]
+        assert len(set(stored)) == 1
+        assert store.retrieve("f", "t", "1") == "second"
+        told = [line.getMessage() for line in caplog.records if "later execution" in line.getMessage()]
+        assert len(told) == 2
+        assert "attempt 1, begun at 10.000" in told[0]
+        for number, started_at in enumerate((20.0, 10.0)):
+            facts = {"attempt": 1, "started_at": started_at}
+            store.operations.store_error(route, key, ValueError(number), facts)
+        assert store.retrieve_error("f", "t", "1").failure.args == (0,)
+
+
+def test_a_negative_limit_is_refused() -> None:
+    with opened() as store:
+        for limited in (lambda: store.history("f", limit=-1), lambda: store.runs("f", limit=-1)):
+            with pytest.raises(ValueError, match="limit must be at least 0"):
+                limited()
+        assert list(store.history("f", limit=0)) == []
 
 
 def test_a_schema_refuses_with_the_place(tmp_path: Path) -> None:

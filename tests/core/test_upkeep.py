@@ -14,6 +14,7 @@ from flowstore import (
     Key,
     NotFoundError,
     Query,
+    ReadonlyError,
     RecordStorage,
     Ref,
     UnknownStorageError,
@@ -197,7 +198,7 @@ def test_nothing_of_a_task_with_storage_readonly_goes() -> None:
         kept = put(store, "read", "1", days=40, expires_at=1.0), put(store, "read", "2", "r", days=40)
         put(store, "shared", "1", days=40)
         put(store, "a", "1", "r", days=40)
-        with pytest.raises(UnsupportedError, match=r"'read', which has storage_readonly"):
+        with pytest.raises(ReadonlyError, match=r"'read', which has storage_readonly"):
             store.delete_run("r")
         assert store.cleanup("30d") == 2
         assert stored(store) == set(kept)

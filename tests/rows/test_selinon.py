@@ -20,9 +20,9 @@ from flowstore.errors import (
     CorruptError,
     ExpiredError,
     NotFoundError,
+    ReadonlyError,
     ResultSchemaError,
     UnreachableError,
-    UnsupportedError,
 )
 from flowstore.record import RESULT, Record
 from flowstore.storage import RecordStorage
@@ -224,7 +224,7 @@ def test_s14_storage_readonly_writes_nothing(make: Make) -> None:
     make().store("flow", "task", "id", "old")
     store = make([{"name": "task", "storage_readonly": True}])
     for change in (lambda: store.store("flow", "task", "id", "new"), lambda: store.delete("flow", "task", "id")):
-        with pytest.raises(UnsupportedError):
+        with pytest.raises(ReadonlyError):
             change()
     assert store.retrieve("flow", "task", "id") == "old"
 

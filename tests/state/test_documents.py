@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
@@ -192,3 +193,76 @@ def test_no_update_of_many_processes_is_lost(recipe: Recipe) -> None:
     flows = FlowStore(configuration(recipe))
     assert flows.variables("flow", run_id="run")["count"] == 40
     flows.close()
+
+
+# A mapping like a dict
+
+
+def test_documents_are_a_mapping(each: Documents) -> None:
+    each["a"], each["b"] = 1, [2]
+    assert isinstance(each, MutableMapping)
+    assert dict(each) == {**each} == dict(each.items()) == {"a": 1, "b": [2]}
+    assert (list(each), list(each.keys()), list(each.values())) == (["a", "b"], ["a", "b"], [1, [2]])
+    assert (len(each.items()), ("a", 1) in each.items(), ("a", 2) in each.items(), 3 in each) == (2, True, False, False)
+    assert each == {"a": 1, "b": [2]}
+    assert each.setdefault("a", 5) == 1
+    assert each.setdefault("c", 5) == 5
+    assert each.pop("c") == 5
+    assert each.pop("c", None) is None
+    with pytest.raises(NotFoundError, match=r"\[c\] is stored$"):
+        each.pop("c")
+    for act in (lambda: each["c"], lambda: each.pop("c"), lambda: each.__delitem__("c")):
+        with pytest.raises(KeyError):
+            act()
+    assert each.popitem() == ("b", [2])
+    assert each.popitem() == ("a", 1)
+    with pytest.raises(KeyError):
+        each.popitem()
+
+
+def test_of_many_that_pop_one_gets_it(each: Documents) -> None:
+    def work(barrier: Any, worker: int) -> list[int]:
+        won = []
+        for number in range(20):
+            if worker == 0:
+                each["next"] = number
+            barrier.wait()
+            if (got := each.pop("next", None)) is not None:
+                won.append(got)
+            barrier.wait()
+        return won
+
+    won = in_threads(work, PATIENCE)
+    assert sorted(number for mine in won for number in mine) == list(range(20))
+
+
+def test_a_default_is_never_changed(each: Documents) -> None:
+    default: list[int] = []
+    assert each.update("a", lambda old: old.append(1) or old, default) == [1]
+    each.setdefault("b", default).append(2)
+    each.get_or_set("c", default).append(3)
+    assert default == []
+
+
+def test_a_value_that_was_deleted_and_set_anew_is_another_one(each: Documents) -> None:
+    """A stale update, set or delete never wins over what somebody else has set since."""
+    each["x"] = 100
+    calls = 0
+
+    def add(old: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            each.delete("x")
+            each["x"] = 7
+        return old + 1
+
+    assert each.update("x", add) == each["x"] == 8
+    stale = each.set("y", "old")
+    each.delete("y")
+    each["y"] = "other"
+    with pytest.raises(ConflictError):
+        each.set("y", "mine", if_revision=stale)
+    with pytest.raises(ConflictError):
+        each.delete("y", if_revision=stale)
+    assert each["y"] == "other"

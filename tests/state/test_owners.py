@@ -14,6 +14,7 @@ from flowstore import (
     Key,
     NotFoundError,
     Query,
+    ReadonlyError,
     UnknownStorageError,
     UnsupportedError,
 )
@@ -80,7 +81,7 @@ def test_of_a_readonly_task_checkpoints_are_only_read() -> None:
         lambda: checkpoints.delete("a"),
         checkpoints.clear,
     ):
-        with pytest.raises(UnsupportedError, match="storage_readonly"):
+        with pytest.raises(ReadonlyError, match="storage_readonly"):
             write()
 
 
