@@ -10,8 +10,10 @@ from flowstore import loading
 from flowstore.config import StorageEntry
 from flowstore.duration import Duration
 from flowstore.errors import ConflictError, NotFoundError
+from flowstore.failure import RemoteTaskError
+from flowstore.lookup import Lookup
 from flowstore.operations import Operations, refuse_readonly, times
-from flowstore.record import RESULT, Key, Record, Ref
+from flowstore.record import ERROR, RESULT, Key, Record, Ref
 from flowstore.routing import Route, Router
 from flowstore.schema import check_result
 from flowstore.storage import RecordStorage
@@ -39,6 +41,7 @@ class Batches:
     def __init__(self, router: Router, operations: Operations) -> None:
         self._router = router
         self._operations = operations
+        self._lookup = Lookup(operations)
 
     def store(self, items: Iterable[tuple[KeyLike, object]]) -> list[str | None]:
         """Store results; see ``FlowStore.store_many``."""
@@ -114,7 +117,7 @@ class Batches:
         found: list[tuple[bool, Any]] = [(False, None)] * len(located)
         for entry, items in _by_storage(located):
             if _keeps_records(entry):
-                records = self._records(entry, [item.ref for item in items])
+                records = self._lookup.records(entry, [item.ref for item in items])
                 decode = self._operations.pipeline(entry).decode
                 for item in items:
                     record = records.get(item.ref.address)
@@ -125,22 +128,17 @@ class Batches:
                     found[item.place] = self._retrieve_one(item)
         return found
 
-    def _records(self, entry: StorageEntry, refs: Sequence[Ref]) -> dict[bytes, Record]:
-        """Return what there is, by address: hashing and comparing references takes longer."""
-        caches = self._operations.caches
-        found: dict[bytes, Record] = {}
-        if entry.name in caches:
-            for ref in refs:
-                if isinstance(kept := caches.get(entry.name, ref), Record):
-                    found[ref.address] = kept
-        missing = list({ref.address: ref for ref in refs if ref.address not in found}.values())
-        if missing:
-            keep = caches.keeper(entry.name)
-            for record in self._operations.read(entry, lambda storage: storage.get_many(missing)):
-                if record is not None:
-                    found[record.ref.address] = record
-                    keep(record.ref, record)
-        return found
+    def retrieve_errors(self, keys: Iterable[KeyLike]) -> list[RemoteTaskError | None]:
+        """Return the errors that ended tasks, in the order of their keys; ``None`` where none is stored."""
+        located = [self._located(index, key) for index, key in enumerate(keys)]
+        errors: list[RemoteTaskError | None] = [None] * len(located)
+        for entry, items in _by_storage(located):
+            refs = [Ref(ERROR, item.key) for item in items]
+            found = self._operations.read(entry, lambda storage, refs=refs: storage.get_many(refs))
+            decode = self._operations.pipeline(entry).decode_error
+            for item, record in zip(items, found, strict=True):
+                errors[item.place] = None if record is None else decode(record)
+        return errors
 
     def _retrieve_one(self, item: _Item) -> tuple[bool, Any]:
         try:

@@ -6,16 +6,15 @@ the header for a chord's body. In eager mode Celery does not tell them; there ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from flowstore.errors import NotFoundError, OutsideTaskError
 from flowstore.failure import RemoteTaskError
-from flowstore.flow import SUCCESS, tasks_of
 from flowstore.record import ERROR, RESULT, RUN, Key
 from flowstore.storage import DataStorage, Readable
+from flowstore.taskrun import SUCCESS, header_of, tasks_of
 
 if TYPE_CHECKING:
     from flowstore.checkpoints import Checkpoints
@@ -136,26 +135,32 @@ class TaskContext:
         eager = self.request is not None and self.request.is_eager
         if self.joins is None and not eager:
             return []
-        tasks = tasks_of(self.store.run_records(self.run_id, (RESULT, ERROR)))
-        if not eager:
-            tasks = [task for task in tasks if task.feeds(self.joins, self.task_id)]
-            tasks.sort(key=lambda task: task.headers.get("group_index") or 0)
-        return [task.key for task in tasks if task.id != self.task_id]
+        runs = self.store.flow_runs
+        tasks = tasks_of(runs.run_records(self.run_id, (RESULT, ERROR)))
+        if eager:
+            return [task.key for task in tasks if task.id != self.task_id]
+        if header := header_of(self.task_id, self.joins or "", tasks):
+            return header
+        # By what was started: messages of Celery's first protocol don't tell which group a task is a member of.
+        plan = runs.plan(self.flow_name, self.run_id)
+        members = () if plan is None else plan.parents().get(self.task_id, ())
+        by_id = {task.id: task.key for task in tasks}
+        return [by_id[member.id] for member in members if member.id in by_id]
 
     def parent_results(self) -> dict[str, list[Any]]:
         """Return the results of all parents that succeeded, by task name; several of one name in their order."""
+        keys = self.parents()
         results: dict[str, list[Any]] = {}
-        for key in self.parents():
-            try:
-                value = self.store.retrieve(key.flow_name, key.task_name, key.task_id)
-            except NotFoundError:
-                continue
-            results.setdefault(key.task_name, []).append(value)
+        for key, (found, value) in zip(keys, self.store.flow_batches.retrieve(keys), strict=True):
+            if found:
+                results.setdefault(key.task_name, []).append(value)
         return results
 
     def parent_task_results(self, task_name: str) -> list[Any]:
         """Return the results of the parents of that name that succeeded."""
-        return self._of_parents(task_name, self.store.retrieve)
+        name = self.store.stored_name(task_name)
+        keys = [key for key in self.parents() if key.task_name == name]
+        return [value for found, value in self.store.flow_batches.retrieve(keys) if found]
 
     def parent_task_result(self, task_name: str, index: int = -1) -> Any:
         """Return the result of a parent of that name.
@@ -171,7 +176,9 @@ class TaskContext:
 
     def parent_task_exceptions(self, task_name: str) -> list[RemoteTaskError]:
         """Return the errors of the parents of that name that failed."""
-        return self._of_parents(task_name, self.store.retrieve_error)
+        name = self.store.stored_name(task_name)
+        keys = [key for key in self.parents() if key.task_name == name]
+        return [error for error in self.store.flow_batches.retrieve_errors(keys) if error is not None]
 
     def parent_task_exception(self, task_name: str, index: int = -1) -> RemoteTaskError:
         """Return the error of a parent of that name.
@@ -193,25 +200,15 @@ class TaskContext:
             NotFoundError: there is no such result.
         """
         name = self.store.stored_name(task_name)
-        results = [
-            self.store.retrieve(task.key.flow_name, task.name, task.id)
+        keys = [
+            task.key
             for run_id in self._child_runs(flow_name)
             for task in self.store.run(run_id).tasks()
             if task.name == name and task.state == SUCCESS
         ]
+        results = [value for found, value in self.store.flow_batches.retrieve(keys) if found]
         message = f"run {self.run_id} has started no flow {flow_name!r} in which {task_name!r} has a result"
         return _pick(results, index, message)
-
-    def _of_parents(self, task_name: str, read: Callable[[str, str, str], Any]) -> list[Any]:
-        name = self.store.stored_name(task_name)
-        found = []
-        for key in self.parents():
-            if key.task_name == name:
-                try:
-                    found.append(read(key.flow_name, key.task_name, key.task_id))
-                except NotFoundError:
-                    continue
-        return found
 
     def _child_runs(self, flow_name: str) -> list[str]:
         found = [record for _, record in self.store.run_records(self.run_id, (RUN,)) if record.ref.name]

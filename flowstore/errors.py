@@ -10,6 +10,7 @@
     ├── ResultSchemaError           a result that its task's ``output_schema`` refuses
     ├── ResultTooLargeError         a result that is larger than its storage's ``max_result_size``
     ├── OutsideTaskError            asked for the current task outside of one
+    ├── NotSentError                a flow that was not started, because nothing was sent
     ├── RemoteTaskError             the stored error of a task (``flowstore.failure``)
     └── StorageError                a storage could not answer
         ├── NotFoundError           nothing is stored under that key
@@ -79,6 +80,13 @@ class ResultTooLargeError(FlowstoreError, ValueError):
 
 class OutsideTaskError(FlowstoreError, RuntimeError):
     """The current task was asked for where no attached task is running."""
+
+
+class NotSentError(FlowstoreError, RuntimeError):
+    """A flow that was not started: its canvas's ``apply_async`` sent no message. Nothing is stored of it.
+
+    Task classes do so that answer with the result of a message sent before, or that send theirs later.
+    """
 
 
 class StorageError(FlowstoreError):

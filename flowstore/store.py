@@ -117,15 +117,20 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
 
         Args:
             flow_name: the name under which everything that it runs is stored.
-            canvas: the signature; a task stands for its signature without arguments.
+            canvas: the signature, or a mapping that one was made of by JSON; a task stands for its signature without
+                arguments.
             options: passed on to ``apply_async`` (``countdown``, ``queue``, …).
 
         Returns:
-            The flow run. It is stored before anything is sent.
+            The flow run. It is stored before anything is sent, with the ids, names and places of all its tasks. Of an
+            empty group it is done at once, with ``[]`` as its result.
 
         Raises:
             ConfigurationError: no app is attached, or the flow has no storage.
             StorageError: the run can't be stored; nothing was sent.
+            ValueError: the canvas is an empty chain, of which Celery has no result; nothing was stored.
+            TypeError: it is no signature; nothing was stored.
+            NotSentError: ``apply_async`` sent nothing; no run is stored.
         """
         from flowstore.celery import start
 

@@ -10,12 +10,13 @@ from flowstore import loading
 from flowstore.config import Configuration, StorageEntry
 from flowstore.duration import Duration, seconds
 from flowstore.errors import ReadonlyError
-from flowstore.flow import FAILURE, REVOKED, Plan, finals_of
 from flowstore.operations import Operations
+from flowstore.plan import Plan
 from flowstore.record import ERROR, RESULT, RUN, Query, Record
 from flowstore.routing import Router
 from flowstore.runs import Runs
 from flowstore.storage import RecordStorage
+from flowstore.taskrun import ENDED_BADLY
 
 STALLED_AFTER: Final = 7 * 86_400.0
 """After how many seconds without a new record an unfinished run counts as lost."""
@@ -165,12 +166,12 @@ class _Progress:
         plan = self._plan(run_id)
         if plan is None:
             return False
-        wanted = finals_of(plan)
+        wanted = {task_id for _, task_id in plan.finals()}
         # What has expired was there, too.
         found = self._ids(Query((RESULT,), run_id=run_id, task_ids=tuple(wanted), live_at=0.0))
         if found >= wanted:
             return False
-        failed = self._ids(Query((ERROR,), run_id=run_id, states=(FAILURE, REVOKED), live_at=0.0))
+        failed = self._ids(Query((ERROR,), run_id=run_id, states=ENDED_BADLY, live_at=0.0))
         return not failed & set(plan.members)
 
     def _plan(self, run_id: str) -> Plan | None:

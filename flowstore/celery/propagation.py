@@ -32,6 +32,7 @@ class FlowOf(NamedTuple):
 
 
 starting: ContextVar[FlowOf | None] = ContextVar("flowstore_starting", default=None)
+_sent: ContextVar[list[str] | None] = ContextVar("flowstore_sent", default=None)
 _reporting: ContextVar[Any] = ContextVar("flowstore_reporting", default=None)
 _completing: ContextVar[str | None] = ContextVar("flowstore_completing", default=None)
 
@@ -44,6 +45,18 @@ def install() -> None:
 def uninstall() -> None:
     """Leave messages as they are."""
     before_task_publish.disconnect(_put_header, dispatch_uid=_UID)
+
+
+@contextmanager
+def sending(flow_name: str, run_id: str) -> Iterator[list[str]]:
+    """Let what is sent inside be the begin of that run; gives a list to which the ids of what was sent are added."""
+    sent: list[str] = []
+    tokens = starting.set(FlowOf(flow_name, run_id)), _sent.set(sent)
+    try:
+        yield sent
+    finally:
+        starting.reset(tokens[0])
+        _sent.reset(tokens[1])
 
 
 @contextmanager
@@ -102,19 +115,23 @@ def joined_group() -> str | None:
     return None
 
 
-def _put_header(headers: dict[str, Any] | None = None, **_: Any) -> None:
-    if headers is None:  # a message of Celery's first protocol, which has none
+def _put_header(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> None:
+    if headers is None:
         return
+    # In Celery's first protocol the id is in the body, and the headers are empty.
+    task_id = headers.get("id") or (body.get("id") if isinstance(body, Mapping) else None)
     header: dict[str, Any] = {"sent": time.time()}
     flow = starting.get()
     sender = sending_task() or _lost(headers)
     joined = joined_group()
     if flow is not None:
         header |= {"flow": flow.flow_name, "run": flow.run_id}
+        if (sent := _sent.get()) is not None:
+            sent.append(str(task_id))
     elif sender is not None:
         task_name, request = sender
         header |= _inherited(task_name, request, joined)
-        again = headers.get("id") == getattr(request, "id", None)
+        again = task_id == getattr(request, "id", None)
         if again or (joined is None and _replaces(headers, request)):
             # A retry, or a task that takes this one's place: its parents are this one's.
             header |= {name: value for name, value in header_of(request).items() if name in ("parent", "joins")}

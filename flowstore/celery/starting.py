@@ -2,76 +2,80 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
-from celery.canvas import Signature, _chain, _chord, chunks, group
-from celery.result import GroupResult, ResultBase
+from celery.result import GroupResult
 
 from flowstore.celery import propagation
+from flowstore.celery.canvas import part_of, prepared
 from flowstore.context import running
-from flowstore.errors import ConfigurationError
-from flowstore.flow import FlowRun, Plan
+from flowstore.errors import ConfigurationError, NotSentError
+from flowstore.flow import FlowRun
+from flowstore.plan import Plan, members_of
 from flowstore.store import FlowStore
+
+log = logging.getLogger(__name__)
 
 
 def start(store: FlowStore, app: Celery | None, flow_name: str, canvas: Any, options: Mapping[str, Any]) -> FlowRun:
     """Start a signature as a flow. See ``FlowStore.start``."""
     if app is None:
         raise ConfigurationError("no Celery app is attached: call FlowStore.attach(app) first")
-    # Celery writes task ids into a chain that it sends: the caller's own can be started again.
-    signature = canvas.clone() if isinstance(canvas, Signature) else canvas.s()
+    given = dict(options)
+    signature = prepared(canvas, app, given)
+    part = part_of(signature, store.stored_name)
+    if part is None:
+        raise ValueError(f"flow {flow_name!r} was not started: its canvas is an empty chain, which gives no result")
+    plan = Plan.of(part)
     starter = running()
     run_id = str(uuid.uuid4())
-    run = store.flow_runs.begin(flow_name, run_id, None if starter is None else starter.run_id)
-    token = propagation.starting.set(propagation.FlowOf(flow_name, run_id))
-    try:
-        result = signature.apply_async(**options)
-    except BaseException:
+    run = store.flow_runs.begin(flow_name, run_id, None if starter is None else starter.run_id, plan)
+    with propagation.sending(flow_name, run_id) as sent:
+        try:
+            result = signature.apply_async(**given)
+        except BaseException:
+            if not sent:
+                store.flow_runs.forget(run)
+            raise
+    eager = app.conf.task_always_eager
+    if not sent and not eager and plan.members:
         store.flow_runs.forget(run)
-        raise
-    finally:
-        propagation.starting.reset(token)
-    names = (store.stored_name(name) for name in _last_names(signature))
-    store.flow_runs.note_plan(run, Plan(_result(names, result), tuple(dict.fromkeys(_ids(result)))))
+        raise NotSentError(_nothing_sent(flow_name, part, result))
+    _correct(store, run, plan, result)
     return run
 
 
-def _result(names: Iterator[str], result: Any) -> Any:
-    """Pair the names of the tasks that a canvas ends with, known by its signature, with their ids, known by its result.
+def _nothing_sent(flow_name: str, part: Any, result: Any) -> str:
+    names = ", ".join(sorted({repr(member.name) for member in members_of(part)}))
+    answer = getattr(result, "id", None)
+    return f"flow {flow_name!r} was not started: apply_async of {names} sent no message" + (
+        "" if answer is None else f", but answered with the result of another one, {answer!r}"
+    )
 
-    Their nesting is the result's: Celery unrolls nested groups.
-    """
+
+def _correct(store: FlowStore, run: FlowRun, plan: Plan, result: Any) -> None:
+    """Store the plan again where Celery's own answer is another one: a task's ``apply_async`` may choose the id."""
+    names = {task_id: name for name, task_id in plan.finals()}
+    spare = next(iter(names.values()), "")
+    answer = _answer(result, names, spare)
+    if answer is None or answer == plan.result:
+        return
+    finals = Plan(answer, ()).finals()
+    corrected = Plan(answer, tuple(dict.fromkeys((*plan.members, *(task_id for _, task_id in finals)))))
+    try:
+        store.flow_runs.note_plan(run, corrected)
+    except Exception:
+        # What was sent runs. Only who waits for the result has to be content with the time that he waits.
+        log.exception("the tasks of %r have other ids than its record says, and that could not be corrected", run)
+
+
+def _answer(result: Any, names: Mapping[str, str], spare: str) -> Any:
+    """Return what Celery says a run results in, in the form of ``Plan.result``."""
     if isinstance(result, GroupResult):
-        return {"group": [_result(names, one) for one in result.results]}
-    return [next(names), result.id]
-
-
-def _last_names(signature: Any) -> Iterator[str]:
-    if isinstance(signature, chunks):
-        signature = signature.group()
-    if isinstance(signature, _chain):
-        yield from _last_names(signature.tasks[-1])
-    elif isinstance(signature, _chord):
-        yield from _last_names(signature.body)
-    elif isinstance(signature, group):
-        for task in signature.tasks:
-            yield from _last_names(task)
-    else:
-        yield signature.task
-
-
-def _ids(result: ResultBase | None) -> Iterator[str]:
-    """Iterate over the ids of all tasks of a canvas."""
-    pending = [result]
-    while pending:
-        one = pending.pop()
-        if one is None:
-            continue
-        pending.append(one.parent)
-        if isinstance(one, GroupResult):
-            pending.extend(one.results)
-        else:
-            yield one.id
+        return {"group": [_answer(one, names, spare) for one in result.results]}
+    task_id = getattr(result, "id", None)
+    return None if task_id is None else [names.get(str(task_id), spare), str(task_id)]

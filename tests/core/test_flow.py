@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from flowstore import FlowStore, Key, NotFoundError, Record, Ref, RemoteTaskError
-from flowstore.flow import Plan, tasks_of
+from flowstore import CorruptError, ExpiredError, FlowStore, Key, NotFoundError, Record, Ref, RemoteTaskError
+from flowstore.flow import tasks_of
 from flowstore.pipeline import encode, encode_error
+from flowstore.plan import Chain, Chord, Group, Member, Plan
 from flowstore.record import ERROR, RESULT
 
 FLOW = "flow"
@@ -134,3 +136,141 @@ def test_runs_are_listed_latest_first_and_forgotten_when_not_sent(store: FlowSto
     assert store.run("child").parent_run_id == "run 0"
     with pytest.raises(NotFoundError):
         store.run("run 1")
+
+
+@pytest.mark.parametrize(
+    ("records", "state"),
+    [
+        # The execution that stored the result ended in an error afterwards: its successor could not be sent.
+        ([result("a", started_at=1.0, finished_at=2.0), error("a", started_at=1.0, finished_at=3.0)], "FAILURE"),
+        # Who reports a lost process, or a hard time limit, does not know when it began.
+        ([result("a", started_at=1.0, finished_at=2.0), error("a", finished_at=3.0)], "FAILURE"),
+        ([result("a", started_at=1.0, finished_at=2.0), error("a", finished_at=3.0, state="REVOKED")], "REVOKED"),
+        # Two executions of one attempt, by a redelivered message: one succeeded.
+        ([result("a", started_at=1.0, finished_at=2.0), error("a", started_at=0.5, finished_at=3.0)], "SUCCESS"),
+        ([result("a", started_at=2.0, finished_at=3.0), error("a", started_at=1.0, finished_at=2.0)], "SUCCESS"),
+        ([result("a", started_at=2.0, finished_at=3.0), error("a", finished_at=2.0)], "SUCCESS"),
+        ([result("a", attempt=2, finished_at=2.0), error("a", 1, finished_at=3.0)], "SUCCESS"),
+        ([result("a", attempt=1, finished_at=2.0), error("a", 1, final=False, finished_at=3.0)], "SUCCESS"),
+    ],
+)
+def test_an_execution_that_fails_after_it_stored_its_result_has_failed(
+    records: list[tuple[str, Record]], state: str, store: FlowStore
+) -> None:
+    for ordered in (records, records[::-1]):
+        (task,) = tasks_of(iter(ordered))
+        assert task.state == state
+    run = store.flow_runs.begin(FLOW, "r", plan=Plan.of(Member("a", "a-id")))
+    put(store, *records)
+    if state == "SUCCESS":
+        assert run.get(timeout=0) == "a"
+    else:
+        with pytest.raises(RemoteTaskError):
+            run.get(timeout=0)
+    assert store.retrieve(FLOW, "a", "a-id") == "a"
+
+
+def test_the_end_of_a_chain_in_a_body_is_no_parent_of_the_body() -> None:
+    body = {"group_id": "g", "joins": "g"}
+    records = [
+        result("header", group_id="g", group_index=0),
+        result("first", **body),  # of a chain, the last of which Celery gives the group and an index
+        result("second", parents=[["first", "first-id"]]),
+        result("last", parents=[["second", "second-id"]], group_id="g", group_index=0),
+        result("beside", **body, group_index=1),
+        result("spawned", parents=[["last", "last-id"]]),
+    ]
+    parents = {task.name: [parent.task_name for parent in task.parents] for task in tasks_of(iter(records))}
+    assert parents == {
+        "header": [],
+        "first": ["header"],
+        "second": ["first"],
+        "last": ["second"],
+        "beside": ["header"],
+        "spawned": ["last"],
+    }
+
+
+def test_parents_that_go_round_in_circles_end_somewhere() -> None:
+    records = [
+        result("a", parents=[["b", "b-id"]], group_id="g", group_index=0),
+        result("b", parents=[["a", "a-id"]]),
+        result("body", joins="g"),
+    ]
+    assert [task.name for task in tasks_of(iter(records))] == ["a", "b", "body"]
+
+
+def test_what_the_canvas_says_counts_where_messages_tell_no_group(store: FlowStore) -> None:
+    canvas = Chord((Member("one", "one-id"), Chain((Member("two", "two-id"), Member("three", "three-id")))), BODY)
+    run = store.flow_runs.begin(FLOW, "r", plan=Plan.of(canvas))
+    records = [result("one"), result("two"), result("three", parents=[["two", "two-id"]]), result("body", joins="g")]
+    put(store, *records)
+    parents = {task.name: [parent.task_name for parent in task.parents] for task in run.tasks()}
+    assert parents == {"one": [], "two": [], "three": ["two"], "body": ["one", "three"]}
+
+
+BODY = Member("body", "body-id")
+
+
+def test_a_run_answers_only_with_what_ran_in_it(store: FlowStore) -> None:
+    plan = Plan.of(Member("a", "a-id"))
+    first = store.flow_runs.begin(FLOW, "first", plan=plan)
+    put(store, result("a", run_id="first", published_at=time.time()))
+    assert first.get(timeout=0) == "a"
+    second = store.flow_runs.begin(FLOW, "second", plan=plan)
+    with pytest.raises(TimeoutError):
+        second.get(timeout=0)
+    put(store, error("a", run_id="first"))
+    with pytest.raises(TimeoutError):
+        second.get(timeout=0)
+    put(store, result("a", run_id="second", published_at=time.time()))
+    assert second.get(timeout=0) == "a"
+    # Celery, too, keeps one result for an id. That it is another run's is said.
+    with pytest.raises(NotFoundError, match="run 'second' began later"):
+        first.get(timeout=0)
+
+
+def test_a_run_answers_for_itself_past_a_cache() -> None:
+    storage = {"name": "MemoryStorage", "cache": {"classname": "LRU", "size": 10}}
+    store = FlowStore({"storages": [storage], "global": {"default_storage": "MemoryStorage"}})
+    plan = Plan.of(Member("a", "a-id"))
+    store.flow_runs.begin(FLOW, "first", plan=plan)
+    put(store, result("a", run_id="first"))
+    assert store.retrieve(FLOW, "a", "a-id") == "a"
+    second = store.flow_runs.begin(FLOW, "second", plan=plan)
+    put(store, result("a", run_id="second"))
+    assert second.get(timeout=0) == "a"
+
+
+def test_a_result_that_has_expired_is_not_waited_for(store: FlowStore) -> None:
+    run = store.flow_runs.begin(FLOW, "r", plan=Plan.of(Group((Member("a", "a-id"), Member("b", "b-id")))))
+    put(store, result("a", expires_at=1.0), result("b"))
+    with pytest.raises((NotFoundError, ExpiredError), match="expired"):
+        run.get(timeout=0)
+
+
+def test_an_error_is_read_where_it_was_found(store: FlowStore) -> None:
+    """The error of a task without a storage is in its flow's: the configuration does not lead there."""
+    store = FlowStore(
+        {
+            "storages": [{"name": "MemoryStorage"}],
+            "global": {"default_storage": "MemoryStorage"},
+            "tasks": [{"name": "a", "storage": None}],
+        }
+    )
+    run = store.flow_runs.begin(FLOW, "r", plan=Plan.of(Chain((Member("a", "a-id"), Member("b", "b-id")))))
+    put(store, error("a"))
+    with pytest.raises(RemoteTaskError, match="attempt 1"):
+        run.get(timeout=0)
+
+
+def test_a_canvas_that_is_damaged_is_said_to_be() -> None:
+    for data in (
+        {},
+        {"canvas": [0, "id"]},
+        {"canvas": 3, "names": []},
+        {"canvas": {"x": []}, "names": []},
+        {"result": 1},
+    ):
+        with pytest.raises(CorruptError, match="record of a run"):
+            Plan.from_dict(data)
