@@ -17,7 +17,7 @@ from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
-from flowstore.errors import CorruptError, NotFoundError, StorageError
+from flowstore.errors import CorruptError, NotFoundError, StorageError, UnreachableError
 from flowstore.storage import PART, Source
 
 _SUFFIX: Final = "_blobs"
@@ -62,9 +62,11 @@ class BlobFiles:
             }
             with self._calling(False):
                 self._files.insert_one(file)
-        except BaseException:
-            with suppress(StorageError):  # the error that ended the writing is the one to tell
-                self.remove(generation)
+        except BaseException as exc:
+            # A server that is silent would be silent once more, for as long: the next cleanup removes what is there.
+            if not isinstance(exc, UnreachableError):
+                with suppress(StorageError):  # the error that ended the writing is the one to tell
+                    self.remove(generation)
             raise
         return number
 

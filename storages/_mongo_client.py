@@ -80,10 +80,10 @@ class Connection:
     def __init__(self, settings: Settings) -> None:
         self.pid = os.getpid()
         try:
-            # Connects in the background. Nothing is sent twice that changes something: a second try can't be told
-            # from somebody else's write. Reading twice is harmless.
+            # Connects in the background. The driver sends nothing twice: a second try of a write can't be told from
+            # somebody else's, and one of a read would wait for a silent server as long as the first.
             self._client: MongoClient[Document] = MongoClient(
-                settings.hosts, settings.port, retryWrites=False, retryReads=True, **settings.options
+                settings.hosts, settings.port, retryWrites=False, retryReads=False, **settings.options
             )
         except (InvalidURI, DriverConfigurationError, ValueError) as exc:
             # The address may hold a password, and so may the driver's message.

@@ -63,7 +63,8 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
         tls_ca_file: the path of a file with the certificates to trust.
         write_concern: how many servers have to have a change before it counts; a number or ``majority``.
         journal: wait until a change is in the server's journal.
-        connect_timeout, read_timeout: seconds.
+        connect_timeout: seconds to wait for a server that takes the call, and for a connection to it.
+        read_timeout: seconds to wait for an answer.
         max_pool_size: connections of a process at most.
 
     Raises:
@@ -121,7 +122,7 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
             "serverSelectionTimeoutMS": int(connect_timeout * 1000),
             "connectTimeoutMS": int(connect_timeout * 1000),
             "socketTimeoutMS": int(read_timeout * 1000),
-            "waitQueueTimeoutMS": int(read_timeout * 1000),
+            "waitQueueTimeoutMS": int(connect_timeout * 1000),
             "maxPoolSize": max_pool_size,
         }
         self._configuration: dict[str, Any] = {

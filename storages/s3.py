@@ -65,7 +65,8 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         kms_key_id: the key for ``aws:kms``.
         versioned: the bucket has to keep older versions of its objects; set when the bucket is created.
         create_bucket: create the bucket when connecting, if it does not exist.
-        connect_timeout, read_timeout: seconds.
+        connect_timeout: seconds to wait for a connection.
+        read_timeout: seconds to wait for an answer.
         addressing_style: whether the bucket's name comes in the ``path`` or in the host's name (``virtual``).
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flowstore import FlowStore
 from flowstore.errors import ConfigurationError, NotFoundError, UnreachableError
 from flowstore.record import Key, Query
 from flowstore.storages import RedisStorage
@@ -63,6 +64,21 @@ def test_refuses_contradictions(arguments: dict[str, Any], message: str) -> None
     with pytest.raises(ConfigurationError, match=message) as caught:
         RedisStorage(**arguments)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("rediss://h?ssl_cert_reqs=bogus", "required, optional or none, not 'bogus'"),
+        ("redis://h?ssl_cert_reqs=none", "rediss://"),
+        ("rediss://h?ssl_version=3", "ssl_version can't be given"),
+        ("redis://h?timeout=1", "timeout can't be given"),
+    ],
+)
+def test_options_of_a_url_are_checked_before_anything_connects(url: str, message: str) -> None:
+    entry = {"name": "S", "classname": "RedisStorage", "configuration": {"url": url}}
+    with pytest.raises(ConfigurationError, match=rf"configuration\.url: .*{message}"):
+        FlowStore({"storages": [entry], "global": {"default_storage": "S"}})
 
 
 @pytest.mark.parametrize("option", ["decode_responses=true", "protocol=3", "retry_on_timeout=yes", "parser_class=x"])
@@ -156,7 +172,13 @@ def test_tls(tmp_path: Path) -> None:
         with pytest.raises(UnreachableError, match=r"(?i)certificate"):
             connected(host="127.0.0.1", port=port, ssl=True)
         unchecked = connected(host="127.0.0.1", port=port, ssl=True, ssl_cert_reqs="none")
-        for one in (storage, by_url, unchecked):
+        # As Celery writes it in its own URLs.
+        celery_s = [
+            connected(url=f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs={name}") for name in ("CERT_NONE", "none")
+        ]
+        with pytest.raises(UnreachableError, match=r"(?i)certificate"):
+            connected(url=f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=CERT_REQUIRED")
+        for one in (storage, by_url, unchecked, *celery_s):
             one.disconnect()
 
 
