@@ -261,9 +261,9 @@ class Link:
 
     def _be_patient(self, connection: AbstractConnection) -> None:
         # Until now, also while the server was asked for its leave, what counted was the time to connect.
-        sock: Any = connection._sock
-        connection.socket_timeout = self._timeout  # type: ignore[attr-defined]
-        sock.settimeout(self._timeout)
+        connected: Any = connection
+        connected.socket_timeout = self._timeout
+        connected._sock.settimeout(self._timeout)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -65,11 +65,15 @@ def endpoint_of(endpoint: str | None, use_ssl: bool) -> str | None:
     if scheme not in ("http", "https"):
         raise ConfigurationError(f"endpoint_url: must begin with http:// or https://, not {scheme}://")
     url = f"{scheme}://{rest}"
+    if not _names_host(url):
+        raise ConfigurationError(f"endpoint_url: {endpoint!r} names no host; write http://host:port")
+    return url
+
+
+def _names_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        host = ""
-    if not _HOST.fullmatch(host) or parts.query or parts.fragment:
-        raise ConfigurationError(f"endpoint_url: {endpoint!r} names no host; write http://host:port")
-    return url
+        return False
+    return bool(_HOST.fullmatch(host)) and not (parts.query or parts.fragment)

@@ -192,7 +192,7 @@ CALLS: list[Callable[[FlowStore], object]] = [
     lambda store: store.retrieve("f", "t", "1", default=None),
     lambda store: list(store.run_records("r")),
     lambda store: store.store("f", "t", "1", 2),
-    lambda store: store.storage("S").delete(KEY),
+    lambda store: store.delete("f", "t", "1"),
     lambda store: store.cleanup(),
 ]
 

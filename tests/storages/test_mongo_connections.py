@@ -115,7 +115,7 @@ def test_refuses_a_server_whose_changes_are_not_atomic(ferret: Place) -> None:
 def test_a_lost_answer_is_an_unknown_outcome_and_no_conflict_later(mongo_proxy: Proxy, if_revision: int | None) -> None:
     with opened(fresh(through(mongo_proxy))) as storage:
         if if_revision:
-            storage.put(record(KEY, "old"))
+            if_revision = storage.put(record(KEY, "old")).revision
         mine = record(KEY, "mine", run_id="r")
         mongo_proxy.lose_answers = True
         with pytest.raises(OutcomeUnknownError):

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from flowstore.errors import CorruptError, NotFoundError, UnsupportedError
+from flowstore.errors import CorruptError, NotFoundError, SerializationError
 from flowstore.record import JSON, RESULT, Key, Query, Record, Ref
 from flowstore.storages import MongoStorage
 from flowstore.testing import HOSTILE, record
@@ -223,7 +223,7 @@ def test_a_record_that_is_too_large_is_refused_before_it_is_sent(storage: MongoS
         lambda large: storage.put(large, if_revision=revision),
         lambda large: storage.put_many([record(Key("f", "t", "2"), "small"), large]),
     ):
-        with pytest.raises(UnsupportedError, match="one document of MongoDB holds"):
+        with pytest.raises(SerializationError, match="the most is 1048576"):
             work(record(KEY, "new", note="x" * (16 << 20)))
     assert storage.retrieve("f", "t", "1") == "old"
     assert storage.count(Query()) == 1
@@ -235,10 +235,11 @@ def test_a_record_that_is_too_large_is_refused_before_it_is_sent(storage: MongoS
 
 def test_a_batch_replaces_and_adds(storage: MongoStorage) -> None:
     keys = [Key("f", "t", str(number)) for number in range(1500)]
-    storage.put_many([record(key, "old") for key in keys[::2]])
+    old = [one.revision for one in storage.put_many([record(key, "old") for key in keys[::2]])]
     storage.store("f", "t", "0", "older")
     stored = storage.put_many([record(key, "new", run_id="r") for key in keys])
-    assert [one.revision for one in stored] == [3] + [1, 2] * 749 + [1]
+    assert [one.revision for one in stored[::2]] == [old[0] + 2, *(revision + 1 for revision in old[1:])]
+    assert min(one.revision for one in stored[1::2]) > max(old)
     assert storage.count(Query(run_id="r")) == 1500
     found = storage.get_many([one.ref for one in stored])
     assert found == stored

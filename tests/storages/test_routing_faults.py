@@ -10,13 +10,14 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from flowstore.errors import NotFoundError, UnreachableError
-from flowstore.record import Key, Query, Ref
+from flowstore.record import Key, Query, Record, Ref
 from flowstore.registry import Registry
 from flowstore.storage import RecordStorage
 from flowstore.testing import record
 from tests.servers.proxy import Proxy, proxy
 from tests.storages.redis_kit import fresh_prefix
 from tests.storages.routing_kit import files, records, routed, sqlite
+from tests.storages.storage_kit import returns
 
 pytest_plugins = ("tests.storages.redis_fixtures",)
 
@@ -86,6 +87,23 @@ def test_what_was_written_during_an_outage_moves_home(
     assert strays(registry) == 0
     assert storage.get(KEY).headers["token"] == during.headers["token"]
     assert records(registry, "Redis").count(Query(kinds=("result",))) == 2
+
+
+def test_a_home_that_falls_silent_is_waited_for_once(declared: dict[str, dict[str, Any]], server: Proxy) -> None:
+    declared["Redis"]["configuration"] |= {"timeout": 0.5, "connect_timeout": 0.5}
+    with routed(declared, configuration()) as registry:
+        storage = records(registry, "Routed")
+        storage.put(record(OTHER, "at home"))
+        server.flowing.clear()
+        for number in range(3):
+            outcome = returns(lambda number=number: storage.put(record(KEY, number)))  # type: ignore[misc]
+            assert isinstance(outcome, Record), outcome
+            assert returns(lambda: storage.retrieve("flow", "task", "1")) == number
+        for call in (lambda: storage.get(OTHER), lambda: storage.count(Query()), storage.settle):
+            assert isinstance(returns(call), UnreachableError)
+        server.flowing.set()
+        assert storage.retrieve("flow", "task", "1") == 2
+        assert strays(registry) == 0
 
 
 def test_what_was_written_later_at_home_stays(registry: Registry, storage: RecordStorage, server: Proxy) -> None:

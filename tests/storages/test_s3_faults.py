@@ -59,7 +59,7 @@ def test_a_lost_answer_is_an_unknown_outcome_and_no_conflict_later(
 ) -> None:
     with opened(through(proxy, s3_configuration)) as storage:
         if if_revision:
-            storage.put(record(KEY, "old"))
+            if_revision = storage.put(record(KEY, "old")).revision
         mine = record(KEY, "mine", run_id="r")
         proxy.lose_answers = True
         for _ in range(3):
