@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -14,9 +13,9 @@ from flowstore.cli.root import source
 
 if TYPE_CHECKING:
     from flowstore.record import Record
-    from flowstore.store import FlowStore
 
 _ALL = 2**62
+_LATEST = 1000  # runs of each storage that are looked at for the flows they belong to
 
 
 def _fields(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
@@ -49,6 +48,7 @@ def _fields(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ..
 @click.option("--skip", type=click.IntRange(min=0), default=0, help="How many to leave out first.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @click.option("--cursor", help="Go on where an earlier listing ended.")
+@click.option("--all", "complete", is_flag=True, help=f"Count all runs of the flows, not only the latest {_LATEST:,}.")
 @output.output_option
 def ls(
     flow: str | None,
@@ -61,6 +61,7 @@ def ls(
     skip: int,
     limit: int,
     cursor: str | None,
+    complete: bool,
     form: str,
 ) -> None:
     """List flows that were started, the runs of a FLOW, or the records of a storage; in each storage the latest first.
@@ -72,8 +73,10 @@ def ls(
     if storage is None and flow is None:
         if cursor is not None:
             raise click.UsageError("--cursor needs a FLOW or --storage")
-        _list_flows(limit, form)
+        _list_flows(limit, form, complete)
         return
+    if complete:
+        raise click.UsageError("--all is for the list of flows; of runs and records --limit tells how many")
     from flowstore.record import RUN, Query
 
     store = source().open()
@@ -124,39 +127,50 @@ def end_with_failures(failures: dict[str, Exception], asked: int) -> None:
     raise partly_failed()
 
 
-def _list_flows(limit: int, form: str) -> None:
+def _list_flows(limit: int, form: str, complete: bool) -> None:
     from flowstore.record import RUN, Query
 
     store = source().open()
     names = reading.storages_of_runs(store)
-    listing = reading.Listing(store, names, Query(kinds=(RUN,), descending=True), _ALL)
-    rows = list(_flow_rows(listing, store))
+    query = Query(kinds=(RUN,), descending=True)
+    looked = _ALL if complete else _LATEST
+    listings = [reading.Listing(store, [name], query, looked, page=_LATEST) for name in names]
+    rows = [row for listing in listings for row in _flow_rows(listing, len(names) > 1)]
+    failures = {name: exc for listing in listings for name, exc in listing.failures.items()}
     output.print_rows(form, _FLOW_COLUMNS, rows[:limit], lambda row: [row["flow"]])
-    if not rows and not listing.failures:
+    if not rows and not failures:
         say("no flow was started yet (runs are known of flows started with FlowStore.start)")
     if len(rows) > limit:
         say(f"{len(rows) - limit} flows more: --limit {len(rows)}")
-    end_with_failures(listing.failures, len(names))
+    if any(listing.next_cursor is not None for listing in listings):
+        say(f"these are the flows of the latest {_LATEST:,} runs, and how many of those are theirs: --all counts all")
+    end_with_failures(failures, len(names))
 
 
-def _flow_rows(listing: reading.Listing, store: FlowStore) -> Iterator[dict[str, Any]]:
-    """Count the runs of each flow; only one row for a flow is kept in memory."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for storage, record in listing:
-        if record.ref.name:
-            continue
-        row = rows.setdefault(
-            (storage, record.key.flow_name),
-            {
-                "flow": record.key.flow_name,
-                "runs": 0,
-                "last_run": record.key.task_id,
-                "last_started_at": text.moment(record.headers.get("started_at")),
-                "storage": storage,
-            },
-        )
-        row["runs"] += 1
-    return iter(rows.values())
+def _flow_rows(listing: reading.Listing, several: bool) -> list[dict[str, Any]]:
+    """Count the runs of each flow of a storage; only one row for a flow is kept in memory."""
+    from flowstore.errors import UnsupportedError
+
+    rows: dict[str, dict[str, Any]] = {}
+    try:
+        for storage, record in listing:
+            if record.ref.name:
+                continue
+            row = rows.setdefault(
+                record.key.flow_name,
+                {
+                    "flow": record.key.flow_name,
+                    "runs": 0,
+                    "last_run": record.key.task_id,
+                    "last_started_at": text.moment(record.headers.get("started_at")),
+                    "storage": storage,
+                },
+            )
+            row["runs"] += 1
+    except UnsupportedError:
+        if not several:
+            raise
+    return list(rows.values())
 
 
 def _run_row(record: Record) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowstore.flow import FlowRun, TaskRun
+    from flowstore.plan import Plan
     from flowstore.record import Query, Record
     from flowstore.store import FlowStore
 
@@ -25,6 +26,7 @@ class Listing:
         limit: how many records at most.
         cursor: where to begin, as an earlier listing's ``next_cursor`` said.
         payload: whether their values are read too.
+        page: how many records are read at a time.
         next_cursor: known when all records have been taken; ``None`` where nothing follows.
         failures: the errors of storages that could not be read, by their names.
     """
@@ -35,6 +37,7 @@ class Listing:
     limit: int
     cursor: str | None = None
     payload: bool = False
+    page: int = _PAGE
     next_cursor: str | None = None
     failures: dict[str, Exception] = field(default_factory=dict)
 
@@ -46,7 +49,7 @@ class Listing:
         for name in names:
             while left:
                 try:
-                    page = self._scan(name, cursor, min(left, _PAGE))
+                    page = self._scan(name, cursor, min(left, self.page))
                 except UnsupportedError:
                     if len(self.storages) == 1:
                         raise
@@ -127,6 +130,23 @@ def find_run(store: FlowStore, text: str) -> FlowRun:
         listed = ", ".join(islice(sorted(ids), 5))
         raise NotFoundError(f"{len(ids)} runs have ids that begin with {text!r}: {listed}")
     return store.run(ids.pop())
+
+
+def read_run(store: FlowStore, run: FlowRun) -> tuple[list[TaskRun], Plan | None, dict[str, Exception]]:
+    """Return what ran in a run and what was planned, as far as it can be read, and the errors of the other storages."""
+    from flowstore.errors import StorageError
+    from flowstore.flow import tasks_of
+    from flowstore.record import ERROR, RESULT
+
+    failures: dict[str, StorageError] = {}
+    plan = None
+    try:
+        plan = store.flow_runs.plan(run.flow_name, run.id)
+    except StorageError as exc:
+        failures[storages_of_runs(store, run.flow_name)[0]] = exc
+    records = store.flow_runs.run_records(run.id, (RESULT, ERROR), failures)
+    tasks = tasks_of(records, lambda: {} if plan is None else plan.parents())
+    return tasks, plan, dict(failures)
 
 
 def task_row(task: TaskRun) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from flowstore.cli import output, reading, text
+from flowstore.cli.ls import end_with_failures
+from flowstore.cli.planned import NEVER_RAN, NOT_FINISHED, shape_of_plan, with_missing
 from flowstore.cli.root import source
 from flowstore.cli.shape import Bundle, Step, shape_of, tasks_in
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from flowstore.flow import FlowRun, TaskRun
+    from flowstore.plan import Plan
 
 _MANY = 100  # tasks, from which on a group is abbreviated
 _FEW = 5  # branches of an abbreviated group that are shown, and four times as many failed ones
@@ -30,11 +33,14 @@ _ORDER = ("FAILURE", "REVOKED", "RETRY")
 def tree(run: str, complete: bool, form: str) -> None:
     """Show what ran in a RUN: tasks by what they followed, with state, duration, size and errors.
 
-    RUN may be abbreviated. "→" marks what followed the line above it on the same level.
+    RUN may be abbreviated. "→" marks what followed the line above it on the same level. Of a flow that was started with
+    FlowStore.start, tasks that have not run are shown too, in their places.
     """
-    found = reading.find_run(source().open(), run)
-    tasks = found.tasks()
+    store = source().open()
+    found = reading.find_run(store, run)
+    tasks, plan, failures = reading.read_run(store, found)
     rows = [reading.task_row(task) for task in tasks]
+    missing = [] if plan is None else with_missing(found.flow_name, tasks, plan)[len(tasks) :]
     if form == "json":
         output.print_json(
             {
@@ -43,15 +49,17 @@ def tree(run: str, complete: bool, form: str) -> None:
                 "parent_run": found.parent_run_id,
                 "started_at": text.moment(found.started_at),
                 "tasks": rows,
+                "missing": [{"flow": t.key.flow_name, "task": t.name, "id": t.id, "state": t.state} for t in missing],
             }
         )
     elif form == "table":
-        print_tree(found, tasks, complete=complete)
+        print_tree(found, [*tasks, *missing], complete=complete, plan=plan)
     else:
         output.print_rows(form, (), rows, lambda row: [row["flow"], row["task"], row["id"]])
+    end_with_failures(failures, len(reading.storages_in_use(store)))
 
 
-def print_tree(run: FlowRun, tasks: Sequence[TaskRun], *, complete: bool) -> None:
+def print_tree(run: FlowRun, tasks: Sequence[TaskRun], *, complete: bool, plan: Plan | None = None) -> None:
     """Print a run as a tree; unless ``complete``, large groups are abbreviated, failures first."""
     from rich.text import Text
     from rich.tree import Tree
@@ -65,7 +73,9 @@ def print_tree(run: FlowRun, tasks: Sequence[TaskRun], *, complete: bool) -> Non
     if last is not None and run.started_at is not None:
         head.append(f" in {text.duration_text(max(0.0, last - run.started_at))}")
     root = Tree(head, guide_style="dim")
-    _Drawing(complete or len(tasks) <= _MANY).add(root, shape_of(tasks))
+    canvas = None if plan is None else plan.canvas
+    shape = shape_of(tasks) if canvas is None else shape_of_plan(tasks, canvas)
+    _Drawing(complete or len(tasks) <= _MANY).add(root, shape)
     output.console().print(root, soft_wrap=False)
 
 
@@ -131,7 +141,8 @@ def _label(task: TaskRun, follows: bool) -> Text:
     if follows:
         label.append("→ ")
     label.append(text.printable(task.name), "bold")
-    label.append(f"  {text.printable(task.state)}", output.state_style(task.state))
+    style = "dim" if task.state in (NEVER_RAN, NOT_FINISHED) else output.state_style(task.state)
+    label.append(f"  {text.printable(task.state)}", style)
     if task.attempt > 1:
         label.append(f"  attempt {task.attempt}", "yellow")
     if task.started_at is not None and task.finished_at is not None:
