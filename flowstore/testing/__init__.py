@@ -22,17 +22,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowstore.testing.base import Adapter, AdapterTests, Outage
+    from flowstore.testing.base import Adapter, AdapterTests, LostAnswer, Outage
     from flowstore.testing.corpus import HOSTILE, record
     from flowstore.testing.suites import DataStorageTests, StorageTests
 
-__all__ = ["HOSTILE", "Adapter", "AdapterTests", "DataStorageTests", "Outage", "StorageTests", "record"]
+__all__ = ["HOSTILE", "Adapter", "AdapterTests", "DataStorageTests", "LostAnswer", "Outage", "StorageTests", "record"]
 
 _HOMES = {
     "HOSTILE": "corpus",
     "Adapter": "base",
     "AdapterTests": "base",
     "DataStorageTests": "suites",
+    "LostAnswer": "base",
     "Outage": "base",
     "StorageTests": "suites",
     "record": "corpus",

@@ -33,6 +33,13 @@ class Outage(Protocol):
         """Let connect again; what was stored has to be there still."""
 
 
+class LostAnswer(Protocol):
+    """Makes an answer of the server get lost."""
+
+    def lose(self) -> None:
+        """Let the server do what it is asked next, but cut the connection in place of its answer; then all is well."""
+
+
 class Bystander(Protocol):
     """What another program keeps in the database, bucket or folder that the adapter is configured for."""
 
@@ -131,6 +138,11 @@ class AdapterTests:
     @pytest.fixture
     def outage(self) -> Outage | None:
         """What makes the server unreachable; with it, the tests of faults run."""
+        return None
+
+    @pytest.fixture
+    def lost_answer(self) -> LostAnswer | None:
+        """What makes an answer of the server get lost; with it, the tests of repeated writes run."""
         return None
 
     @pytest.fixture

@@ -153,6 +153,20 @@ class ListingTests(AdapterTests):
         storage.put(record(keys[0], "again", run_id="r"))
         assert [one.key for one in storage.records(Query(run_id="r"))] == [*keys[1:], keys[0]]
 
+    def test_selects_to_the_instant(self, storage: RecordStorage) -> None:
+        """Times are cut to whole seconds, or to milliseconds, where they are stored or where they are asked for."""
+        times = [1000.0, 1000.0004, 1000.0005, 1000.25, 1000.9, 1000.9999, 1001.0]
+        for number, at in enumerate(times):
+            storage.put(record(Key("f", "t", str(number)), number, stored_at=at))
+        for at in (*times, 1000.00045, 1000.95):
+            for fields, expected in (
+                ({"stored_from": at}, [one for one in times if one >= at]),
+                ({"stored_before": at}, [one for one in times if one < at]),
+            ):
+                query = Query(**fields)
+                assert [one.headers["stored_at"] for one in storage.records(query)] == expected, fields
+                assert storage.count(query) == len(expected), fields
+
     def test_follows_a_record_to_another_run(self, storage: RecordStorage) -> None:
         """An index still points to a record by what it was before it was replaced."""
         for run_id in ("a", "b", None, "c"):

@@ -10,6 +10,7 @@ from flowstore.testing import rules
 from flowstore.testing.report import REPETITION, Report
 
 REWRITTEN: Final = (
+    "addresses",
     "batches",
     "blobs",
     "capabilities",
@@ -19,6 +20,8 @@ REWRITTEN: Final = (
     "faults",
     "lifecycle",
     "listing",
+    "loads",
+    "lost",
     "processes",
     "queries",
     "races",

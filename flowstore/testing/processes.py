@@ -139,6 +139,11 @@ class ProcessTests(ProcessValueTests):
         storage.put(record(KEY, "start"))
         races.check_winners(in_processes(adapter, partial(races.open_and, work=races.compare_and_set), self.deadline))
 
+    def test_one_process_deletes_a_revision(self, adapter: Adapter, storage: RecordStorage) -> None:
+        """Looking at the revision and deleting are not one step: a reservation has two winners."""
+        races.fill_rounds(storage)
+        races.check_winners(in_processes(adapter, partial(races.open_and, work=races.delete_revision), self.deadline))
+
     def test_processes_get_revisions_of_their_own(self, adapter: Adapter, storage: RecordStorage) -> None:
         """The revision is read in one step and written in another."""
         revisions = in_processes(adapter, partial(races.open_and, work=races.put_always), self.deadline)

@@ -40,6 +40,26 @@ def delete_one(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
     return won
 
 
+def delete_revision(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
+    """Try to be the one that deletes the revision of each round, which everybody knows."""
+    refs = [Ref(RESULT, round_key(number)) for number in range(ROUNDS)]
+    revisions = [one.revision if one else 0 for one in storage.get_many(refs)]
+    won = []
+    barrier.wait()
+    for number, revision in enumerate(revisions):
+        barrier.wait()
+        try:
+            won.append(storage.delete(round_key(number), if_revision=revision))
+        except ConflictError:
+            won.append(False)
+    return won
+
+
+def fill_rounds(storage: RecordStorage) -> None:
+    """Store a record for each round."""
+    storage.put_many([record(round_key(number), "x", run_id="r") for number in range(ROUNDS)])
+
+
 def put_always(storage: RecordStorage, barrier: Any, worker: int) -> list[int]:
     """Replace one record again and again; return the revisions."""
     barrier.wait()

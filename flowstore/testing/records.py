@@ -79,6 +79,23 @@ class RecordTests(AdapterTests):
         whole, bare = storage.get(KEY), storage.get(KEY, payload=False)
         assert bare == Record(whole.ref, b"", whole.headers, whole.revision)
 
+    def test_tells_a_bug_as_a_bug(self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An outage is tried again, for ever where nobody sees that it is a mistake in the adapter."""
+
+        def mistaken(*_: Any, **__: Any) -> Any:
+            raise LookupError("a mistake of the adapter's")
+
+        for name in ("_get", "_put", "_delete", "_scan"):
+            monkeypatch.setattr(type(storage), name, mistaken)
+        for operation in (
+            lambda: storage.get(KEY),
+            lambda: storage.put(record(KEY, 1)),
+            lambda: storage.delete(KEY),
+            lambda: storage.scan(Query()),
+        ):
+            with pytest.raises(LookupError, match="a mistake"):
+                operation()
+
     @pytest.mark.parametrize("names", [("\ud800", "t", "1"), ("f", "a\udcff", "1"), ("f", "t", "\udfff")])
     def test_refuses_lone_surrogates(self, storage: RecordStorage, names: tuple[str, str, str]) -> None:
         """No database can keep them; nothing may be stored under a key that is changed silently."""

@@ -12,7 +12,18 @@ OPTIONAL: Final = frozenset({"instances", "processes", "faults", "raw access", "
 """Aspects that ``lacks`` may name."""
 
 _HOOKS: Final = frozenset(
-    {"storage_class", "configuration", "outage", "raw_get", "bystander", "waivers", "lacks", "deadline"}
+    {
+        "storage_class",
+        "configuration",
+        "outage",
+        "lost_answer",
+        "raw_get",
+        "bystander",
+        "waivers",
+        "lacks",
+        "deadline",
+        "many_references",
+    }
 )
 
 

@@ -34,8 +34,11 @@ class SizeTests(AdapterTests):
                 Record(found.ref, b"", found.headers, found.revision)
             ]
 
-    def test_stores_a_huge_payload_or_refuses_it(self, storage: RecordStorage) -> None:
+    @pytest.mark.parametrize("threshold", ["as configured", None], ids=["as configured", "in the record itself"])
+    def test_stores_a_huge_payload_or_refuses_it(self, storage: RecordStorage, threshold: str | None) -> None:
         """Beyond the limit of the database an error of flowstore's is due, and the old record stays."""
+        if threshold is None:
+            storage.blob_threshold = None  # nothing is kept apart from its record: the payload reaches ``_put``
         storage.put(record(KEY, "old"))
         payload = os.urandom(HUGE)
         try:
@@ -67,7 +70,7 @@ class RawTests(AdapterTests):
         self, storage: RecordStorage, raw_get: Callable[[Ref], bytes | None] | None, payload: bytes
     ) -> None:
         """The adapter changes the payload on the way in and back on the way out, or stored it nowhere."""
-        look = needs(raw_get, "raw_get", self.aspect)
+        look = needs(raw_get, "raw_get", "raw access")
         ref = Ref(RESULT, KEY)
         content_type = "application/json" if payload.startswith(b"{") else None
         storage.put(Record(ref, payload, {"content_type": content_type}))

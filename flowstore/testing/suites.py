@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flowstore.storage import RecordStorage
+from flowstore.testing.addresses import AddressTests
 from flowstore.testing.base import Adapter
 from flowstore.testing.batches import BatchTests
 from flowstore.testing.blobs import BlobTests
@@ -18,6 +19,8 @@ from flowstore.testing.expiry import ExpiryTests, ServerClockTests
 from flowstore.testing.faults import FaultTests, FaultValueTests
 from flowstore.testing.lifecycle import LifecycleTests
 from flowstore.testing.listing import ListingTests
+from flowstore.testing.loads import LoadTests
+from flowstore.testing.lost import LostAnswerTests
 from flowstore.testing.overtaken import ExecutionTests, OvertakenTests
 from flowstore.testing.processes import ForkRecordTests, ForkTests, ProcessTests, ProcessValueTests
 from flowstore.testing.queries import FieldTests, QueryTests
@@ -54,7 +57,9 @@ class StorageTests(
     RecordTests,
     RevisionTests,
     KeyTests,
+    AddressTests,
     BatchTests,
+    LoadTests,
     CapabilityTests,
     ListingTests,
     QueryTests,
@@ -79,6 +84,7 @@ class StorageTests(
     ForkRecordTests,
     ProcessTests,
     FaultTests,
+    LostAnswerTests,
 ):
     """What every ``RecordStorage`` promises."""
 

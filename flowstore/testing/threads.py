@@ -75,8 +75,14 @@ class ThreadTests(ThreadValueTests):
 
     def test_one_thread_deletes(self, storage: RecordStorage) -> None:
         """Two threads were told that they deleted the same record, or none."""
-        storage.put_many([record(races.round_key(number), "x", run_id="r") for number in range(ROUNDS)])
+        races.fill_rounds(storage)
         races.check_winners(in_threads(lambda *here: races.delete_one(storage, *here), self.deadline))
+        assert storage.count(Query(run_id="r")) == 0
+
+    def test_one_thread_deletes_a_revision(self, storage: RecordStorage) -> None:
+        """Looking at the revision and deleting are not one step: a reservation has two winners."""
+        races.fill_rounds(storage)
+        races.check_winners(in_threads(lambda *here: races.delete_revision(storage, *here), self.deadline))
         assert storage.count(Query(run_id="r")) == 0
 
     def test_threads_get_revisions_of_their_own(self, storage: RecordStorage) -> None:

@@ -40,9 +40,12 @@ class CleanupTests(AdapterTests):
         with pytest.raises(NotFoundError):
             storage.get(OTHER)
 
-    def test_deletes_what_is_old_to_the_instant(self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.9996])
+    def test_deletes_what_is_old_to_the_instant(
+        self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch, fraction: float
+    ) -> None:
         """What is exactly that old stays, what is the least bit older goes: a comparison is wrong, or rounded."""
-        now = float(round(storage.now()))
+        now = round(storage.now()) + fraction
         monkeypatch.setattr(type(storage), "now", lambda _: now)
         at = now - HOUR
         times = {"younger": math.nextafter(at, math.inf), "exact": at, "older": math.nextafter(at, 0), "new": now}

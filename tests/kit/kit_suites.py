@@ -11,7 +11,17 @@ import pytest
 
 from flowstore.record import Query, Ref
 from flowstore.testing import DataStorageTests, StorageTests
-from tests.kit import broken, broken_blobs, broken_plain, broken_queries, plain, wire
+from tests.kit import (
+    broken,
+    broken_addresses,
+    broken_blobs,
+    broken_faults,
+    broken_loads,
+    broken_plain,
+    broken_queries,
+    plain,
+    wire,
+)
 
 Given = tuple[int, wire.WireOutage]
 
@@ -51,6 +61,10 @@ class WireTests(StorageTests):
 
     @pytest.fixture
     def outage(self, server: Given) -> wire.WireOutage:
+        return server[1]
+
+    @pytest.fixture
+    def lost_answer(self, server: Given) -> wire.WireOutage:
         return server[1]
 
     @pytest.fixture
@@ -107,7 +121,15 @@ def _add(module: Any, name: str, base: type[Any]) -> None:
     globals()[f"Test{name}"] = type(f"Test{name}", (base,), facts)
 
 
-MODULES = ((broken, WireTests), (broken_blobs, WireTests), (broken_queries, WireTests), (broken_plain, PlainTests))
+MODULES = (
+    (broken, WireTests),
+    (broken_addresses, WireTests),
+    (broken_blobs, WireTests),
+    (broken_faults, WireTests),
+    (broken_loads, WireTests),
+    (broken_queries, WireTests),
+    (broken_plain, PlainTests),
+)
 
 for module, base in MODULES:
     for name, found in list(vars(module).items()):

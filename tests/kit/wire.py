@@ -28,7 +28,7 @@ Link = Any
 
 
 class WireOutage:
-    """Closes the server's port and all connections, and opens the port again."""
+    """Closes the server's port and all connections, and opens the port again; or loses an answer."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -38,6 +38,9 @@ class WireOutage:
 
     def end(self) -> None:
         self._tell("up")
+
+    def lose(self) -> None:
+        self._tell("lose")
 
     def _tell(self, command: str) -> None:
         assert self._process.stdin is not None

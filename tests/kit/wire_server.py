@@ -1,7 +1,7 @@
 """A small database server of the tests' own: records in memory, JSON lines over TCP.
 
 Run as a program, it prints its port and then does what its standard input says: ``down`` closes all connections and
-lets nobody connect, ``up`` lets connect again.
+lets nobody connect, ``up`` lets connect again, ``lose`` cuts a connection in place of the next answer.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ class Server:
     def __init__(self) -> None:
         self._database = Database()
         self._open: set[socket.socket] = set()
+        self._loses = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._start()
@@ -105,6 +106,9 @@ class Server:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # the client was faster
+
+    def lose(self) -> None:
+        self._loses.set()
 
     def up(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -125,7 +129,11 @@ class Server:
                 for line in stream:
                     if line == b"goodbye\n":
                         break
-                    stream.write(json.dumps(self._database.answer(*json.loads(line))).encode() + b"\n")
+                    answer = self._database.answer(*json.loads(line))
+                    if self._loses.is_set():
+                        self._loses.clear()
+                        break
+                    stream.write(json.dumps(answer).encode() + b"\n")
                     stream.flush()
             except OSError:
                 pass  # the client is gone

@@ -15,6 +15,7 @@ class Proxy:
     Attributes:
         lose_answers: what the server answers from now on is dropped, and the connection cut.
         lose_requests: what a client sends from now on is dropped, and the connection cut.
+        lose_one: set, the next answer is dropped, and the connection cut.
         lost: how many answers, or requests, were dropped.
         flowing: cleared, answers are held back until it is set; ``held`` tells that one is.
         round_trips: how often a client spoke, after an answer or at first; for one connection that is used.
@@ -25,6 +26,7 @@ class Proxy:
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self.lose_answers = False
         self.lose_requests = False
+        self.lose_one = threading.Event()
         self.lost = 0
         self.round_trips = 0
         self.patience = 0.0
@@ -79,7 +81,7 @@ class Proxy:
                 if is_answer and not self.flowing.is_set():
                     self.held.set()
                     self.flowing.wait()
-                if self.lose_answers if is_answer else self.lose_requests:
+                if self._loses(is_answer):
                     self.lost += 1
                     break
                 target.sendall(self.passed(data))
@@ -91,6 +93,16 @@ class Proxy:
             for one in (source, target):
                 self._open.discard(one)
                 one.close()
+
+    def _loses(self, is_answer: bool) -> bool:
+        if is_answer and self.lose_one.is_set():
+            self.lose_one.clear()
+            return True
+        return self.lose_answers if is_answer else self.lose_requests
+
+    def lose(self) -> None:
+        """Let the next answer get lost."""
+        self.lose_one.set()
 
     def cut(self) -> None:
         """End all connections."""

@@ -1,0 +1,58 @@
+"""The five parts of a reference, kept apart however an adapter joins them to an address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Any, Final
+
+import pytest
+
+from flowstore.record import RESULT, Key, Query, Record, Ref
+from flowstore.storage import RecordStorage
+from flowstore.testing.base import AdapterTests
+
+SEPARATORS: Final = ("", ":", "/", "\\", "\0", "-", "|", ".", "_", "#", ",", "\x1f", " ", "::", "--")
+"""What adapters join parts with; ``""`` glues them together."""
+
+_PARTS: Final = {"kind": RESULT, "flow_name": "flow", "task_name": "task", "task_id": "1", "name": ""}
+
+
+def refs_that_meet(separator: str) -> list[Ref]:
+    """Return references, all different, that become the same in pairs once two parts are joined by a separator.
+
+    Of each two parts in either order there are two such pairs: one where the separator stands in the first or in the
+    second part, and one where the second part is empty, since adapters leave out a name that is.
+    """
+    return list(dict.fromkeys(_refs_that_meet(separator)))
+
+
+def _refs_that_meet(separator: str) -> Iterator[Ref]:
+    for first, second in permutations(_PARTS, 2):
+        for one, other in (("a", f"b{separator}c"), (f"a{separator}b", "c"), ("a", "b"), (f"a{separator}b", "")):
+            yield _ref(**{first: one, second: other})
+
+
+def _ref(**parts: Any) -> Ref:
+    given = {**_PARTS, **parts}
+    return Ref(given["kind"], Key(given["flow_name"], given["task_name"], given["task_id"]), given["name"])
+
+
+class AddressTests(AdapterTests):
+    """No two references share a place."""
+
+    aspect = "keys"
+
+    @pytest.mark.parametrize("separator", SEPARATORS, ids=repr)
+    def test_keeps_references_apart_whatever_joins_their_parts(self, storage: RecordStorage, separator: str) -> None:
+        """Parts joined by a separator that a part may hold are ambiguous: one task's result replaced another's."""
+        refs = refs_that_meet(separator)
+        storage.put_many([Record(ref, str(number).encode()) for number, ref in enumerate(refs)])
+        found = storage.get_many(refs)
+        confused = [ref for number, (ref, one) in enumerate(zip(refs, found, strict=True)) if not _is(one, number)]
+        assert confused == []
+        assert storage.count(Query()) == len(refs)
+
+
+def _is(found: Record | None, number: int) -> bool:
+    return found is not None and found.payload == str(number).encode()
