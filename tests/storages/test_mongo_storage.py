@@ -68,6 +68,10 @@ class TestJavaServer(ProcessRaces, MongoTests):
             yield proxy
 
     @pytest.fixture
+    def lost_answer(self, outage: Proxy) -> Proxy:
+        return outage
+
+    @pytest.fixture
     def place(self, outage: Proxy) -> Place:
         return Place(through(outage))
 

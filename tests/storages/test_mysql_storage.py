@@ -33,6 +33,10 @@ class TestMysql(ProcessRaces, StorageContract):
         return in_front[1]
 
     @pytest.fixture
+    def lost_answer(self, outage: Proxy) -> Proxy:
+        return outage
+
+    @pytest.fixture
     def raw_get(self, mysql_recipe: Recipe) -> Callable[[Ref], bytes | None]:
         return lambda ref: raw_payload(mysql_recipe, ref)
 

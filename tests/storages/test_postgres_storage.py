@@ -35,6 +35,10 @@ class TestPostgres(ProcessRaces, StorageContract):
         return in_front[1]
 
     @pytest.fixture
+    def lost_answer(self, outage: Proxy) -> Proxy:
+        return outage
+
+    @pytest.fixture
     def raw_get(self, postgres_recipe: Recipe) -> Callable[[Ref], bytes | None]:
         return lambda ref: raw_payload(postgres_recipe, ref)
 

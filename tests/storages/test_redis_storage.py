@@ -47,6 +47,10 @@ class TestRedis(StorageTests):
         return middle
 
     @pytest.fixture
+    def lost_answer(self, middle: Proxy) -> Proxy:
+        return middle
+
+    @pytest.fixture
     def bystander(self, configuration: dict[str, Any]) -> Bystander:
         return beside(("RedisStorage", configuration))
 
