@@ -73,7 +73,7 @@ class BatchTests(AdapterTests):
         given = [
             record(KEY, 1),
             record(KEY, "é\0" * 50_000, ERROR, state="FAILURE"),
-            record(KEY, None, ERROR, "1", parents=["a"]),
+            record(KEY, None, ERROR, "1", parents=[["a", "b"]]),
             record(Key("", "", ""), {}, "own kind", "x", run_id="r"),
         ]
         stored = storage.put_many(given)

@@ -52,7 +52,7 @@ class SizeTests(AdapterTests):
 
     def test_keeps_large_headers(self, storage: RecordStorage) -> None:
         """A task that joins a large group has as many parents: headers are not a few bytes."""
-        headers = {"run_id": "r", "parents": [f"é{number:036}" for number in range(500)]}
+        headers = {"run_id": "r", "parents": [[f"é{number:036}", "1"] for number in range(500)]}
         storage.put(Record(Ref(RESULT, KEY), b"1", headers))
         assert storage.get(KEY).headers == headers
         assert [one.headers for one in storage.records(Query(run_id="r"), payload=False)] == [headers]

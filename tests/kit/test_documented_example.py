@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
 
-SUITE = '''
+SUITE = """
 from dict_storage import DictStorage
 from flowstore.testing import StorageTests
 import pytest
@@ -28,13 +28,12 @@ class TestDict(StorageTests):
         "faults": "there is no server",
         "raw access": "there is nothing but the adapter",
         "foreign data": "there is nothing but the adapter",
-        "damaged records": "there is nothing that could damage one",
     }
 
     @pytest.fixture
     def configuration(self):
         return {}
-'''
+"""
 
 
 def test_the_documented_adapter_passes_the_suite(tmp_path: Path) -> None:
