@@ -6,7 +6,7 @@ import heapq
 import os
 import re
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -68,6 +68,11 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
 
     def describe(self) -> str:
         return f"files in {self._root}"
+
+    @classmethod
+    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+        if not arguments.get("timeout", 1) > 0:
+            yield ("timeout",), f"must be a number of seconds above 0, not {arguments['timeout']!r}"
 
     def connect(self) -> None:
         """Look at the folder; create it, or what is missing in it.

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from flowstore import FlowStore
-from flowstore.errors import NotFoundError, UnreachableError
+from flowstore.errors import ConfigurationError, NotFoundError, UnreachableError
 from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storages import FileStorage
 from flowstore.storages._folder_names import Place
@@ -151,6 +151,9 @@ def test_a_stopped_writer_keeps_nobody_for_ever(tmp_path: Path) -> None:
 def test_the_time_to_wait_is_some() -> None:
     with pytest.raises(ValueError, match="timeout must be"):
         FileStorage("x", timeout=0)
+    entry = {"name": "S", "classname": "FileStorage", "configuration": {"path": "x", "timeout": -1}}
+    with pytest.raises(ConfigurationError, match=r"configuration\.timeout: must be"):
+        FlowStore({"storages": [entry], "global": {"default_storage": "S"}})
 
 
 # The folder itself

@@ -92,7 +92,7 @@ def test_what_was_written_during_an_outage_moves_home(
 def test_a_home_that_falls_silent_is_waited_for_once(declared: dict[str, dict[str, Any]], server: Proxy) -> None:
     declared["Redis"]["configuration"] |= {"timeout": 0.5, "connect_timeout": 0.5}
     with routed(declared, configuration()) as registry:
-        storage = records(registry, "Routed")
+        storage: Any = records(registry, "Routed")
         storage.put(record(OTHER, "at home"))
         server.flowing.clear()
         for number in range(3):

@@ -34,8 +34,8 @@ def locked(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_records_come_and_go(locked: dict[str, Any]) -> None:
     with opened(locked) as storage:
-        storage.put(record(KEY, "x", run_id="r"))
-        storage.put(record(KEY, "y", run_id="r"), if_revision=1)
+        first = storage.put(record(KEY, "x", run_id="r"))
+        storage.put(record(KEY, "y", run_id="r"), if_revision=first.revision)
         assert storage.retrieve("flow", "task", "1") == "y"
         storage.put_many([record(Key("flow", "task", str(number)), number) for number in range(2, 20)])
         assert storage.count(Query(flow_name="flow")) == 19
