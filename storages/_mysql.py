@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -9,14 +10,21 @@ from typing import Any, Final
 import pymysql
 from pymysql.constants import ER
 
-from flowstore.errors import CorruptError, StorageError, UnreachableError
+from flowstore.errors import CorruptError, FlowstoreError, StorageError, UnreachableError
 from flowstore.storages._mysql_errors import READ_ONLY, translate
 from flowstore.storages._mysql_statements import SORTED, MysqlStatements
 from flowstore.storages._server_clock import ServerClock, elapsed
 from flowstore.storages._sql_database import Link, Outcome, Parameters
+from flowstore.storages._sql_options import check_files
 from flowstore.storages._sql_rows import REVISION_AT
 from flowstore.storages._sql_schema import SCHEMA_VERSION, VERSION, check_version, creation, meta, records
-from flowstore.storages._sql_server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, ServerLink
+from flowstore.storages._sql_server import (
+    CLOCK_RESOLUTION,
+    MIGRATION_TIMEOUT,
+    ServerDatabase,
+    ServerLink,
+    server_patience,
+)
 from flowstore.storages._sql_statements import Statements
 from flowstore.storages._sql_target import Settings, Target
 
@@ -41,7 +49,6 @@ _START: Final = (
 _FINISH: Final = f"UPDATE {meta.name} SET value = '{SCHEMA_VERSION}' WHERE name = 'schema'"
 _EXISTS: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME)
 
-_MARGIN: Final = 5.0
 _STATEMENT_SIZE: Final = 1_000_000
 _BATCH: Final = 1000
 
@@ -123,29 +130,36 @@ class MysqlDatabase(ServerDatabase):
         for name in ("ssl_verify_cert", "ssl_verify_identity"):
             if name in options:
                 options[name] = options[name].lower() in ("1", "true", "yes", "on")
-        # The server gives up first, and says so; then what was asked has certainly not been done.
-        patience = settings.timeout + _MARGIN
+        began = time.monotonic()
+        # The driver's reading goes by it as well, until the session is set up.
+        first = max(1, round(settings.connect_timeout))
         connection = pymysql.connect(
             host=target.host or "localhost",
             port=target.port,
             user=target.user,
-            password=target.password or "",
+            # As bytes: the driver writes text in latin-1, and servers read UTF-8.
+            password=(target.password or "").encode(),  # type: ignore[arg-type]
             database=target.database,
             charset="utf8mb4",
             autocommit=True,
-            connect_timeout=max(1, round(settings.connect_timeout)),
-            read_timeout=patience,
-            write_timeout=patience,
+            connect_timeout=first,
+            read_timeout=first,
+            write_timeout=first,
             program_name="flowstore",
             **options,
         )
         # The driver does not tell it in public.
         link = MysqlLink(connection, connection._sock.fileno())  # type: ignore[attr-defined]
         try:
+            _set_timeout(connection, max(0.1, settings.connect_timeout - (time.monotonic() - began)))
+            # The server gives up first, and says so; then what was asked has certainly not been done.
+            patience = server_patience(settings.timeout)
+            waits = max(1, int(patience))
             for statement in _SESSION:
-                link.run(statement.format(seconds=max(1, round(settings.timeout))))
+                link.run(statement.format(seconds=waits))
             if "MariaDB" in connection.get_server_info():  # type: ignore[no-untyped-call]
-                link.run(f"SET SESSION max_statement_time = {settings.timeout}")
+                link.run(f"SET SESSION max_statement_time = {patience}")
+                waits = 0
             asked = elapsed()
             [(server, link.largest)] = link.run(_FACTS).rows
             self._clock = ServerClock(float(server), CLOCK_RESOLUTION, asked)
@@ -154,6 +168,8 @@ class MysqlDatabase(ServerDatabase):
         except BaseException:
             link.close()
             raise
+        # MySQL itself waits for locks for whole seconds.
+        _set_timeout(connection, max(settings.timeout, waits + 0.5))
         return link
 
     def _prepare(self, link: MysqlLink) -> None:
@@ -175,7 +191,7 @@ class MysqlDatabase(ServerDatabase):
         link.run(f"DO RELEASE_LOCK({_LOCK})")
 
     def _lock(self, link: MysqlLink, why: str) -> None:
-        seconds = max(1, round(self.settings.timeout))
+        seconds = max(1, int(server_patience(self.settings.timeout)))
         if link.run(f"SELECT GET_LOCK({_LOCK}, {seconds})").rows != ((1,),):
             raise UnreachableError(f"{self.target}: {why}")
 
@@ -220,7 +236,7 @@ class MysqlDatabase(ServerDatabase):
         # Nothing changed, a row was added, or (2) a row was changed: MySQL's way of counting.
         return (None, row[REVISION_AT], outcome.last_id)[outcome.changed]
 
-    def translate(self, exc: BaseException) -> StorageError | None:
+    def translate(self, exc: BaseException) -> FlowstoreError | None:
         return translate(exc, self.target)
 
     def is_lost(self, link: Link, exc: BaseException) -> bool:
@@ -232,6 +248,11 @@ class MysqlDatabase(ServerDatabase):
         return isinstance(exc, pymysql.MySQLError) and exc.args[0] in READ_ONLY
 
 
+def _set_timeout(connection: pymysql.Connection[Any], seconds: float) -> None:
+    """Set how long the driver waits for each piece of an answer; it takes that in public only when it connects."""
+    connection._read_timeout = connection._write_timeout = seconds  # type: ignore[attr-defined]
+
+
 def to_migrate(target: Target, settings: Settings) -> MysqlDatabase:
     """Return a database whose tables may be of any version, and without a connection."""
     return MysqlDatabase(target, replace(settings, timeout=MIGRATION_TIMEOUT))
@@ -239,6 +260,7 @@ def to_migrate(target: Target, settings: Settings) -> MysqlDatabase:
 
 def open_database(target: Target, settings: Settings) -> MysqlDatabase:
     """Connect to a database, creating the tables where there are none; see ``SqlStorage.connect``."""
+    check_files(target.product, target.options)
     database = MysqlDatabase(target, settings)
     database.prepare()
     return database

@@ -7,7 +7,7 @@ from typing import Final
 import pymysql
 from pymysql.constants import ER
 
-from flowstore.errors import CorruptError, StorageError, UnreachableError
+from flowstore.errors import ConfigurationError, CorruptError, FlowstoreError, StorageError, UnreachableError
 
 READ_ONLY: Final = (ER.OPTION_PREVENTS_STATEMENT, 1792, 1836)
 
@@ -22,9 +22,7 @@ _UNREACHABLE: Final = {
     **dict.fromkeys((ER.LOCK_DEADLOCK, ER.CHECKREAD), "let another transaction go first"),
     ER.LOCK_WAIT_TIMEOUT: "is locked by another writer for longer than the timeout",
     **dict.fromkeys((1969, 3024), _TOO_LATE),
-    **dict.fromkeys(
-        (ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.BAD_DB_ERROR, 1698, 1130, 1129, 3118, 4151), _REFUSES
-    ),
+    **dict.fromkeys((ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, 1698, 1130, 1129, 3118, 4151), _REFUSES),
     **dict.fromkeys(
         (ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.OUT_OF_RESOURCES), _NO_ROOM
     ),
@@ -43,7 +41,7 @@ _CORRUPT: Final = (ER.NOT_KEYFILE, ER.CRASHED_ON_USAGE, ER.CRASHED_ON_REPAIR, 17
 _OF_CLIENT: Final = range(2000, 3000)
 
 
-def translate(exc: BaseException, name: object) -> StorageError | None:
+def translate(exc: BaseException, name: object) -> FlowstoreError | None:
     """Return the flowstore error that an exception of the driver means, or ``None`` for one that is a bug."""
     if isinstance(exc, OSError):
         return UnreachableError(f"{name} can't be reached ({exc})")
@@ -53,6 +51,8 @@ def translate(exc: BaseException, name: object) -> StorageError | None:
     # Without a code, the driver met a connection that was closed, or an answer that makes no sense.
     if code in _OF_CLIENT or (isinstance(exc, pymysql.InterfaceError | pymysql.InternalError) and code in (0, None)):
         return UnreachableError(f"{name} can't be reached ({exc})")
+    if code == ER.BAD_DB_ERROR:
+        return ConfigurationError(f"{name} does not exist: create it, or name another one ({exc})")
     if code in _UNREACHABLE:
         return UnreachableError(f"{name} {_UNREACHABLE[code]} ({exc})")
     if code in _REFUSED:

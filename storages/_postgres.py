@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
 from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
 
-from flowstore.errors import StorageError
+from flowstore.errors import ConfigurationError, FlowstoreError, StorageError
 from flowstore.record import Record
-from flowstore.storages._postgres_errors import READ_ONLY, translate
+from flowstore.storages._postgres_errors import READ_ONLY, refused, translate
+from flowstore.storages._postgres_link import Connection, PostgresLink
 from flowstore.storages._postgres_statements import CHECKS_JSON, PostgresStatements, escape, unescape
 from flowstore.storages._server_clock import ServerClock, elapsed
-from flowstore.storages._sql_database import Link, Outcome, Parameters
+from flowstore.storages._sql_database import Link
+from flowstore.storages._sql_options import check_files
 from flowstore.storages._sql_schema import SET_VERSION, VERSION, check_version, creation, meta, records
-from flowstore.storages._sql_server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, ServerLink
-from flowstore.storages._sql_statements import Statements
+from flowstore.storages._sql_server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, server_patience
 from flowstore.storages._sql_target import Settings, Target
 
 _LARGEST: Final = 1_000_000_000
 _LOCK: Final = 0x666C6F7773746F72
 
-_CLOCK: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
+# Tells the time, and whether this is the session of that number; if so, sets its limits.
+_FIRST: Final = (
+    "SELECT extract(epoch FROM clock_timestamp())::float8, CASE WHEN pg_backend_pid() = %s THEN"
+    " set_config('statement_timeout', %s, false) IS NOT NULL"
+    " AND set_config('default_transaction_isolation', 'read committed', false) IS NOT NULL ELSE false END"
+)
 # Not by to_regclass(), which may remember within a transaction that a table was missing when it began.
 _TABLES: Final = (
     f"SELECT relname FROM pg_class WHERE relname IN ('{meta.name}', '{records.name}') AND pg_table_is_visible(oid)"
@@ -31,43 +37,6 @@ _HAS_LZ4: Final = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compres
 
 # The compression that PostgreSQL takes by itself costs more than all the rest of storing a large value.
 _STORED: Final = "ALTER TABLE {} ALTER COLUMN {} SET {}"
-
-
-class PostgresLink(ServerLink):
-    """A connection to PostgreSQL."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        super().__init__(connection.fileno())
-        self.connection = connection
-        self._cursor = connection.cursor(binary=True)
-
-    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
-        cursor = self._cursor.execute(sql, parameters)
-        # Not by the cursor's description, which takes a third of the call to make.
-        result = cursor.pgresult
-        return Outcome(cursor.fetchall() if result is not None and result.nfields else (), cursor.rowcount, None)
-
-    def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
-        with self.connection.transaction():
-            self._cursor.executemany(sql.upsert, rows, returning=True)
-            return [revision for result in self._cursor.results() for (revision,) in result]
-
-    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
-        with self.connection.transaction():
-            self._cursor.executemany(sql, rows, returning=True)
-            return [Outcome(result.fetchall(), result.rowcount, None) for result in self._cursor.results()]
-
-    def _has_ended(self) -> bool:
-        try:
-            # It may be a notice, or a setting that was changed.
-            while self._poll(0):
-                self.connection.pgconn.consume_input()
-        except psycopg.Error:
-            return True
-        return self.connection.closed
-
-    def _close(self) -> None:
-        self.connection.close()
 
 
 class PostgresDatabase(ServerDatabase):
@@ -79,39 +48,73 @@ class PostgresDatabase(ServerDatabase):
 
     def _connect(self) -> PostgresLink:
         settings, target = self.settings, self.target
-        milliseconds = max(1, round(settings.timeout * 1000))
-        options = dict(target.options)
-        session = f"-c statement_timeout={milliseconds} -c default_transaction_isolation=read\\ committed"
+        began = time.monotonic()
+        try:
+            connection = Connection.connect(autocommit=True, prepare_threshold=None, **self._parameters())
+        except psycopg.Error as exc:
+            raise refused(exc, target) from exc
+        link = PostgresLink(connection)
+        try:
+            # The session is set up in what is left of the time for connecting.
+            connection.patience = max(0.1, settings.connect_timeout - (time.monotonic() - began))
+            self._set_up(link)
+        except BaseException:
+            link.close()
+            raise
+        connection.patience = settings.timeout
+        return link
+
+    def _parameters(self) -> dict[str, Any]:
+        settings, target = self.settings, self.target
         known = {
             "host": target.host,
-            "port": target.port,
+            "port": target.ports or target.port,
             "user": target.user,
             "password": target.password,
             "dbname": target.database,
             "client_encoding": "UTF8",
             "connect_timeout": max(1, round(settings.connect_timeout)),
             "application_name": "flowstore",
-            "tcp_user_timeout": milliseconds,
+            "tcp_user_timeout": max(1, round(settings.timeout * 1000)),
         }
-        parameters: dict[str, Any] = {name: value for name, value in known.items() if value not in (None, "")}
-        # What a connection string says holds, the timeouts of this storage excepted.
-        parameters |= {**options, "options": f"{session} {options.get('options', '')}"}
-        # Prepared when a statement comes for the second time.
-        connection = psycopg.connect(autocommit=True, prepare_threshold=1, **parameters)
-        self.sql.checks_json = connection.info.server_version >= CHECKS_JSON
-        link = PostgresLink(connection)
-        try:
-            asked = elapsed()
-            [(server, *_)] = link.run(_CLOCK).rows
-            self._clock = ServerClock(server, CLOCK_RESOLUTION, asked)
-        except BaseException:
-            link.close()
-            raise
-        return link
+        # What a connection string says holds.
+        return {name: value for name, value in known.items() if value not in (None, "")} | dict(target.options)
+
+    def _set_up(self, link: PostgresLink) -> None:
+        """Find out who is at the other end; set the session's limits, or have each transaction set them.
+
+        A pooler lends another server's session to each transaction. It shows by its number for the session, which
+        can't be the server's own.
+        """
+        connection, target, settings = link.connection, self.target, self.settings
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in (None, "UTF8"):
+            raise ConfigurationError(
+                f"{target} has the encoding {encoding}, in which not every text can be stored and found again:"
+                " create it with ENCODING 'UTF8'"
+            )
+        self.sql.tells_json = connection.info.server_version >= CHECKS_JSON
+        # The server gives up first, and says so; then what was asked has certainly not been done.
+        milliseconds = max(1, round(server_patience(settings.timeout) * 1000))
+        session = 0 if settings.pooler else connection.info.backend_pid
+        asked = elapsed()
+        [(server, is_direct)] = link.run(_FIRST, (session, str(milliseconds))).rows
+        self._clock = ServerClock(server, CLOCK_RESOLUTION, asked)
+        if is_direct:
+            # Prepared when a statement comes for the second time.
+            connection.prepare_threshold = 1
+            return
+        if "options" in target.options:
+            raise ConfigurationError(
+                f"{target} is behind a pooler, which does not pass on what 'options' in the connection string says:"
+                " write it as a setting of the user or of the database (ALTER ROLE … SET search_path = …)"
+            )
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        link.limit = f"SET LOCAL statement_timeout = {milliseconds}"
 
     def _prepare(self, link: PostgresLink) -> None:
         if not self._holds_ours(link.run(_TABLES).rows):
-            with link.connection.transaction():
+            with link.transaction():
                 # Let go of at the end of the transaction.
                 link.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
                 # Else another process was faster.
@@ -122,7 +125,7 @@ class PostgresDatabase(ServerDatabase):
 
     def lock_schema(self, link: PostgresLink) -> None:
         link.connection.autocommit = False
-        link.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        link.connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
     def _create(self, link: PostgresLink) -> None:
         how = "COMPRESSION lz4" if link.run(_HAS_LZ4).rows else "STORAGE EXTERNAL"
@@ -143,7 +146,7 @@ class PostgresDatabase(ServerDatabase):
             return None, record.payload  # no JSON: that has no NUL
         return super().columns(record)
 
-    def translate(self, exc: BaseException) -> StorageError | None:
+    def translate(self, exc: BaseException) -> FlowstoreError | None:
         return translate(exc, self.target)
 
     def is_lost(self, link: Link, exc: BaseException) -> bool:
@@ -161,6 +164,7 @@ def to_migrate(target: Target, settings: Settings) -> PostgresDatabase:
 
 def open_database(target: Target, settings: Settings) -> PostgresDatabase:
     """Connect to a database, creating the tables where there are none; see ``SqlStorage.connect``."""
+    check_files(target.product, target.options)
     database = PostgresDatabase(target, settings)
     database.prepare()
     return database

@@ -87,8 +87,7 @@ class PostgresStatements(OnConflict):
 
     dialect: ClassVar[Dialect] = dialect(paramstyle="format")  # type: ignore[no-untyped-call]
     insertion = insert
-    checks_json: bool = False
-    """Whether the server can tell JSON from other text; an older one fails at a value that only claims to be JSON."""
+    tells_json = False  # an older server can't
     payload = func.coalesce(func.convert_to(records.c.value, literal_column("'UTF8'")), records.c.payload)
 
     def _by_task_id(self, task_id: ColumnElement[Any]) -> list[ColumnElement[Any]]:
@@ -118,7 +117,7 @@ class PostgresStatements(OnConflict):
             depths.append(len(keys))
             values |= {f"key_{number}_{level}": _json_text(key) for level, key in enumerate(keys)}
             values[f"wanted_{number}"] = orjson.dumps(_json_text(wanted)).decode()
-        return (self.checks_json, *depths), values
+        return (self.tells_json, *depths), values
 
     def _fields(self, where: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         conditions = []

@@ -12,7 +12,7 @@ from weakref import WeakSet
 from sqlalchemy.log import InstanceLogger
 from sqlalchemy.pool import Pool, QueuePool
 
-from flowstore.errors import OutcomeUnknownError, StorageError, UnreachableError
+from flowstore.errors import FlowstoreError, OutcomeUnknownError, UnreachableError
 from flowstore.record import Record
 from flowstore.storages._sql_statements import Statements
 from flowstore.storages._sql_target import Settings, Target
@@ -103,7 +103,7 @@ class Database(ABC):
         """Open a connection."""
 
     @abstractmethod
-    def translate(self, exc: BaseException) -> StorageError | None:
+    def translate(self, exc: BaseException) -> FlowstoreError | None:
         """Return the flowstore error that an exception of the driver means, or ``None`` for one that is a bug."""
 
     def is_lost(self, link: Link, exc: BaseException) -> bool:
@@ -218,7 +218,7 @@ class Database(ABC):
         lost = self.is_lost(link, exc)
         if lost or self.is_read_only(exc):
             self._forget(link)
-        if isinstance(exc, StorageError):
+        if isinstance(exc, FlowstoreError):
             raise exc
         error = self.translate(exc) if isinstance(exc, Exception) else None
         if error is None:
@@ -263,7 +263,7 @@ class Database(ABC):
         try:
             link = self._connect()
         except Exception as exc:
-            error = None if isinstance(exc, StorageError) else self.translate(exc)
+            error = None if isinstance(exc, FlowstoreError) else self.translate(exc)
             if error is None:
                 raise
             raise error from exc
@@ -283,6 +283,8 @@ class Database(ABC):
             with link.turn:
                 link.close()
         self._pool.dispose()
+        # What a thread holds leads back to here, and a thread's end may be far away.
+        self._local = threading.local()
 
     def abandon(self) -> None:
         """Keep the connections of a parent process from being closed here, which could damage the parent's."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 from flowstore.errors import ConfigurationError, StorageError
 from flowstore.storage import SchemaVersion, VersionedSchema
+from flowstore.storages._sql_drivers import EXTRAS, needs
 from flowstore.storages._sql_target import Settings, Target
-
-_EXTRAS: Final = {"psycopg": "postgres", "pymysql": "mysql", "alembic": "migrations"}
 
 
 def product(target: Target) -> ModuleType:
@@ -32,6 +31,8 @@ def product(target: Target) -> ModuleType:
         return _mysql
     except ModuleNotFoundError as exc:
         raise _missing(exc, str(target)) from exc
+    except ImportError as exc:  # psycopg without a library that it needs
+        raise ConfigurationError(f"{target}: the driver can't be imported: {' '.join(str(exc).split())}") from exc
 
 
 def migrations() -> ModuleType:
@@ -49,9 +50,7 @@ def migrations() -> ModuleType:
 
 def _missing(exc: ModuleNotFoundError, what: str) -> Exception:
     name = (exc.name or "").partition(".")[0]
-    if name not in _EXTRAS:
-        return exc
-    return ConfigurationError(f"{what} needs {name}, which is not installed: pip install 'flowstore[{_EXTRAS[name]}]'")
+    return ConfigurationError(needs(what, name)) if name in EXTRAS else exc
 
 
 class SchemaOfTarget(VersionedSchema):

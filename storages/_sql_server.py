@@ -23,6 +23,12 @@ MIGRATION_TIMEOUT: Final = 86_400.0
 CLOCK_RESOLUTION: Final = 1e-6
 """Seconds; of the time that a server tells."""
 
+
+def server_patience(timeout: float) -> float:
+    """Return the seconds after which a server is to give up, so that it says so before nobody listens any more."""
+    return timeout - min(2.0, timeout / 4)
+
+
 # Idle connections of threads that have ended.
 _KEPT: Final = 5
 

@@ -48,6 +48,9 @@ class Statements(Conditions):
     dialect: ClassVar[Dialect]
     payload: ClassVar[ColumnElement[bytes]] = cast(func.coalesce(_c.value, _c.payload), LargeBinary)
 
+    tells_json: bool = True
+    """Whether the database can tell JSON from other text; one that can't fails at a value that only claims to be."""
+
     get: ClassVar[str]
     get_headers: ClassVar[str]
     upsert: ClassVar[str]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from flowstore.errors import ConfigurationError
+from flowstore.storages._sql_options import check_options
 
 SCHEMES: Final[Mapping[str, Literal["sqlite", "postgresql", "mysql"]]] = MappingProxyType(
     {
@@ -27,21 +29,24 @@ SCHEMES: Final[Mapping[str, Literal["sqlite", "postgresql", "mysql"]]] = Mapping
 
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306}
 _PRODUCTS: Final = {"postgresql": "PostgreSQL", "mysql": "MySQL"}
-MYSQL_OPTIONS: Final = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
-"""What may follow the ``?`` of a connection string of MySQL, besides its character set."""
-
-_CHARSETS: Final = ("utf8", "utf8mb4")
-_ESCAPES: Final = "in a user name or password, write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, % as %25"
+_HOST: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(?::(?P<port>[0-9]*))?")
+_ESCAPES: Final = (
+    "in a user name or password, write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, % as %25, [ as %5B, ] as %5D"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A database: a SQLite file (``None``: in memory), or one on a server, which ``str()`` names without secrets."""
+    """A database: a SQLite file (``None``: in memory), or one on a server, which ``str()`` names without secrets.
+
+    Several hosts are separated by commas, and so are their ``ports``.
+    """
 
     product: Literal["sqlite", "postgresql", "mysql"]
     path: str | None = None
     host: str = ""
     port: int = 0
+    ports: str = ""
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     database: str = ""
@@ -50,8 +55,10 @@ class Target:
     def __str__(self) -> str:
         if self.product == "sqlite":
             return self.path or "the database in memory"
-        host = f"[{self.host}]" if ":" in self.host else self.host or "the local socket"
-        return f"{_PRODUCTS[self.product]} at {host}:{self.port}, database {self.database!r}"
+        ports = self.ports.split(",") if self.ports else [str(self.port)]
+        hosts = zip(self.host.split(","), ports, strict=True)
+        shown = (f"{f'[{host}]' if ':' in host else host or 'the local socket'}:{port}" for host, port in hosts)
+        return f"{_PRODUCTS[self.product]} at {','.join(shown)}, database {self.database!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class Settings:
     timeout: float
     connect_timeout: float
     pool_limit: int | None
+    pooler: bool
 
 
 def parse(connection_string: str) -> Target:
@@ -74,11 +82,7 @@ def parse(connection_string: str) -> Target:
     scheme, found, rest = connection_string.partition("://")
     product = SCHEMES.get(scheme.lower()) if found else None
     if product is None:
-        what = f"{scheme!r} is not supported" if found else "it has no scheme://"
-        raise ConfigurationError(
-            f"connection_string: {what}; supported are sqlite:///path/to/file.db,"
-            " postgresql://user:password@host:5432/database and mysql://user:password@host:3306/database"
-        )
+        raise ConfigurationError(f"connection_string: {_not_known(scheme if found else None)}")
     if product == "sqlite":
         return Target(product, path=_path(rest))
     return _on_server(product, rest)
@@ -98,33 +102,47 @@ def _path(rest: str) -> str | None:
     return os.path.abspath(rest[1:])
 
 
+def _not_known(scheme: str | None) -> str:
+    base = "" if scheme is None else scheme.lower().partition("+")[0]
+    what = "it has no scheme://" if scheme is None else f"{scheme!r} is not supported"
+    if base in SCHEMES:
+        return f"{what}: write {base}:// instead"
+    return (
+        f"{what}; supported are sqlite:///path/to/file.db, postgresql://user:password@host:5432/database and"
+        " mysql://user:password@host:3306/database"
+    )
+
+
 def _on_server(product: Literal["postgresql", "mysql"], rest: str) -> Target:
     try:
-        parts = urlsplit(f"//{rest}")
-        port = parts.port or _PORTS[product]
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-        if parts.fragment:
+        if "#" in rest:
+            raise ValueError
+        place, _, query = rest.partition("?")
+        place, _, database = place.partition("/")
+        login, has_login, place = place.rpartition("@")
+        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        found = [_HOST.fullmatch(one) for one in place.split(",")]
+        if not all(found) or (product == "mysql" and len(found) > 1):
+            raise ValueError
+        hosts = [(one["v6"] or unquote(one["name"] or ""), int(one["port"] or _PORTS[product])) for one in found if one]
+        if any(not 0 < port < 65536 for _, port in hosts):
             raise ValueError
     except ValueError:
         # What looks like a port may be the rest of a password.
         raise ConfigurationError(
             f"connection_string: what follows {product}:// is not user:password@host:port/database?options; {_ESCAPES}"
         ) from None
-    database = unquote(parts.path[1:])
     if not database:
         raise ConfigurationError("connection_string: the name of the database is missing: …@host/database")
-    if product == "mysql" and options.pop("charset", "utf8mb4").lower() not in _CHARSETS:
-        raise ConfigurationError("connection_string: charset must be utf8mb4: text is always stored as UTF-8")
-    if product == "mysql" and (unknown := [name for name in options if name not in MYSQL_OPTIONS]):
-        raise ConfigurationError(
-            f"connection_string: the option {unknown[0]!r} is not known; known are {', '.join(MYSQL_OPTIONS)}"
-        )
+    check_options(product, options)
+    user, has_password, password = login.partition(":")
     return Target(
         product,
-        host=unquote(parts.hostname or ""),
-        port=port,
-        user=None if parts.username is None else unquote(parts.username),
-        password=None if parts.password is None else unquote(parts.password),
-        database=database,
+        host=",".join(host for host, _ in hosts),
+        port=hosts[0][1],
+        ports=",".join(str(port) for _, port in hosts) if len(hosts) > 1 else "",
+        user=unquote(user) if has_login else None,
+        password=unquote(password) if has_password else None,
+        database=unquote(database),
         options=options,
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from operator import itemgetter
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 from flowstore.errors import StorageError
 from flowstore.forks import ForkSafeLock
@@ -13,8 +12,11 @@ from flowstore.querying import dump_place, load_place
 from flowstore.record import PIECE, Page, Query, Record, Ref
 from flowstore.storage import PART, Batches, Guarantees, QueriesFields, RecordStorage
 from flowstore.storages import _guarantees
+from flowstore.storages._mistakes import mistakes_of
 from flowstore.storages._records import conflict, cursor_number
+from flowstore.storages._sql_drivers import missing_driver
 from flowstore.storages._sql_product import SchemaOfTarget, product
+from flowstore.storages._sql_reading import counted, selected
 from flowstore.storages._sql_rows import content_of, read_row, row_of, rows_of
 from flowstore.storages._sql_target import Settings, parse
 
@@ -59,16 +61,21 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
             database in memory that the threads of this process share and that ``disconnect`` deletes. A relative path
             starts at the folder that is current now. The file is created if it does not exist, its folder is not.
             ``postgresql://user:password@host:port/database`` (also ``postgres://``), with libpq's options after a
-            ``?``; ``mysql://user:password@host:port/database`` (also ``mariadb://``), with ``unix_socket``, ``ssl_ca``,
-            ``ssl_cert``, ``ssl_key``, ``ssl_verify_cert`` and ``ssl_verify_identity`` after it. The database exists.
+            ``?`` and several hosts separated by commas; ``mysql://user:password@host:port/database`` (also
+            ``mariadb://``), with ``unix_socket``, ``ssl_ca``, ``ssl_cert``, ``ssl_key``, ``ssl_verify_cert`` and
+            ``ssl_verify_identity`` after it. The database exists.
         echo: log each statement, without its values.
         encoding: ``utf-8`` or nothing; text is always stored as UTF-8.
         synchronous: ``FULL`` or ``NORMAL``, for SQLite alone.
         timeout: seconds that a call may wait, for another writer or for the server's answer, before it fails with
-            ``UnreachableError``.
-        connect_timeout: seconds that connecting to a server may take.
+            ``UnreachableError``. A server is told to give up a little sooner; one that says nothing is waited for no
+            longer either.
+        connect_timeout: seconds that connecting to a server may take, for each host; PostgreSQL's driver takes 2 for
+            less.
         pool_limit: the most connections that this process opens to a server. Threads then take one for each call and
             wait for a free one for up to ``timeout``; without it, each thread holds one, which is faster.
+        pooler: there is a pooler, such as PgBouncer, before PostgreSQL. It is noticed by itself, as a rule; then
+            nothing is kept in the server's session, neither prepared statements nor settings.
 
     Raises:
         ConfigurationError: the connection string can't be used.
@@ -89,6 +96,7 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         timeout: float = 30.0,
         connect_timeout: float = 10.0,
         pool_limit: int | None = None,
+        pooler: bool = False,
     ) -> None:
         if encoding is not None and encoding.lower() not in ("utf-8", "utf8"):
             raise ValueError(f"encoding must be utf-8, not {encoding!r}: text is always stored as UTF-8")
@@ -103,9 +111,14 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
             raise ValueError(f"connect_timeout must be a number of seconds, more than 0, not {connect_timeout!r}")
         if pool_limit is not None and pool_limit < 1:
             raise ValueError(f"pool_limit must be at least 1, not {pool_limit!r}")
-        self._settings = Settings(echo, synchronous, timeout, connect_timeout, pool_limit)
+        self._settings = Settings(echo, synchronous, timeout, connect_timeout, pool_limit, pooler)
         self._database: Database | None = None
         self._connecting = ForkSafeLock()
+
+    @classmethod
+    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+        yield from mistakes_of(cls, arguments)
+        yield from missing_driver(arguments["connection_string"])
 
     def connect(self) -> None:
         """Open the database; create the tables where there are none.
@@ -235,12 +248,7 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         if _selects_nothing(query):
             return Page([])
         # One row more than asked for tells whether there is a next page.
-        rows = database.rows(*database.sql.scan(query, after, limit + 1, payload))
-        found = [(row[0], read_row(database, row[1:], None)) for row in rows]
-        if query.order == "task_id":
-            found.sort(key=lambda one: database.sql.place(one[1].ref.place), reverse=query.descending)
-        else:
-            found.sort(key=itemgetter(0), reverse=query.descending)
+        found = selected(database, query, after, limit + 1, payload)
         page = Page([record for _, record in found[:limit]])
         if len(found) <= limit:
             return page
@@ -249,7 +257,7 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
 
     def _count(self, query: Query) -> int:
         database = self._connected()
-        return 0 if _selects_nothing(query) else int(database.rows(*database.sql.count(query))[0][0])
+        return 0 if _selects_nothing(query) else counted(database, query)
 
     def _largest_payload(self) -> int | None:
         return self._connected().largest

@@ -86,7 +86,7 @@ class Mysql(Server):
         account = f"'{USER}'@'127.0.0.1'"
         statements = [
             f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{PASSWORD}'",
-            f"GRANT ALL ON *.* TO {account}",
+            f"GRANT ALL ON *.* TO {account} WITH GRANT OPTION",
             "CREATE DATABASE IF NOT EXISTS flowstore",
         ]
         file = self.folder / "init.sql"
