@@ -138,7 +138,7 @@ class MysqlDatabase(ServerDatabase):
             port=target.port,
             user=target.user,
             # As bytes: the driver writes text in latin-1, and servers read UTF-8.
-            password=(target.password or "").encode(),  # type: ignore[arg-type]
+            password=(target.password or "").encode(),
             database=target.database,
             charset="utf8mb4",
             autocommit=True,

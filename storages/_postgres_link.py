@@ -71,7 +71,7 @@ class PostgresLink(ServerLink):
 
     def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
         if self.limit is not None and self.connection.info.transaction_status == _IDLE:
-            return self._limited(lambda: self._cursor.execute(sql, parameters), self._outcome)
+            return self._limited(self.limit, lambda: self._cursor.execute(sql, parameters), self._outcome)
         self._cursor.execute(sql, parameters)
         return self._outcome()
 
@@ -99,13 +99,13 @@ class PostgresLink(ServerLink):
                 self.connection.execute(self.limit)
             yield
 
-    def _limited(self, send: Callable[[], object], read: Callable[[], T]) -> T:
+    def _limited(self, limit: str, send: Callable[[], object], read: Callable[[], T]) -> T:
         """Run a statement in a transaction of its own that has limits, in one round trip."""
         connection = self.connection
         try:
             with connection.pipeline():
-                for before in (_BEGIN, self.limit):
-                    connection.execute(before)
+                connection.execute(_BEGIN)
+                connection.execute(limit)
                 send()
                 connection.execute("COMMIT")
             return read()

@@ -108,8 +108,8 @@ def _not_known(scheme: str | None) -> str:
     if base in SCHEMES:
         return f"{what}: write {base}:// instead"
     return (
-        f"{what}; supported are sqlite:///path/to/file.db, postgresql://user:password@host:5432/database and"
-        " mysql://user:password@host:3306/database"
+        f"{what}; supported are sqlite:///path/to/file.db, and postgresql:// and mysql:// followed by"
+        " user:password@host:port/database"
     )
 
 

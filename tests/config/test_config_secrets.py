@@ -143,10 +143,10 @@ def secret(tmp_path: Path, configuration: str) -> Configuration:
     ],
 )
 def test_a_secret_from_a_file(tmp_path: Path, content: bytes, value: str) -> None:
-    (tmp_path / "secret").write_bytes(content)
+    (tmp_path / "secret").write_bytes(b"sqlite:///" + content)
     for path in ("secret", tmp_path / "secret"):
         configuration = secret(tmp_path, f"{{connection_string: {{file: {path}}}}}")
-        assert configuration.storages["SqlStorage"].configuration == {"connection_string": value}
+        assert configuration.storages["SqlStorage"].configuration == {"connection_string": f"sqlite:///{value}"}
 
 
 @pytest.mark.parametrize(

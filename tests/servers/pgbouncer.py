@@ -76,6 +76,6 @@ class Pgbouncer(Server):
 def before(url: str, mode: str, ignored: str = "extra_float_digits") -> Iterator[Pgbouncer]:
     """Start a private pooler before the server at a URL."""
     met.note("SqlStorage", describe())
-    kind = type("Pgbouncer", (Pgbouncer,), {"upstream": url, "mode": mode, "ignored": ignored})
+    kind: type[Pgbouncer] = type("Pgbouncer", (Pgbouncer,), {"upstream": url, "mode": mode, "ignored": ignored})
     with running(kind, ["postgres"]) as pooler:
         yield pooler

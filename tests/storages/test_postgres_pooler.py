@@ -30,7 +30,7 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", params=IGNORED.values(), ids=IGNORED)
+@pytest.fixture(scope="module", params=[*IGNORED.values()], ids=[*IGNORED])
 def pooler(request: pytest.FixtureRequest, postgres_url: str, mode: str) -> Iterator[pgbouncer.Pgbouncer]:
     if pgbouncer.find() is None:
         met.skip("SqlStorage", pgbouncer.MISSING)
