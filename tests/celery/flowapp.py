@@ -53,7 +53,7 @@ def default_settings(folder: Path, **configuration: Any) -> dict[str, Any]:
             "classname": "SwitchedStorage",
             "import": "tests.celery.adapters",
             "configuration": {**database(name.lower() + "-switched"), "switch": f"{folder}/switch"},
-            "on_store_error": name.lower(),
+            "on_store_error": {"retry": 4} if name == "Retry" else name.lower(),
         }
 
     def own(name: str, **arguments: Any) -> dict[str, Any]:
