@@ -23,6 +23,7 @@ from flowstore.duration import Duration, seconds
 from flowstore.errors import (
     ConflictError,
     CorruptError,
+    FlowstoreError,
     NotFoundError,
     StorageError,
     UnreachableError,
@@ -73,7 +74,10 @@ class Contents(Records):
     # What an adapter may override
 
     def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
-        """Keep all bytes of a source; return the number of pieces. One that fails leaves nothing behind."""
+        """Keep all bytes of a source; return the number of pieces. One that fails leaves nothing behind.
+
+        Where it fails for want of a server, the pieces may stay until ``remove_orphans``.
+        """
         size = self._piece_size()
         number = 0
         try:
@@ -81,14 +85,21 @@ class Contents(Records):
                 headers = {"format": FORMAT, "size": len(data), "stored_at": self.now(), "of": _names(ref)}
                 self._put(Record(_piece(generation, number), data, headers, new_revision()), None, self.now())
                 number += 1
-        except BaseException:
-            try:
-                self._delete_content(ref, generation, number + 1)
-            except Exception as exc:  # the error that ended the writing is the one to tell
-                if is_interrupt(exc):
-                    raise
+        except BaseException as cause:
+            # A server that is silent would be silent once more, for as long: the next cleanup deletes the pieces.
+            if not self._is_outage(cause):
+                try:
+                    self._delete_content(ref, generation, number + 1)
+                except Exception as exc:  # the error that ended the writing is the one to tell
+                    if is_interrupt(exc):
+                        raise
             raise
         return number
+
+    def _is_outage(self, exc: BaseException) -> bool:
+        if isinstance(exc, Exception) and not isinstance(exc, FlowstoreError) and not is_interrupt(exc):
+            exc = self._translate(exc) or exc
+        return isinstance(exc, UnreachableError)
 
     def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
         """Yield the bytes of a content, a part at a time.

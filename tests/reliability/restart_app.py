@@ -18,9 +18,9 @@ SETTINGS = "RESTARTS_SETTINGS"
 """The variable that names the file of settings, for other processes than the client's."""
 
 
-def build(settings: Mapping[str, Any]) -> tuple[Celery, FlowStore]:
+def build(settings: Mapping[str, Any], backend: str) -> tuple[Celery, FlowStore]:
     """Make the app and its store."""
-    app = Celery("restarts", broker=settings["broker"], backend=settings["broker"], set_as_current=False)
+    app = Celery("restarts", broker=settings["broker"], backend=backend, set_as_current=False)
     app.conf.update(
         task_acks_late=True,
         worker_prefetch_multiplier=1,
@@ -80,6 +80,6 @@ def write(store: FlowStore, folder: Path, name: str, counts: bool) -> dict[str, 
 
 if SETTINGS in os.environ:
     given = json.loads(Path(os.environ[SETTINGS]).read_text())
-    app, store = build(given)
+    app, store = build(given, given["broker"])
     if __name__ == "__main__":
         print(json.dumps(write(store, Path(given["folder"]), sys.argv[1], given["counts"])))
