@@ -73,13 +73,20 @@ def _ask(store: FlowStore, name: str) -> tuple[float, float]:
     try:
         storage.retrieve(_NOWHERE, "", "")
     except Exception as exc:  # an adapter of somebody's own may raise anything
-        from flowstore.errors import FlowstoreError, NotFoundError, StorageError
+        from flowstore.errors import NotFoundError
 
         if not isinstance(exc, (NotFoundError, *storage.not_found_errors)):
-            if isinstance(exc, FlowstoreError):
-                raise
-            raise StorageError(f"storage {name!r} failed: {type(exc).__name__}: {exc}") from exc
+            raise _named(name, exc) from exc
     return round((connected - start) * 1000, 1), round((time.perf_counter() - connected) * 1000, 1)
+
+
+def _named(name: str, exc: Exception) -> Exception:
+    """Return flowstore's own error as it is, and one that names the storage for any other."""
+    from flowstore.errors import FlowstoreError, StorageError
+
+    if isinstance(exc, FlowstoreError):
+        return exc
+    return StorageError(f"storage {name!r} failed: {type(exc).__name__}: {exc}")
 
 
 @click.command()
@@ -101,7 +108,7 @@ def stats(names: tuple[str, ...], sizes: bool, form: str) -> None:
             if names:
                 failures[name] = exc  # it can't list anything
         except Exception as exc:  # an adapter of somebody's own may raise anything
-            failures[name] = exc
+            failures[name] = _named(name, exc)
     output.print_rows(form, (*_COUNTS, _SIZE) if sizes else _COUNTS, rows, lambda row: [row["storage"], row["kind"]])
     end_with_failures(failures, len(asked))
 
