@@ -26,6 +26,7 @@ from flowstore.errors import (
 from flowstore.failure import summary
 from flowstore.flow import FAILURE, RETRY, REVOKED, SUCCESS
 from flowstore.interrupts import is_interrupt
+from flowstore.patience import limited
 from flowstore.record import RESULT, RUN, Key
 from flowstore.routing import Route
 
@@ -104,7 +105,16 @@ class Ending:
             self._write()
         except Exception as exc:
             if is_interrupt(exc):
-                raise
+                self._write_at_once()
+            else:
+                self._log(exc)
+
+    def _write_at_once(self) -> None:
+        """Store the error after an interrupt, which has ended what it was meant for: the task is over already."""
+        try:
+            with limited(0.0):
+                self._write()
+        except Exception as exc:
             self._log(exc)
 
     def _log(self, exc: Exception) -> None:
@@ -196,8 +206,8 @@ def _route_of_run(context: TaskContext) -> Route | None:
     if entry is None:
         return None
     try:
-        records = context.store.operations.records(entry)
-        records.get(Key(context.flow_name, "", context.run_id), RUN, payload=False)
+        key = Key(context.flow_name, "", context.run_id)
+        context.store.operations.read(entry, lambda records: records.get(key, RUN, payload=False))
     except (NotFoundError, UnsupportedError):
         return None
     return Route(entry, context.store.stored_name(context.task_name), expires_in=None)
@@ -208,10 +218,9 @@ def _take_back(context: TaskContext, route: Route, key: Key, started_at: float) 
     operations = context.store.operations
     mine = {"attempt": context.attempt, "started_at": started_at, "run_id": context.run_id}
     try:
-        records = operations.records(route.storage)
-        found = records.get(key, RESULT, payload=False)
+        found = operations.read(route.storage, lambda records: records.get(key, RESULT, payload=False))
         if all(found.headers.get(name) == value for name, value in mine.items()):
-            records.delete(key, RESULT, if_revision=found.revision)
+            operations.write(route.storage, lambda records: records.delete(key, RESULT, if_revision=found.revision))
             operations.caches.drop(route.storage.name, found.ref)
     except (NotFoundError, ConflictError, UnsupportedError):
         return  # nothing is there, or something else by now, or the adapter can't tell

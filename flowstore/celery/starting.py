@@ -15,6 +15,7 @@ from flowstore.celery.canvas import part_of, prepared
 from flowstore.context import running
 from flowstore.errors import ConfigurationError, NotSentError
 from flowstore.flow import FlowRun
+from flowstore.interrupts import is_interrupt
 from flowstore.plan import Plan, members_of
 from flowstore.store import FlowStore
 
@@ -68,7 +69,9 @@ def _correct(store: FlowStore, run: FlowRun, plan: Plan, result: Any) -> None:
     corrected = Plan(answer, tuple(dict.fromkeys((*plan.members, *(task_id for _, task_id in finals)))))
     try:
         store.flow_runs.note_plan(run, corrected)
-    except Exception:
+    except Exception as exc:
+        if is_interrupt(exc):
+            raise
         # What was sent runs. Only who waits for the result has to be content with the time that he waits.
         log.exception("the tasks of %r have other ids than its record says, and that could not be corrected", run)
 
