@@ -124,18 +124,9 @@ class ReadsAreWrites(WireStorage):
 
 
 class LeaksConnectionsOfThreads(WireStorage):
-    def disconnect(self) -> None:
-        super().disconnect()
-        KEPT.extend(self._of_threads)
-        self._of_threads = []
-
-    def __init__(self, port: int, place: str, password: str = "") -> None:
-        super().__init__(port, place, password)
-        self._of_threads: list[Link] = []
-
     def _close(self, link: Link) -> None:
         if self._links:
-            self._of_threads.append(link)  # the last one is this thread's
+            KEPT.append(link)  # the one that is closed last is that of the thread that has connected
         else:
             super()._close(link)
 

@@ -41,7 +41,7 @@ DEADLINE = 240.0
 class TestS3(ProcessRaces, StorageTests):
     storage_class = S3Storage
     deadline = DEADLINE
-    many_references = 1_500  # each is a request of its own
+    many_references = 300  # each is a request of its own
 
     @pytest.fixture
     def configuration(self, s3_configuration: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class TestS3Emulation(StorageTests):
 
     storage_class = S3Storage
     deadline = DEADLINE
-    many_references = 1_500
+    many_references = 300
     lacks: ClassVar = {
         "processes": "an emulation proves nothing about races",
         "faults": "the emulation keeps everything in memory",
