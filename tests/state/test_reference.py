@@ -79,11 +79,16 @@ def test_something_else_is_refused(data: dict[str, Any], memory: FlowStore) -> N
 
 def test_as_a_result_it_is_stored_as_a_mapping(memory: FlowStore) -> None:
     reference = memory.reference("flow", "task", "1")
-    with pytest.raises(SerializationError, match=r"Reference.*to_dict"):
-        memory.store("flow", "task", "2", reference)
     memory.store("flow", "task", "1", "far away")
-    memory.store("flow", "task", "2", reference.to_dict())
-    assert memory.load(memory.retrieve("flow", "task", "2")) == "far away"
+    for task_id, result in (("2", reference), ("3", reference.to_dict())):
+        memory.store("flow", "task", task_id, result)
+        assert memory.retrieve("flow", "task", task_id) == reference.to_dict()
+        assert memory.load(memory.retrieve("flow", "task", task_id)) == "far away"
+    strict = FlowStore(
+        {"storages": [{"name": "S", "classname": "MemoryStorage", "strict": True}], "global": {"default_storage": "S"}}
+    )
+    with pytest.raises(SerializationError, match=r"Reference.*to_dict"):
+        strict.store("flow", "task", "2", reference)
 
 
 def test_a_task_without_a_storage_has_none() -> None:
