@@ -173,7 +173,7 @@ def test_no_task_fails_that_celery_alone_lets_succeed(app: Celery, name: str, se
     storage = {"name": "S", "classname": "MemoryStorage", "serializer": serializer}
     store = FlowStore({"storages": [storage], "global": {"default_storage": "S"}}, app=app)
 
-    @app.task(name="returns")
+    @app.task(name="returns", shared=False)
     def returns() -> Any:
         return value
 
@@ -202,7 +202,7 @@ def test_the_result_of_another_task_comes_back_as_celery_gives_it(app: Celery, n
     )
     value = results(app)[name]
 
-    @app.task(name="returns")
+    @app.task(name="returns", shared=False)
     def returns() -> Any:
         return value
 
@@ -218,7 +218,7 @@ def test_a_signature_comes_back_as_celery_gives_it(app: Celery) -> None:
         {"storages": [{"name": "S", "classname": "MemoryStorage"}], "global": {"default_storage": "S"}}, app=app
     )
 
-    @app.task(name="other")
+    @app.task(name="other", shared=False)
     def other(x: int) -> int:
         return x
 
@@ -230,7 +230,7 @@ def test_a_signature_comes_back_as_celery_gives_it(app: Celery) -> None:
         def returns(value: Any = value) -> Any:
             return value
 
-        result = app.task(name=name)(returns).delay()
+        result = app.task(name=name, shared=False)(returns).delay()
         assert result.state == "SUCCESS", result.result
         stored = store.retrieve(name, name, result.id)
         assert loads(dumps(stored)) == app.AsyncResult(result.id).get()
@@ -246,7 +246,7 @@ def test_a_strict_storage_refuses_what_would_come_back_otherwise(app: Celery) ->
         app=app,
     )
 
-    @app.task(name="returns")
+    @app.task(name="returns", shared=False)
     def returns() -> Any:
         return collections.OrderedDict(a=1)
 
