@@ -17,7 +17,7 @@ import pandas
 import pytest
 from celery import Celery, chain, chord, group
 from celery.result import EagerResult, result_from_tuple
-from dateutil import tz
+from dateutil import tz  # type: ignore[import-untyped]
 from kombu.utils.json import dumps, loads, register_type
 
 from flowstore import FlowStore

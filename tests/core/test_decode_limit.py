@@ -53,7 +53,7 @@ def test_what_would_take_too_much_memory_is_not_read(name: str, codec: str) -> N
 
 @pytest.mark.parametrize("serializer", ["json", "msgpack"])
 def test_what_is_heavy_is_stored_as_it_is_and_always_read(serializer: Any) -> None:
-    value = [[] for _ in range(100_000)]
+    value: list[list[int]] = [[] for _ in range(100_000)]
     pipeline = Pipeline(serializer, compression=ZSTD, decode_limit=LIMIT)
     record = pipeline.encode(REF, value)
     assert "codecs" not in record.headers

@@ -256,11 +256,11 @@ class NoText(Exception):
 class HidesItself(Exception):
     """Puts something else in the place of each attribute that every exception has."""
 
-    args = property(lambda self: 1 / 0)  # type: ignore[assignment]
-    __cause__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
-    __context__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
-    __notes__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
-    __traceback__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    args = property(lambda self: 1 / 0)
+    __cause__ = property(lambda self: 1 / 0)
+    __context__ = property(lambda self: 1 / 0)
+    __notes__ = property(lambda self: 1 / 0)
+    __traceback__ = property(lambda self: 1 / 0)
 
 
 class Loud(str):
@@ -324,7 +324,7 @@ def test_whatever_the_exception_its_error_is_stored_and_read(name: str, serializ
 
 def test_an_exception_that_hides_its_attributes_keeps_them() -> None:
     exc = HidesItself("a", 1)
-    BaseException.__cause__.__set__(exc, KeyError("cause"))  # type: ignore[attr-defined]
+    getattr(BaseException, "__cause__").__set__(exc, KeyError("cause"))  # noqa: B009 - the class has hidden it
     failure = Failure.of(exc)
     assert (failure.args, failure.cause and failure.cause.type_name) == (("a", 1), "KeyError")
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy
 import pandas
 import pytest
-from dateutil import tz
+from dateutil import tz  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,6 +131,12 @@ class Json:
 class Offset(dt.tzinfo):
     def utcoffset(self, when: dt.datetime | None) -> dt.timedelta | None:
         return dt.timedelta(hours=1)
+
+    def dst(self, when: dt.datetime | None) -> None:
+        return None
+
+    def tzname(self, when: dt.datetime | None) -> None:
+        return None
 
 
 class NoOffset(Offset):
