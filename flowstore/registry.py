@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from concurrent.futures import Future
+from contextlib import suppress
 
 from flowstore import loading
 from flowstore.config import Configuration, StorageEntry
@@ -38,6 +39,11 @@ class Registry:
         self._start_over()
         renew_in_children(self)
         atexit.register(_close, weakref.ref(self))
+
+    def __del__(self) -> None:
+        # Together with the FlowStore and the app that hold it: a driver's connection may stay open without.
+        if getattr(self, "_ready", None) and self._pid == os.getpid():
+            self.close()
 
     def get(self, name: str) -> DataStorage:
         """Return a storage: the adapter itself, connected.
@@ -175,6 +181,9 @@ class Registry:
                     storage.blob_threshold = entry.blob_threshold
                 if entry.max_result_size is not None:
                     storage.max_result_size = entry.max_result_size
+            with suppress(TypeError):  # of an adapter that takes none
+                # Closed with this, it must not be closed while somebody still uses it.
+                vars(storage)["_registry"] = self
             storage = self._instances.setdefault(name, storage)
         return storage
 

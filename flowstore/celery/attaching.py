@@ -11,6 +11,7 @@ from celery.app.task import Task
 from celery.signals import (
     task_postrun,
     task_prerun,
+    task_received,
     task_retry,
     task_unknown,
     worker_init,
@@ -25,6 +26,8 @@ from flowstore.store import APP_ATTRIBUTE, FlowStore
 
 _ATTACHMENT: Final = "__flowstore__"
 """The attribute of an app that holds its ``Attachment``."""
+
+_RECEIVED: Final = "flowstore.task_received"
 
 _attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
 
@@ -145,6 +148,8 @@ def _begins(**_: Any) -> None:
         attachment.follow_all()
         # Before the pool forks: a third of a second for SQLAlchemy, once and not in each child.
         attachment.store.preload()
+    if any(getattr(task, "retry_on_worker_lost", None) for one in _attachments for task in one.app._tasks.values()):
+        task_received.connect(propagation.remember, weak=False, dispatch_uid=_RECEIVED)
 
 
 def _is_ready(**_: Any) -> None:
@@ -178,3 +183,5 @@ def _listen(on: bool = True) -> None:
             signal.connect(receiver, weak=False, dispatch_uid=uid)
         else:
             signal.disconnect(receiver, dispatch_uid=uid)
+    if not on:
+        task_received.disconnect(propagation.remember, dispatch_uid=_RECEIVED)

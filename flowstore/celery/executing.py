@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
+import types
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
@@ -194,7 +195,9 @@ def _wrap(task: Task, following: Following) -> None:
     kind = type(task)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     names["__call__"] = _kept(task, kind.__call__)
-    following.wrapper = task.__class__ = type(kind)(kind.__name__, (kind,), names)
+    following.wrapper = task.__class__ = types.new_class(
+        kind.__name__, (kind,), exec_body=lambda space: space.update(names)
+    )
 
 
 def _kept(task: Task, call: Any) -> Any:

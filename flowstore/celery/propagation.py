@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from celery._state import get_current_worker_task
 from celery.signals import before_task_publish
-from celery.worker import state as worker_state
 
 from flowstore.celery.header import HEADER, Header, header_of
 from flowstore.celery.texts import hidden_in, name_in, text
@@ -35,6 +35,7 @@ starting: ContextVar[FlowOf | None] = ContextVar("flowstore_starting", default=N
 _sent: ContextVar[list[str] | None] = ContextVar("flowstore_sent", default=None)
 _reporting: ContextVar[Any] = ContextVar("flowstore_reporting", default=None)
 _completing: ContextVar[str | None] = ContextVar("flowstore_completing", default=None)
+_received: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
 
 def install() -> None:
@@ -45,6 +46,11 @@ def install() -> None:
 def uninstall() -> None:
     """Leave messages as they are."""
     before_task_publish.disconnect(_put_header, dispatch_uid=_UID)
+
+
+def remember(request: Any = None, **_: Any) -> None:
+    """Know a request that a worker has received as long as the worker does; for the signal ``task_received``."""
+    _received[request.id] = request
 
 
 @contextmanager
@@ -120,8 +126,10 @@ def _put_header(headers: dict[str, Any] | None = None, body: Any = None, **_: An
         return
     # In Celery's first protocol the id is in the body, and the headers are empty.
     task_id = headers.get("id") or (body.get("id") if isinstance(body, Mapping) else None)
-    header: dict[str, Any] = {"sent": time.time()}
     flow = starting.get()
+    # What a task is sent again with has the header of its message.
+    known = headers.get(HEADER) if headers.get("retries") else None
+    header: dict[str, Any] = {**(known if isinstance(known, Mapping) else {}), "sent": time.time()}
     sender = sending_task() or _lost(headers)
     joined = joined_group()
     if flow is not None:
@@ -151,9 +159,7 @@ def _replaces(headers: Mapping[str, Any], request: Any) -> bool:
 
 def _lost(headers: Mapping[str, Any]) -> tuple[str, Any] | None:
     """Return name and request of a task that a worker's main process sends again, because its process was lost."""
-    if not headers.get("retries"):
-        return None
-    request = worker_state.requests.get(headers.get("id"))
+    request = _received.get(headers.get("id")) if headers.get("retries") else None
     return None if request is None else (request.task.name, request._context)
 
 

@@ -14,7 +14,7 @@ from kombu.transport import filesystem
 from kombu.utils.json import dumps
 
 from flowstore import FlowStore
-from tests.celery import state_tasks, tasks
+from tests.celery import ending_tasks, state_tasks, tasks
 
 
 class App(Celery):
@@ -141,6 +141,7 @@ def build(folder: Path) -> tuple[Celery, FlowStore]:
     store = FlowStore(settings["configuration"], app=app)
     tasks.register(app, folder)
     state_tasks.register(app, folder)
+    ending_tasks.register(app, folder)
     app.finalize()
     app.task(name="after_finalize")(tasks.double)
     return app, store
