@@ -112,7 +112,7 @@ class Attachment:
 
     def follow_backend(self, backend: Any) -> None:
         """Learn of the ends of tasks from a result backend. Repeating it changes nothing."""
-        if backend is not None and backend not in self.backends:
+        if backend is not None:
             reports.follow_backend(backend, self)
 
     def _follow_backends(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 import time
 import types
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 FOLLOWED: Final = "__flowstore__"
 """The attribute of a task that holds what ``follow`` noted down."""
+
+log = logging.getLogger(__name__)
 
 _NOTHING: Final = object()
 
@@ -117,8 +120,10 @@ def begin(task: Any = None, **_: Any) -> None:
         return
     context = context_of(attachment.store, request, task.name, started_at=time.time(), outer=running())
     _executing.set(Execution(task, request, context, _executing.get()))
-    with suppress(Exception):  # of a backend that can't be made, which Celery will say
+    try:
         attachment.follow_backend(task.backend)
+    except Exception:  # of a backend that can't be made, which Celery will say
+        log.debug("the result backend of %s can't be had", task.name, exc_info=True)
 
 
 def end(task: Any = None, state: Any = None, **_: Any) -> None:
