@@ -9,6 +9,7 @@ from typing import Any, Final
 from celery import Celery
 from celery.app.task import Task
 from celery.signals import (
+    task_internal_error,
     task_postrun,
     task_prerun,
     task_received,
@@ -173,6 +174,7 @@ def _listen(on: bool = True) -> None:
         (task_postrun, executing.end),
         (task_retry, reports.retried),
         (task_unknown, _task_unknown),
+        (task_internal_error, reports.not_begun),
         (worker_init, _begins),
         (worker_ready, _is_ready),
         (worker_process_shutdown, _ends),

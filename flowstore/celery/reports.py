@@ -13,13 +13,13 @@ from celery.exceptions import NotRegistered, Retry, TaskRevokedError
 from celery.worker import state as worker_state
 
 from flowstore.celery import propagation
-from flowstore.celery.executing import execution_of
+from flowstore.celery.executing import FOLLOWED, execution_of
 from flowstore.celery.header import header_of
 from flowstore.celery.recording import Ending, keep
 from flowstore.celery.requests import context_of, full
 from flowstore.celery.texts import name_in, text
 from flowstore.celery.writer import hand_over
-from flowstore.context import TaskContext
+from flowstore.context import TaskContext, running
 from flowstore.flow import FAILURE, RETRY, REVOKED
 
 if TYPE_CHECKING:
@@ -200,6 +200,21 @@ def retried(sender: Any = None, request: Any = None, reason: Any = None, **_: An
     if execution is not None:
         exc = reason.exc if isinstance(reason, Retry) else None
         execution.retry(reason if exc is None else exc)
+
+
+def not_begun(sender: Any = None, task_id: Any = None, kwargs: Any = None, request: Any = None, **more: Any) -> None:
+    """Store the error of a message that is none; for the signal ``task_internal_error``.
+
+    Celery tells its backend of the other errors around an execution, but not of this one: keyword arguments that are no
+    mapping.
+    """
+    following = getattr(sender, FOLLOWED, None)
+    attachment = following.attachment() if following is not None else None
+    exc = more.get("exception")
+    if attachment is None or exc is None or hasattr(kwargs, "items"):
+        return
+    context = context_of(attachment.store, Context(request or {}), sender.name, task_id, outer=running())
+    _hand_over(Ending(context, exc, FAILURE))
 
 
 def unknown(find: Callable[[Any], Attachment | None], sender: Any, message: Any, name: str, id: Any) -> None:

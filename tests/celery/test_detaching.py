@@ -16,7 +16,8 @@ from flowstore import ConfigurationError, FlowStore, NotFoundError
 
 MEMORY = {"storages": [{"name": "MemoryStorage"}], "global": {"default_storage": "MemoryStorage"}}
 SIGNALS = [
-    signals.task_prerun, signals.task_postrun, signals.task_retry, signals.task_unknown, signals.worker_init,
+    signals.task_prerun, signals.task_postrun, signals.task_retry, signals.task_unknown, signals.task_internal_error,
+    signals.worker_init,
     signals.worker_ready, signals.worker_process_shutdown, signals.worker_shutdown, signals.before_task_publish,
 ]  # fmt: skip
 

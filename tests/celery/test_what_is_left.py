@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from celery import Celery, Task, chain
 from celery.app.task import Context
+from celery.app.trace import build_tracer
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.utils.json import dumps, loads
 
@@ -198,6 +199,19 @@ def test_each_end_is_noted_once_in_eager_mode(app: Celery) -> None:
         ("True False", "task-succeeded"),
         ("True True", "task-failed"),
     ]
+    store.close()
+
+
+def test_a_message_whose_arguments_are_none(app: Celery) -> None:
+    end = app.task(name="end", shared=False)(zero)
+    store = FlowStore(configured(history="all"), app=app)
+    app.finalize()
+    request = {"id": "1", "task": "end", "retries": 0, "delivery_info": {}}
+    with pytest.warns(RuntimeWarning, match="outside body"):
+        build_tracer("end", app.tasks["end"], app=app)("1", [], [1], request)
+    assert store.retrieve_error("end", "end", "1").failure.type_name == "InvalidTaskError"
+    assert [entry.event for entry in store.history("end")] == ["task-failed"]
+    assert end.apply(task_id="2").get() == 0
     store.close()
 
 
