@@ -81,31 +81,33 @@ def pool(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def ended(pool: str, make_site: MakeSite) -> dict[str, Ended]:
-    """What came of each way, of one worker for the whole table."""
+def started(pool: str, make_site: MakeSite) -> dict[str, Ended]:
+    """Each way, begun; one worker for the whole table."""
     eager = pool == "eager"
     site = make_site(celery={"task_always_eager": eager, "task_store_eager_result": eager})
     if not eager:
         site.start_worker(pool, 1 if pool == "solo" else 3)
     ways = [name for name, way in WAYS.items() if pool in way.pools]
-    started = {name: start(site, name) for name in ways}
-    return {name: wait(site, name, *started[name]) for name in ways}
+    return {name: start(site, name) for name in ways}
 
 
-def start(site: Site, name: str) -> tuple[FlowRun, str]:
+def start(site: Site, name: str) -> Ended:
     signature = site.app.signature(f"end {name}") if name != EXPIRED else site.si("end returns", expires=-10)
     task_id = name.replace(" ", "-")
     if name == "successor can't be sent":
-        return site.store.start(name, chain(signature.set(task_id=task_id), site.sig("echo"))), task_id
-    return site.store.start(name, signature, task_id=task_id), task_id
+        run = site.store.start(name, chain(signature.set(task_id=task_id), site.sig("echo")))
+    else:
+        run = site.store.start(name, signature, task_id=task_id)
+    return Ended(site, run, task_id, AsyncResult(task_id, app=site.app))
 
 
-def wait(site: Site, name: str, run: FlowRun, task_id: str) -> Ended:
-    result = AsyncResult(task_id, app=site.app)
+def ended(started: dict[str, Ended], name: str) -> Ended:
+    """Wait until a way has come to its end."""
+    end = started[name]
     if WAYS[name].state in ENDS:
-        site.celery_end(task_id)
-        until(lambda: [task for task in run.tasks() if task.id == task_id and task.state in ENDS], name)
-    return Ended(site, run, task_id, result)
+        end.site.celery_end(end.task_id)
+        until(lambda: [task for task in end.run.tasks() if task.id == end.task_id and task.state in ENDS], name)
+    return end
 
 
 def task_of(end: Ended) -> TaskRun:
@@ -114,11 +116,11 @@ def task_of(end: Ended) -> TaskRun:
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_flowstore_says_what_celery_says(name: str, pool: str, ended: dict[str, Ended]) -> None:
+def test_flowstore_says_what_celery_says(name: str, pool: str, started: dict[str, Ended]) -> None:
     way = WAYS[name]
     if pool not in way.pools:
         pytest.skip(f"no such end in {pool}")
-    end = ended[name]
+    end = ended(started, name)
     assert end.result.state == way.state
     if way.state == "PENDING":
         assert end.run.tasks() == []
@@ -142,18 +144,18 @@ def test_flowstore_says_what_celery_says(name: str, pool: str, ended: dict[str, 
 
 
 @pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.attempts])
-def test_each_attempts_error_is_kept_by_its_number(name: str, pool: str, ended: dict[str, Ended]) -> None:
+def test_each_attempts_error_is_kept_by_its_number(name: str, pool: str, started: dict[str, Ended]) -> None:
     if pool not in WAYS[name].pools:
         pytest.skip(f"no such end in {pool}")
-    task = task_of(ended[name])
-    errors = ended[name].site.store.errors(task.key.flow_name, task.name, task.id)
+    task = task_of(ended(started, name))
+    errors = started[name].site.store.errors(task.key.flow_name, task.name, task.id)
     kinds = {error.failure.type_name.rpartition(".")[2] for error in errors if error.headers["state"] == "RETRY"}
     wanted = {"lost once": "WorkerLostError", "retries what can't be pickled": "NeedsArgs"}
     assert kinds == {wanted.get(name, "ZeroDivisionError" if "too often" in name else "OSError")}
 
 
-def test_attempts_are_kept_where_results_are_ignored(pool: str, ended: dict[str, Ended]) -> None:
-    site = ended["returns"].site
+def test_attempts_are_kept_where_results_are_ignored(pool: str, started: dict[str, Ended]) -> None:
+    site = started["returns"].site
     run = site.start("unheard", "end retries unheard")
     assert run.get(timeout=PATIENCE) == 1 / 3
     (task,) = run.tasks()
