@@ -159,8 +159,9 @@ def _mark(context: TaskContext) -> None:
 
 
 def _is_ignored(task: Task, request: Any) -> bool:
-    said = getattr(request, "ignore_result", None)
-    return bool(task.ignore_result if said is None else said or task.ignore_result)
+    """Return whether nobody wants the result; what its message says counts before what its task says."""
+    said = getattr(request, "__dict__", {}).get("ignore_result")  # the class has one that says nothing
+    return bool(getattr(task, "ignore_result", False) if said is None else said)
 
 
 @lru_cache(256)

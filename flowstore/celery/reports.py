@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.app.task import Context
-from celery.canvas import Signature, _chain, _chord, group
+from celery.canvas import Signature, _chain, _chord, group, maybe_signature
 from celery.exceptions import NotRegistered, Retry, TaskRevokedError
 from celery.worker import state as worker_state
 
@@ -148,7 +148,8 @@ class Reports:
     def _chord_error_from_stack(self, original: Any) -> Any:
         @functools.wraps(original)
         def chord_error_from_stack(callback: Any, exc: Any = None) -> Any:
-            for attachment in self.attachments[:1]:
+            attachment = self._attachment(getattr(callback, "task", None) or "")
+            if attachment is not None:
                 body_failed(attachment, callback, exc)
             return original(callback, exc)
 
@@ -245,6 +246,7 @@ def body_failed(attachment: Attachment, callback: Any, exc: BaseException | None
 
 def _results_of(signature: Any, task_id: Any) -> list[tuple[str, Any]]:
     """Return name and id of each task in which a signature would have resulted: who waits for it looks there."""
+    signature = maybe_signature(signature)
     if isinstance(signature, group):
         return [found for part in signature.tasks for found in _results_of(part, part.id)]
     if isinstance(signature, _chord):
