@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -41,9 +42,11 @@ class Registry:
         atexit.register(_close, weakref.ref(self))
 
     def __del__(self) -> None:
-        # Together with the FlowStore and the app that hold it: a driver's connection may stay open without.
+        # Together with the FlowStore and the app that hold it: a driver's connection may stay open without. No traceback
+        # is shown: Python 3.11 can't parse a source line while it is parsing where this was called.
         if getattr(self, "_ready", None) and self._pid == os.getpid():
-            self.close()
+            for name, exc in self._disconnect_all():
+                log.error("storage %r could not be disconnected: %s: %s", name, type(exc).__name__, exc)
 
     def get(self, name: str) -> DataStorage:
         """Return a storage: the adapter itself, connected.
@@ -91,6 +94,16 @@ class Registry:
         """Disconnect every storage of this process. What is used afterwards is connected again."""
         if self._pid != os.getpid():
             self.renew_after_fork()
+        for name, exc in self._disconnect_all():
+            log.error("storage %r could not be disconnected", name, exc_info=exc)
+
+    def renew_after_fork(self) -> None:
+        """Begin anew in a child process; the parent's connections are left alone, not closed."""
+        _abandoned.extend(self._instances.values())
+        self._start_over()
+
+    def _disconnect_all(self) -> Iterator[tuple[str, Exception]]:
+        """Disconnect what is connected; iterate over what that raises."""
         with self._lock:
             ready = self._ready
             self._ready = {}
@@ -101,12 +114,7 @@ class Registry:
             except Exception as exc:
                 if is_interrupt(exc):
                     raise
-                log.exception("storage %r could not be disconnected", name)
-
-    def renew_after_fork(self) -> None:
-        """Begin anew in a child process; the parent's connections are left alone, not closed."""
-        _abandoned.extend(self._instances.values())
-        self._start_over()
+                yield name, exc
 
     def _start_over(self) -> None:
         self._pid = os.getpid()
