@@ -42,8 +42,8 @@ class Registry:
         atexit.register(_close, weakref.ref(self))
 
     def __del__(self) -> None:
-        # Together with the FlowStore and the app that hold it: a driver's connection may stay open without. No traceback
-        # is shown: Python 3.11 can't parse a source line while it is parsing where this was called.
+        # Together with the FlowStore and the app that hold it: a driver's connection may stay open without.
+        # No traceback is shown: Python 3.11 can't parse a line of source where it was parsing when this was called.
         if getattr(self, "_ready", None) and self._pid == os.getpid():
             for name, exc in self._disconnect_all():
                 log.error("storage %r could not be disconnected: %s: %s", name, type(exc).__name__, exc)
