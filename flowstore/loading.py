@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
+from flowstore.config import selinon
 from flowstore.config.mistakes import Mistake, did_you_mean
 from flowstore.config.model import OWN_MODULE, Configuration, FlowEntry, StorageEntry
 from flowstore.errors import ConfigurationError
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS: Final = "flowstore.storages"
 """The entry point group by which a package publishes adapters that need no ``import``."""
-
-
-_PREDECESSORS: Final = frozenset({"selinon.storage", "selinon.storages"})
-"""Modules that YAML written for Selinon names, whose adapters have the same names here. Where Selinon is installed, its
-own are meant."""
 
 
 class _RefusedError(Exception):
@@ -83,7 +79,8 @@ def load(
     check_references(document, storages, _class_or_none)
     mistakes = document.mistakes()
     if mistakes:
-        raise ConfigurationError(_report(mistakes, document.name), mistakes)
+        hint = selinon.HINT if document.looks_like_selinons else ""
+        raise ConfigurationError(_report(mistakes, document.name, hint), mistakes)
     return dataclasses.replace(document.configuration, storages=storages)
 
 
@@ -102,15 +99,15 @@ def adapter_class(entry: StorageEntry) -> type[DataStorage]:
     raise ConfigurationError(str(mistake), [mistake])
 
 
-def _report(mistakes: list[Mistake], name: str) -> str:
+def _report(mistakes: list[Mistake], name: str, hint: str = "") -> str:
     count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "1 mistake"
     head = f"{count} in {name}:" if name else f"{count} in the configuration:"
-    return "\n".join([head, *map(str, mistakes)])
+    return "\n".join([head, *([hint] if hint else []), *map(str, mistakes)])
 
 
 def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntry:
     from flowstore.config.arguments import check_arguments
-    from flowstore.config.nodes import is_sound
+    from flowstore.config.nodes import Fields, is_sound
 
     for key in ("name", "classname", "import"):
         node = document.node((*path, key))
@@ -127,6 +124,10 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
         _check_plain(document, path, entry)
     known = len(document.mistakes())
     configuration = (*path, "configuration")
+    given = document.node(configuration)
+    if entry.module in selinon.MODULES and isinstance(given, Fields):
+        for name in selinon.NO_ARGUMENTS.get(entry.classname, ()):
+            given.entries.pop(name, None)
     inner = check_children(document, adapter, configuration, _checked_child)
     arguments = check_arguments(document, adapter, configuration, inner)
     if len(document.mistakes()) == known:
@@ -256,8 +257,10 @@ def _find(entry: StorageEntry) -> type[DataStorage]:
         raise _RefusedError("classname", f"{name!r} is no class name", "The module belongs to the key 'import'.")
     if not all(part.isidentifier() for part in entry.module.split(".")):
         raise _RefusedError("import", f"{entry.module!r} is no module name", "Write it as in an import statement.")
-    ours = entry.module == OWN_MODULE or (entry.module in _PREDECESSORS and not _is_installed("selinon"))
-    found = _own(name) if ours else _foreign(entry.module, name)
+    if entry.module in selinon.MODULES and not _is_installed("selinon"):
+        found = _own(selinon.CLASSES.get(name, name))
+    else:
+        found = _own(name) if entry.module == OWN_MODULE else _foreign(entry.module, name)
     return _usable(found, name)
 
 

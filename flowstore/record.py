@@ -63,6 +63,11 @@ def register_kind(name: str, *, survives_clear: bool = False) -> str:
     return name
 
 
+def known_kinds() -> tuple[str, ...]:
+    """Return the kinds of flowstore's own, and those that were registered in this process."""
+    return tuple(_survives_clear)
+
+
 def survives_clear(kind: str) -> bool:
     """Tell whether ``clear``, and a cleanup by age that names no kinds, leave a kind alone."""
     return _survives_clear.get(kind, False)

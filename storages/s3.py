@@ -61,7 +61,8 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         aws_access_key_id, aws_secret_access_key, aws_session_token: without, boto3 looks for credentials in its own
             places: the environment, its files, the machine's role.
         profile: the name of a profile in boto3's files.
-        encryption: how the store encrypts what it keeps: ``AES256`` or ``aws:kms``; its own setting without.
+        encryption: how the store encrypts what it keeps: ``AES256`` or ``aws:kms``; its own setting without, or with
+            ``False``.
         kms_key_id: the key for ``aws:kms``.
         versioned: the bucket has to keep older versions of its objects; set when the bucket is created.
         create_bucket: create the bucket when connecting, if it does not exist.
@@ -88,7 +89,7 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         aws_access_key_id: str | None = None,
         aws_secret_access_key: str | None = None,
         aws_session_token: str | None = None,
-        encryption: Literal["AES256", "aws:kms"] | None = None,
+        encryption: Literal["AES256", "aws:kms", False] | None = None,
         kms_key_id: str | None = None,
         versioned: bool = False,
         create_bucket: bool = False,
@@ -108,6 +109,7 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         if not _BUCKET.fullmatch(name):
             raise ConfigurationError(f"bucket: {name!r} can't be the name of a bucket")
         check_prefix(prefix)
+        encryption = encryption or None
         if encryption not in (None, "AES256", "aws:kms"):
             raise ConfigurationError(f"encryption must be AES256 or aws:kms, not {encryption!r}")
         if kms_key_id is not None and encryption != "aws:kms":

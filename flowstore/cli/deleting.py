@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from flowstore.cli import output, reading, text
-from flowstore.cli.outcome import say
+from flowstore.cli.outcome import INTERRUPTED, USAGE, say
 from flowstore.cli.root import source
 from flowstore.cli.selecting import records_of
 
@@ -41,7 +41,7 @@ def rm(
 ) -> None:
     """Delete all that is stored of tasks, by FLOW, TASK and IDs, or of a run: results, errors, blobs and the rest.
 
-    Asks before it deletes. Without a terminal to ask on, it deletes only with --yes.
+    Asks before it deletes. Without a terminal to ask on, it deletes only with --yes, and ends with 2 otherwise.
     """
     if (run is None) == (flow is None) or (run is None and not ids):
         raise click.UsageError("give FLOW, TASK and at least one ID, or --run")
@@ -74,8 +74,8 @@ def cleanup(
 ) -> None:
     """Delete what has expired, and with --older-than what is old, in all storages in use.
 
-    Asks before it deletes. Without a terminal to ask on, it deletes only with --yes. Variables, configuration and
-    history stay, unless --kind names them.
+    Asks before it deletes. Without a terminal to ask on, it deletes only with --yes, and ends with 2 otherwise.
+    Variables, configuration and history stay, unless --kind names them.
     """
     from flowstore.duration import seconds
 
@@ -83,6 +83,9 @@ def cleanup(
         age = None if older_than is None else seconds(older_than)
     except ValueError as exc:
         raise click.BadParameter(str(exc), param_hint="--older-than") from exc
+    if older_than is not None and older_than.strip()[-1:].isdecimal():
+        message = f"{older_than!r} has no unit: write {older_than.strip()}d for days; s, m, h and w are known too"
+        raise click.BadParameter(message, param_hint="--older-than")
     store = source().open()
     names = reading.storages_in_use(store) if storage is None else [storage]
     if not yes or dry_run:
@@ -96,16 +99,27 @@ def cleanup(
 
 
 def _agreed(question: str, dry_run: bool, yes: bool) -> bool:
-    """Tell whether to delete now."""
+    """Return whether to delete now.
+
+    Raises:
+        Exit: there is nobody to ask, or who was asked pressed Ctrl-C.
+    """
     if dry_run:
         say("nothing was deleted")
         return False
     if yes:
         return True
     if not sys.stdin.isatty():
-        say("nothing was deleted: give --yes")
-        return False
-    return click.confirm(question, err=True)
+        say("nothing was deleted: there is no terminal to ask on; give --yes")
+        raise click.exceptions.Exit(USAGE)
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        say("\ninterrupted: nothing was deleted")
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    if not agreed:
+        say("nothing was deleted")
+    return agreed
 
 
 def _of_task(store: FlowStore, flow: str, task: str, id: str) -> Iterator[tuple[str, Record]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -84,8 +85,10 @@ def ls(
         assert flow is not None
         query = Query(kinds=(RUN,), flow_name=flow, descending=True)
         listing = reading.Listing(store, reading.storages_of_runs(store, flow), query, limit, cursor)
-        rows = (_run_row(record) for _, record in listing if not record.ref.name)
-        output.print_rows(form, _RUN_COLUMNS, rows, lambda row: [row["run"]])
+        found = _Counted(_run_row(record) for _, record in listing if not record.ref.name)
+        output.print_rows(form, _RUN_COLUMNS, found, lambda row: [row["run"]])
+        if not found.count and cursor is None and not listing.failures:
+            say(f"no run of a flow {text.printable(flow)!r} is stored")
     else:
         try:
             query = Query(
@@ -101,9 +104,34 @@ def ls(
         except ValueError as exc:
             raise click.UsageError(str(exc)) from exc
         listing = reading.Listing(store, [storage], query, limit, cursor)
-        rows = (_record_row(record) for _, record in listing)
-        output.print_rows(form, _RECORD_COLUMNS, rows, lambda row: [row["flow"], row["task"], row["id"]])
+        found = _Counted(_record_row(record) for _, record in listing)
+        output.print_rows(form, _RECORD_COLUMNS, found, lambda row: [row["flow"], row["task"], row["id"]])
+        if not found.count:
+            _say_of_unknown(kinds)
     finish(listing)
+
+
+class _Counted:
+    """Rows that are counted while they are printed."""
+
+    def __init__(self, rows: Iterator[dict[str, Any]]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+def _say_of_unknown(kinds: tuple[str, ...]) -> None:
+    """Tell of kinds that nothing is stored of, and that flowstore itself does not know."""
+    from flowstore.config.mistakes import did_you_mean
+    from flowstore.record import known_kinds
+
+    for kind in kinds:
+        if kind not in known_kinds():
+            say(f"no kind {text.printable(kind)!r} is known here. {did_you_mean(kind, known_kinds())}")
 
 
 def finish(listing: reading.Listing) -> None:

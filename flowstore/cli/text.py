@@ -25,7 +25,7 @@ def printable(text: str, keep: str = "") -> str:
 
 def one_line(text: str) -> str:
     """Return a text in one printable line."""
-    return printable(" ".join(text.splitlines()))
+    return printable(" ".join(text.replace("\t", " ").splitlines()))
 
 
 def printable_json(text: str) -> str:

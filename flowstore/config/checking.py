@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from flowstore.config import coding
+from flowstore.config import coding, selinon
 from flowstore.config.document import Document
-from flowstore.config.mistakes import Mistake, closest, did_you_mean
+from flowstore.config.mistakes import Mistake, closest, did_you_mean, is_misspelt
 from flowstore.config.model import CacheEntry, Configuration, FlowEntry, StorageEntry, TaskEntry
 from flowstore.config.nodes import Fields, Items, Path, children, dotted, to_data
 from flowstore.config.overrides import named
@@ -60,6 +60,8 @@ class _Check:
         self._tasks: dict[str, TaskEntry] = {}
         self._flows: dict[str, FlowEntry] = {}
         self._declared: set[str] = set()
+        self._selinons: dict[tuple[str, str], list[Path]] = {}
+        self._guessed: set[Path] = set()
 
     def run(self) -> None:
         document = self._document
@@ -74,6 +76,7 @@ class _Check:
             self._flow(path)
         default = self._default()
         self._look_for_ambiguous_names(default)
+        self._report_selinons()
         document.configuration = Configuration(
             storages=self._storages,
             tasks=self._tasks,
@@ -100,6 +103,11 @@ class _Check:
         for key in [key for key, _ in children(node) if isinstance(node, Fields) and not isinstance(key, str)]:
             self._document.report((*path, key), "a key must be a string", "Quote it.", of_key=True)
             del data[key]
+        section = str(path[0]) if path else ""
+        for key in selinon.KEYS.get(section, {}) if isinstance(node, Fields) and len(path) < 3 else ():
+            if key in data:
+                self._selinons.setdefault((section, key), []).append((*path, key))
+                del data[key]
         while True:
             try:
                 return shape.model_validate(data)
@@ -123,6 +131,8 @@ class _Check:
                 right = meant.get(key)
                 if right is not None:
                     node.rename(str(key), right)
+                    if not is_misspelt(str(key), right):
+                        self._guessed.add((*path, right))
                     data[right] = value
             if "name" in shape.model_fields and "name" in wrong and "name" not in data:
                 data["name"] = dotted(path)
@@ -130,6 +140,8 @@ class _Check:
                 return None
 
     def _report(self, shape: type[Shape], path: Path, error: ErrorDetails) -> None:
+        if error["loc"] and (*path, error["loc"][0]) in self._guessed:
+            return  # it may be right for the key that was written
         message, hint = explain(error, shape)
         if error["type"] == "missing":
             self._document.report(path, message, hint)
@@ -170,6 +182,10 @@ class _Check:
     def _cache(self, path: Path) -> CacheEntry | None:
         node = self._document.node(path)
         if node is None or to_data(node) is None:
+            return None
+        if isinstance(node, Fields) and "classname" not in node.entries and "import" in node.entries:
+            self._document.report(path, "a cache in the form of Selinon's", selinon.CACHE)
+            self._document.looks_like_selinons = True
             return None
         shape = self.shaped(CacheShape, path)
         if shape is None:
@@ -233,7 +249,7 @@ class _Check:
 
     def _check_reference(self, path: Path, storage: str | None) -> None:
         names = [name for name, _ in named(self._document.node(("storages",)))]
-        if storage is not None and storage not in names:
+        if storage is not None and storage not in names and path not in self._guessed:
             self._document.report(path, f"unknown storage {storage!r}", did_you_mean(storage, names))
 
     def _look_for_ambiguous_names(self, default: str | None) -> None:
@@ -254,6 +270,14 @@ class _Check:
                     f"but in {storages[1]!r} and {storages[0]!r}"
                 )
                 self._document.report((*path, "storage_task_name"), message, "Give them one storage or two names.")
+
+    def _report_selinons(self) -> None:
+        """Report the keys of Selinon's, each once however many entries have it."""
+        for (section, key), paths in self._selinons.items():
+            more = f" ({len(paths)} {section} have it)" if len(paths) > 1 else ""
+            hint = selinon.KEYS[section][key]
+            self._document.report(paths[0], f"a key of Selinon's, unknown here{more}", hint, of_key=True)
+            self._document.looks_like_selinons = True
 
     def _warnings(self) -> Iterator[Mistake]:
         document = self._document

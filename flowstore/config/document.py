@@ -10,7 +10,7 @@ from typing import Final
 
 from flowstore.config.mistakes import Mistake, Place
 from flowstore.config.model import Configuration, FlowEntry, StorageEntry, TaskEntry
-from flowstore.config.nodes import Fields, Node, Path, Scalar, dotted, locate
+from flowstore.config.nodes import Fields, Node, Path, Scalar, dotted, locate, scalars
 from flowstore.config.secrets import Span, mask, spans_in_text
 from flowstore.config.source import Source
 
@@ -29,6 +29,7 @@ class Document:
         secrets: texts that no message may show.
         storages, tasks, flows: those declared, each with its path in the tree; those that share a name as well.
         keeps_lacking: whether a driver that is not installed is no mistake.
+        looks_like_selinons: whether it has what only a file for Selinon has.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Document:
     flows: list[tuple[Path, FlowEntry]] = field(default_factory=list)
     configuration: Configuration = field(default_factory=Configuration)
     keeps_lacking: bool = False
+    looks_like_selinons: bool = False
     _found: list[Mistake] = field(default_factory=list)
 
     def node(self, path: Path) -> Node | None:
@@ -106,4 +108,17 @@ class Document:
                 pattern = rf"(?<!\w){pattern}(?!\w)"
             if len(secret) >= _SECRET_WORD:
                 spans += (found.span() for found in re.finditer(pattern, text))
-        return spans
+        shown = self._named_in(text)
+        return [(start, end) for start, end in spans if not any(a <= start and end <= b for a, b in shown)]
+
+    def _named_in(self, text: str) -> list[Span]:
+        """Return where a text names modules and classes: no secrets, though a password may be a part of such a name."""
+        names = {
+            scalar.value
+            for path, scalar in scalars(self.tree)
+            if path[-1] in ("import", "classname")
+            and isinstance(scalar.value, str)
+            and scalar.value not in self.secrets
+        }
+        pattern = "|".join(rf"(?<![\w.]){re.escape(name)}(?![\w.])" for name in sorted(names) if name)
+        return [found.span() for found in re.finditer(pattern, text)] if pattern else []

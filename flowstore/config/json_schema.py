@@ -87,7 +87,7 @@ def json_schema(adapters: Mapping[str, type]) -> dict[str, Any]:
             "version": {"const": VERSION},
             "storages": {"type": ["array", "null"], "items": storage},
             "tasks": {"type": ["array", "null"], "items": task},
-            "flows": {"type": ["array", "null"], "items": flow},
+            "flows": {"type": ["array", "null"], "items": {"anyOf": [flow, _NAME]}},
             "global": {"anyOf": [{"type": "null"}, _object({"default_storage": reference})]},
         }
     )

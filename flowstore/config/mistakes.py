@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 _WIDEST = 160
 _LONGEST_LIST = 12
+_SURE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     by_lower = {name.lower(): name for name in sorted(known)}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1)
     return by_lower[close[0]] if close else None
+
+
+def is_misspelt(word: str, meant: str) -> bool:
+    """Return whether a word is surely another one with a slip in it, and not only like it."""
+    return difflib.SequenceMatcher(None, word.lower(), meant.lower()).ratio() >= _SURE
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -21,8 +21,19 @@ NAMED_SECTIONS: Final = ("storages", "tasks", "flows")
 _OWN_KEYS: Final = frozenset(known_keys(StorageShape)) - {"name"}
 
 
+def name_plain_flows(tree: Fields) -> None:
+    """Make an entry of each flow that is written as its name alone."""
+    flows = tree.get("flows")
+    if isinstance(flows, Items):
+        for index, item in enumerate(flows.items):
+            if isinstance(item, Scalar) and isinstance(item.value, str):
+                flows.items[index] = Fields(item.place, {"name": Entry(item.place, item)})
+
+
 def merge(base: Fields, over: Fields) -> None:
     """Put a profile over its base, in place: entries by name, mappings by key, anything else replaced."""
+    name_plain_flows(base)
+    name_plain_flows(over)
     for key, entry in over.entries.items():
         mine = base.get(key)
         if key in NAMED_SECTIONS and isinstance(mine, Items) and isinstance(entry.node, Items):

@@ -14,7 +14,14 @@ from flowstore.config.expand import expand
 from flowstore.config.mistakes import Mistake, Place
 from flowstore.config.model import Configuration
 from flowstore.config.nodes import Fields, Scalar, TooDeepError, children, dotted, from_data, scalars
-from flowstore.config.overrides import NAMED_SECTIONS, apply_environment, apply_overrides, merge, name_of
+from flowstore.config.overrides import (
+    NAMED_SECTIONS,
+    apply_environment,
+    apply_overrides,
+    merge,
+    name_of,
+    name_plain_flows,
+)
 from flowstore.config.parsing import parse, resolve_plain
 from flowstore.config.secrets import known_secrets
 
@@ -73,6 +80,7 @@ def read_document(
         return document
     try:
         document = _of_mapping(source, environ) if isinstance(source, Mapping) else _of_files(FilePath(source), environ)
+        name_plain_flows(document.tree)
         document.add(*apply_environment(document.tree, environ), *apply_overrides(document.tree, overrides or {}))
     except TooDeepError as exc:
         document = _empty(MAPPING)
@@ -126,7 +134,8 @@ def _parse_file(document: Document, path: FilePath, environ: Mapping[str, str]) 
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as exc:
-        document.add(Mistake(Place(str(path)), "", f"can't read the file: {exc.strerror or exc}"))
+        whole = "" if path.is_absolute() else f" {path.absolute()}"
+        document.add(Mistake(Place(str(path)), "", f"can't read the file{whole}: {exc.strerror or exc}"))
         return None
     except UnicodeDecodeError as exc:
         document.add(Mistake(Place(str(path)), "", f"the file is not UTF-8 text: byte {exc.start} can't be read"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,3 +204,22 @@ def test_130_when_interrupted(place: Place) -> None:
         process.send_signal(2)
         printed, told = process.communicate(timeout=60)
     assert (process.returncode, printed, told) == (130, "", "interrupted\n")
+
+
+def test_what_lists_nothing_says_why(place: Place, store: FlowStore) -> None:
+    store.flow_runs.begin("checkout", "1")
+    assert "no run of a flow 'nosuchflow' is stored" in place.run("ls", "nosuchflow").stderr
+    assert "Did you mean 'result'?" in place.run("ls", "--storage", "Results", "--kind", "results").stderr
+    assert place.run("ls", "--storage", "Results", "--kind", "error").stderr == ""
+
+
+def test_the_package_can_be_executed(place: Place) -> None:
+    command = [sys.executable, "-m", "flowstore", "ls", "-o", "json"]
+    ended = subprocess.run(command, cwd=place.path, env=place.environment, capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+
+
+def test_a_missing_file_is_named_whole(place: Place) -> None:
+    ended = place.run("-c", "nowhere.yaml", "ls")
+    assert ended.returncode == 3
+    assert f"{place.path}/nowhere.yaml" in ended.stderr

@@ -10,9 +10,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from flowstore import FlowStore, Key
+from flowstore.cli import deleting
 from flowstore.record import Query
 from flowstore.storage import RecordStorage
 from flowstore.testing import record
@@ -202,7 +204,7 @@ def test_a_damaged_export_is_refused(place: Place, results: RecordStorage) -> No
 
 def test_rm_deletes_only_when_it_is_told_to(place: Place, results: RecordStorage) -> None:
     for extra in (["--dry-run"], [], ["--dry-run", "--yes"]):
-        ended = run(place, "rm", "f", "t", "0", "3", *extra)
+        ended = run(place, "rm", "f", "t", "0", "3", *extra, status=0 if extra else 2)
         assert "nothing was deleted" in ended.stderr
         assert len(ended.stdout.splitlines()) == 4, "a heading, two results and a blob"
     assert results.count(Query(kinds=("result",))) == 5
@@ -211,6 +213,27 @@ def test_rm_deletes_only_when_it_is_told_to(place: Place, results: RecordStorage
     run(place, "rm", "f", "t", "0", status=4)
     for wrong in ([], ["f", "t"], ["f", "t", "1", "--run", "x"]):
         run(place, "rm", *wrong, status=2)
+
+
+@pytest.mark.parametrize("age", ["30", " 30 ", "1.5", "0"])
+def test_cleanup_refuses_an_age_without_a_unit(age: str, place: Place, results: RecordStorage) -> None:
+    results.put(record(Key("f", "t", "old"), 1, stored_at=results.now() - 7200))
+    assert "has no unit" in run(place, "cleanup", "--older-than", age, "--yes", status=2).stderr
+    assert results.count(Query(task_id="old")) == 1
+
+
+def test_ctrl_c_at_the_question_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> bool:
+        raise click.Abort  # what click makes of Ctrl-C, and of the end of the input
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(click, "confirm", interrupted)
+    with pytest.raises(click.exceptions.Exit) as ended:
+        deleting._agreed("Delete?", dry_run=False, yes=False)
+    assert ended.value.exit_code == 130
+    assert "nothing was deleted" in capsys.readouterr().err
 
 
 def test_rm_deletes_a_run(place: Place, results: RecordStorage) -> None:
@@ -238,7 +261,7 @@ def test_cleanup_deletes_what_has_expired_and_what_is_old(place: Place, results:
     found = {row["storage"]: row for row in rows(place, "cleanup", "--older-than", "1h", "--dry-run")}
     assert (found["Results"]["expired"], found["Results"]["old"]) == (1, 1)
     assert results.count(Query(task_id="old")) == 1
-    assert "give --yes" in run(place, "cleanup", "--older-than", "1h").stderr
+    assert "give --yes" in run(place, "cleanup", "--older-than", "1h", status=2).stderr
     assert "1 records deleted" in run(place, "cleanup", "--yes").stderr
     assert results.count(Query(task_id="old")) == 1
     assert "1 records deleted" in run(place, "cleanup", "--older-than", "1h", "--storage", "Results", "--yes").stderr
