@@ -136,4 +136,4 @@ def test_a_limit_that_strikes_while_an_error_is_stored_takes_nothing_from_it(del
     if isinstance(storage, Full):
         assert store.retrieve_error("failing", "failing", "failing-store_error").failure.message == "the task's own"
     else:
-        assert str(storage.values["error", "failing-store_error"]) == "the task's own"  # type: ignore[attr-defined]
+        assert str(storage.values["error", "failing-store_error"]) == "the task's own"

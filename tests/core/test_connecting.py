@@ -331,7 +331,7 @@ class Alone(MemoryStorage):
 def use(store: FlowStore, name: str) -> None:
     store.store("f", "t", name, name)
     assert store.retrieve("f", "t", name) == name
-    store.store_many({("f", "t", f"{name}-{number}"): number for number in range(3)})
+    store.store_many([(("f", "t", f"{name}-{number}"), number) for number in range(3)])
     store.retrieve_many([("f", "t", name)])
     store.store_error(None, "f", "t", name, ValueError(name))
     store.errors("f", "t", name)

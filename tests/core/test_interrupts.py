@@ -201,7 +201,7 @@ def test_a_class_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened("Full") as store:
         monkeypatch.setattr(importlib, "import_module", lambda name: pytest.fail(f"{name} is imported again"))
         use(store)
-        store.store_many({("f", "t", "1"): 1})
+        store.store_many([(("f", "t", "1"), 1)])
         store.cleanup()
         assert loading.adapter_class(store.configuration.storages["S"]) is Full
 

@@ -130,7 +130,7 @@ def test_a_callers_deadline_ends_it_earlier_and_never_later(clock: Clock) -> Non
 
 def test_what_is_no_outage_is_not_tried_again(clock: Clock) -> None:
     for error in (ConflictError("no"), ValueError("no"), KeyboardInterrupt()):
-        tries = []
+        tries: list[int] = []
 
         def operation(error: BaseException = error, tries: list[int] = tries) -> None:
             tries.append(1)
@@ -165,7 +165,7 @@ READS: dict[str, Callable[[FlowStore], Any]] = {
 }
 WRITES: dict[str, Callable[[FlowStore], Any]] = {
     "store": lambda store: store.store("f", "t", "new", 1),
-    "store_many": lambda store: store.store_many({("f", "t", "new"): 1}),
+    "store_many": lambda store: store.store_many([(("f", "t", "new"), 1)]),
     "store_error": lambda store: store.store_error(None, "f", "t", "new", ValueError("no")),
     "blob": lambda store: store.store_blob("f", "t", "new", "b", io.BytesIO(b"1")),
     "set": lambda store: store.variables("f").set("new", 1),
@@ -234,11 +234,12 @@ def test_a_listing_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_tells_what_was_deleted_is_not_done_twice() -> None:
     with opened() as store:
         storage = filled(store)
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: store.cleanup(storage="S"),
             lambda: store.purge("S", "result"),
             lambda: store.delete_many([KEY]),
-        ):
+        ]
+        for call in calls:
             storage.begins, storage.lasts = storage.steps, 1
             with pytest.raises(UnreachableError):
                 call()

@@ -28,7 +28,7 @@ from tests.reliability.figures import Figures
 from tests.reliability.restart_app import SETTINGS, build
 from tests.servers import mysql, postgres
 from tests.servers import redis as redis_servers
-from tests.servers.process import Server, running
+from tests.servers.process import running
 from tests.storages.redis_kit import need_program
 
 CLAIM = "a database that is restarted under 4 writers and flows of chains, chords and retries"
@@ -53,7 +53,7 @@ def database(kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     module: Any = {"postgres": postgres, "mysql": mysql}[kind]
     if module.find() is None:
         pytest.skip(module.MISSING)
-    types: dict[str, tuple[type[Server], str]] = {
+    types: dict[str, tuple[type[Any], str]] = {
         "postgres": (postgres.Postgres, "postgres"),
         "mysql": (mysql.Mysql, "mysql"),
     }
@@ -108,7 +108,8 @@ class Trial:
         return told
 
     def close(self) -> None:
-        for process in (*self.writers, self.worker):
+        processes: list[subprocess.Popen[Any]] = [*self.writers, self.worker]
+        for process in processes:
             if process.poll() is None:
                 process.kill()
                 process.wait()

@@ -34,7 +34,7 @@ KEY = Key("f", "t", "1")
 OPERATIONS: dict[str, Callable[[FlowStore], object]] = {
     "first connect": lambda store: store.storage("Results"),
     "store": lambda store: store.store("f", "t", "2", 2),
-    "store_many": lambda store: store.store_many({("f", "t", str(number)): number for number in range(20)}),
+    "store_many": lambda store: store.store_many([(("f", "t", str(number)), number) for number in range(20)]),
     "large store": lambda store: store.store("f", "t", "2", "x" * 6_000_000),
     "retrieve": lambda store: store.retrieve("f", "t", "1"),
     "retrieve_many": lambda store: store.retrieve_many([("f", "t", "1"), ("f", "t", "2")], default=None),
