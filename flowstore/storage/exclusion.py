@@ -17,7 +17,7 @@ _MINIMUM: Final = ("connect", "disconnect", "is_connected", "retrieve", "store",
 _LEFT_OUT: Final = frozenset({"describe", "preload"})
 
 
-def let_in_one_at_a_time(storage: DataStorage, base: type[DataStorage]) -> None:
+def let_in_one_at_a_time(storage: DataStorage, base: type) -> None:
     """Let one thread at a time into an adapter; on the instance, so that people still get the adapter itself.
 
     Args:
