@@ -62,7 +62,7 @@ class History:
 
         @made_once  # also when the write is tried again
         def record(storage: RecordStorage) -> Record:
-            at = storage.now()
+            at = storage._time()
             # Ordered by time and sequence; the random end keeps the entries of different processes apart.
             name = f"{int(at * 1e6):016}-{sequence:08}-{os.urandom(4).hex()}"
             return encode(Ref(HISTORY, key, name), data, {**facts, "stored_at": at})

@@ -169,7 +169,7 @@ class Operations:
     def put_value(self, entry: StorageEntry, ref: Ref, value: object, facts: Mapping[str, Any]) -> None:
         """Store a value in a record of its own; tried again as the storage's policy allows."""
         record = made_once(
-            lambda storage: self.pipeline(entry).encode(ref, value, {"stored_at": storage.now(), **facts})
+            lambda storage: self.pipeline(entry).encode(ref, value, {"stored_at": storage._time(), **facts})
         )
         self.write(entry, lambda storage: storage.put(record(storage)))
 
@@ -211,7 +211,7 @@ class Operations:
     def listed(self, entry: StorageEntry, query: Query, *, payload: bool = True) -> Iterator[Record]:
         """Iterate over all records that a query selects, reading a page at a time; each is a ``read`` of its own."""
         if query.live_at is None and query.expired_at is None:
-            query = replace(query, live_at=self.read(entry, lambda storage: storage.now()))
+            query = replace(query, live_at=self.read(entry, lambda storage: storage._time()))
         dated = query
 
         def page(cursor: str | None) -> Page:
@@ -301,7 +301,7 @@ def as_records(storage: DataStorage) -> RecordStorage:
 
 def times(storage: RecordStorage, route: Route) -> dict[str, float]:
     """Return the headers that tell when a record is stored and when it expires, by the storage's clock."""
-    now = storage.now()
+    now = storage._time()
     return {"stored_at": now} if route.expires_in is None else {"stored_at": now, "expires_at": now + route.expires_in}
 
 

@@ -65,7 +65,7 @@ class Upkeep:
     def _clean(
         self, storage: RecordStorage, age: float | None, kinds: tuple[str, ...] | None, progress: _Progress
     ) -> int:
-        now = storage.now()
+        now = storage._time()
 
         def keep(record: Record) -> bool:
             if record.key.task_name in self._readonly:
@@ -155,7 +155,7 @@ class _Progress:
             self._operations.read(
                 entry,
                 lambda storage: (
-                    storage.scan(Query(run_id=run_id, stored_from=storage.now() - age), limit=1, payload=False).records
+                    storage.scan(Query(run_id=run_id, stored_from=storage._time() - age), limit=1, payload=False).records
                 ),
             )
             for entry in self._entries

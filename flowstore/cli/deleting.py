@@ -138,7 +138,7 @@ def _candidates(
 
     for name in names:
         storage = records_of(store, name)
-        now = storage.now()
+        now = storage._time()
         expired = storage.count(Query(kinds or None, expired_at=now))
         old = 0
         if age is not None:

@@ -39,7 +39,7 @@ class Claims(Values):
         Raises:
             UnsupportedError: the database has no atomic condition.
         """
-        now = self.now()
+        now = self._time()
         facts: dict[str, Any] = {"stored_at": now}
         if owner is not None:
             facts["owner"] = owner
@@ -109,7 +109,7 @@ class Claims(Values):
                 pass
             if record is None:
                 value = default() if callable(default) else default
-                record = self.pipeline.encode(Ref(kind, key, name), value, {"stored_at": self.now(), **(facts or {})})
+                record = self.pipeline.encode(Ref(kind, key, name), value, {"stored_at": self._time(), **(facts or {})})
             try:
                 return self.pipeline.decode(self.put(record, if_revision=0))
             except ConflictError:

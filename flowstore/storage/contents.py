@@ -146,7 +146,7 @@ class Contents(Records):
             older_than: leave alone what was written within that time: a record may be about to point to it. With 0,
                 nobody may be storing meanwhile.
         """
-        before = self.now() - seconds(older_than)
+        before = self._time() - seconds(older_than)
         removed = 0
         try:
             for record in self._pages(Query(kinds=(PIECE,)), False):

@@ -147,7 +147,7 @@ class Records(DataStorage):
             self._raise(exc)
         if record is None:
             raise NotFoundError(f"no {ref} is stored")
-        if record.expires_at is not None and record.has_expired(self.now()):
+        if record.expires_at is not None and record.has_expired(self._time()):
             raise ExpiredError(f"{ref} has expired")
         return _checked(ref, record)
 
@@ -157,7 +157,7 @@ class Records(DataStorage):
             records = self._get_many(refs)
         except Exception as exc:
             self._raise(exc)
-        now = self.now()
+        now = self._time()
         return [
             None if record is None or record.has_expired(now) else _checked(ref, record)
             for ref, record in zip(refs, records, strict=True)
@@ -337,6 +337,13 @@ class Records(DataStorage):
             raise ResultTooLargeError(
                 f"{record.ref} takes {size} bytes; max_result_size of its storage is {limit}: nothing was stored"
             )
+
+    def _time(self) -> float:
+        """Return what ``now`` tells; what it raises is flowstore's."""
+        try:
+            return self.now()
+        except Exception as exc:
+            self._raise(exc)
 
     def _raise(self, exc: Exception) -> NoReturn:
         error = None if isinstance(exc, FlowstoreError) or is_interrupt(exc) else self._translate(exc)

@@ -104,7 +104,7 @@ class Upkeep(Contents):
         _check_batch(batch)
         wanted = None if kinds is None else tuple(kinds)
         _refuse_pieces(wanted or ())
-        now = self.now()
+        now = self._time()
         deleted = self._delete_selected(Query(kinds=wanted, expired_at=now), keep, batch)
         if wanted is None:
             self.remove_orphans()

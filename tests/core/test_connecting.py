@@ -422,3 +422,52 @@ def test_a_plain_adapter_may_be_a_dataclass_with_slots(tmp_path: Path) -> None:
     store = opened("Slotted", path=str(tmp_path))
     store.store("f", "t", "1", 1)
     assert store.storage("S").is_connected()
+
+
+# The clock
+
+
+class ClockError(Exception):
+    """A driver's."""
+
+
+class WithoutClock(MemoryStorage):
+    """Asks its server what time it is, at each call."""
+
+    away = False
+
+    def now(self) -> float:
+        if WithoutClock.away:
+            raise ClockError("no answer")
+        return super().now()
+
+    def _translate(self, exc: Exception) -> StorageError | None:
+        return UnreachableError(str(exc)) if isinstance(exc, ClockError) else None
+
+
+CLOCKED: dict[str, Callable[[FlowStore], object]] = {
+    "store": lambda store: store.store("f", "t", "2", 2),
+    "store_many": lambda store: store.store_many([(("f", "t", "2"), 2)]),
+    "store_error": lambda store: store.store_error(None, "f", "t", "2", ValueError("no")),
+    "store_blob": lambda store: store.store_blob("f", "t", "2", "b", b"1", expires_in=9),
+    "retrieve": lambda store: store.retrieve("f", "t", "1"),
+    "retrieve_many": lambda store: store.retrieve_many([("f", "t", "1")]),
+    "get_or_store": lambda store: store.get_or_store("f", "t", "2", 2),
+    "claim": lambda store: store.claim("f", "t", "2", expires_in=9),
+    "set": lambda store: store.variables("f").set("v", 1),
+    "variables": lambda store: list(store.variables("f")),
+    "record_history": lambda store: store.record_history("e", "f"),
+    "history": lambda store: list(store.history("f")),
+    "run_records": lambda store: list(store.run_records("r")),
+    "cleanup": lambda store: store.cleanup("1h", "S"),
+}
+
+
+@pytest.mark.parametrize("call", CLOCKED.values(), ids=CLOCKED)
+def test_what_a_clock_raises_is_translated(call: Callable[[FlowStore], object]) -> None:
+    WithoutClock.away = False
+    store = opened("WithoutClock", "fail")
+    store.store("f", "t", "1", 1, expires_in=3600)
+    WithoutClock.away = True
+    with pytest.raises(UnreachableError, match="no answer"):
+        call(store)
