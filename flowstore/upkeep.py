@@ -155,7 +155,9 @@ class _Progress:
             self._operations.read(
                 entry,
                 lambda storage: (
-                    storage.scan(Query(run_id=run_id, stored_from=storage._time() - age), limit=1, payload=False).records
+                    storage.scan(
+                        Query(run_id=run_id, stored_from=storage._time() - age), limit=1, payload=False
+                    ).records
                 ),
             )
             for entry in self._entries
