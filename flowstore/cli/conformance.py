@@ -54,7 +54,8 @@ def conformance(
 ) -> None:
     """Test an adapter by the conformance kit, in a pytest of its own.
 
-    Exit status: 0 nothing failed, 1 something did, 2 nothing was selected, 3 the configuration is wrong.
+    Exit status: 0 nothing failed, 1 something did, 2 nothing was selected or an option is wrong, 3 the adapter or its
+    configuration is wrong.
     """
     if importlib.util.find_spec("pytest") is None:
         raise click.ClickException("the kit runs in pytest, which is not installed: pip install pytest")
@@ -67,6 +68,7 @@ def conformance(
         raise click.UsageError(f"--lacks {unknown.pop()!r}: what may be left out is {', '.join(sorted(OPTIONAL))}")
     job = kit.Job(adapter, file, storage, lacks, purge)
     adapter_class = job.adapter_class()
+    job.check()
     if purge and not issubclass(adapter_class, RecordStorage):
         raise click.UsageError("--purge: only a RecordStorage can empty its place; use {TEST_FOLDER} or {TEST_NAME}")
     if not job.has_empty_places():

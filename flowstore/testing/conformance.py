@@ -96,6 +96,20 @@ class Job:
         found: dict[str, Any] = _literal(dict(fitting[0].configuration))
         return found
 
+    def check(self) -> None:
+        """Check the adapter and its arguments, without connecting.
+
+        Raises:
+            ConfigurationError: there is no such adapter, or its arguments are wrong or missing.
+        """
+        adapter = Adapter(self.adapter_class(), self.configuration(_variables("/one", "one")))
+        try:
+            adapter.make()
+        except ConfigurationError as exc:
+            if self.file is not None:
+                raise
+            raise ConfigurationError(f"{self.adapter} needs arguments; name a file with --config. {exc}") from exc
+
     def has_empty_places(self) -> bool:
         """Tell whether each test gets an empty place."""
         if self.purge or "instances" in self.lacks:

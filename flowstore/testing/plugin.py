@@ -22,6 +22,7 @@ REWRITTEN: Final = (
     "listing",
     "loads",
     "lost",
+    "overtaken",
     "processes",
     "queries",
     "races",

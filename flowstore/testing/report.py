@@ -104,8 +104,9 @@ def _told(name: str, suite: _Suite) -> Iterator[str]:
             proven.append(f"{aspect} ({passed})")
         part = f" ({len(tests) - passed} of {len(tests)} tests)" if passed else ""
         lacking += [f"  not offered: {aspect}{part}: {reason.removeprefix(rules.LACKS)}" for reason in missing]
+    passed_alone = sum(told == {"passed"} for of in suite.outcomes.values() for told in of.values())
     if not proven:
-        verdict = "nothing proven"
+        verdict = f"nothing proven as a whole, {passed_alone} tests passed" if passed_alone else "nothing proven"
     elif rest or unrun:
         verdict = "not fully proven"
     elif lacking:
