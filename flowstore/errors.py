@@ -121,7 +121,12 @@ class ConflictError(StorageError):
 
 
 class CorruptError(StorageError):
-    """What is stored can't be read: damaged, foreign, or written by a newer major version."""
+    """What is stored can't be read: damaged, foreign, or written by a newer major version.
+
+    ``ref`` is the reference of the record, where it is known.
+    """
+
+    ref: Any = None
 
 
 class UnreachableError(StorageError):

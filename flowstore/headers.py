@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flowstore.errors import CorruptError
-from flowstore.record import FORMAT
+from flowstore.record import FORMAT, Ref
 
 MOST_PIECES: Final = 1 << 24
 """Pieces of one content: with 1 MiB each, 16 TiB. It bounds what a forged number lets anybody look for."""
@@ -81,13 +81,14 @@ _WORDS: Final[dict[type, str]] = {
 }  # fmt: skip
 
 
-def check_headers(headers: Headers, where: object) -> None:
+def check_headers(headers: Headers, where: object, ref: Ref | None = None) -> None:
     """Refuse headers that have come from a database or a file, where a known one is not of its type.
 
     An adapter calls this with what it has read, before it makes a record of it.
 
     Args:
-        where: names the record, for the message.
+        where: names the record, for the message; its reference says most.
+        ref: its reference, where that is not what names it.
 
     Raises:
         CorruptError: names the record, the header, and what was found.
@@ -98,7 +99,9 @@ def check_headers(headers: Headers, where: object) -> None:
     version = headers.get("format")
     if type(version) is int and version != FORMAT:
         mistake = f"it has the record format {version}, and this version of flowstore reads {FORMAT}: {mistake}"
-    raise CorruptError(f"the stored headers of {where} can't be used: {mistake}")
+    error = CorruptError(f"the stored headers of {where} can't be used: {mistake}")
+    error.ref = where if ref is None and isinstance(where, Ref) else ref
+    raise error
 
 
 def mistake_in(headers: Headers) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from flowstore.errors import InvalidKeyError
+from flowstore.errors import CorruptError, InvalidKeyError
 from flowstore.querying import Place, Scalar, check_fields, check_pattern, check_text, matches_fields, matches_pattern
 
 FORMAT: Final = 1
@@ -260,35 +260,59 @@ class Query:
         if self.skip < 0:
             raise ValueError(f"skip must be at least 0, not {self.skip}")
 
-    def matches(self, record: Record) -> bool:
-        """Tell whether the record is among those selected; with ``where``, it has to have its payload."""
-        key = record.ref.key
+    def names(self, ref: Ref) -> bool:
+        """Tell whether a record of that reference may be selected: so far as reference, and not headers, tell."""
+        key = ref.key
         return (
-            (record.ref.kind != PIECE if self.kinds is None else record.ref.kind in self.kinds)
+            (ref.kind != PIECE if self.kinds is None else ref.kind in self.kinds)
             and (self.flow_name is None or key.flow_name == self.flow_name)
             and (self.task_name is None or key.task_name == self.task_name)
             and (self.task_id is None or key.task_id == self.task_id)
-            and (self.run_id is None or record.run_id == self.run_id)
             and (self.task_ids is None or key.task_id in self.task_ids)
+            and (self.pattern is None or matches_pattern(key.task_id, self.pattern))
+        )
+
+    def matches(self, record: Record) -> bool:
+        """Tell whether the record is among those selected; with ``where``, it has to have its payload."""
+        return (
+            self.names(record.ref)
+            and (self.run_id is None or record.run_id == self.run_id)
             and (self.states is None or record.state in self.states)
             and (self.stored_from is None or record.stored_at >= self.stored_from)
             and (self.stored_before is None or record.stored_at < self.stored_before)
             and (self.live_at is None or not record.has_expired(self.live_at))
             and (self.expired_at is None or record.has_expired(self.expired_at))
-            and (self.pattern is None or matches_pattern(key.task_id, self.pattern))
             and (not self.where or (record.is_json and matches_fields(record.payload, self.where)))
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A record that a listing met and could not read.
+
+    Attributes:
+        error: tells where it is and what is wrong; its ``ref`` is the record's reference, where that could be read.
+        kind: its kind, where that is known without.
+        delete: deletes it and tells whether it was there; ``None`` where its reference is enough for that.
+    """
+
+    error: CorruptError
+    kind: str | None = None
+    delete: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some of the records that a query selects, and where to go on.
 
-    ``cursor`` is an opaque string to pass to the next call, or ``None`` after the last page.
+    Attributes:
+        cursor: an opaque string to pass to the next call, or ``None`` after the last page.
+        damaged: what was passed over, because it can't be read: it may be among what the query selects, or not.
     """
 
     records: list[Record]
     cursor: str | None = None
+    damaged: Sequence[Damaged] = ()
 
 
 def pages(read: Callable[[str | None], Page], cursor: str | None = None) -> Iterator[Page]:

@@ -87,7 +87,7 @@ def _parse(line: bytes, payload: bytes, where: str, expected: Ref | None) -> tup
         raise damaged(where, f"its first line is not a record's ({type(exc).__name__}: {exc})") from exc
     if not (type(headers) is dict and type(revision) is type(created) is type(size) is int):
         raise damaged(where, "its first line is not a record's")
-    check_headers(headers, f"{ref} in {where}")
+    check_headers(headers, f"{ref} in {where}", ref)
     return Stored(Record(ref, payload, headers, revision), created), size
 
 

@@ -34,6 +34,11 @@ class Place:
         return cls(kind_folder(ref.kind), f"{key_hash(ref.key)}-{ref.address.hex()}")
 
     @property
+    def plain_kind(self) -> str | None:
+        """The kind, where the folder's name tells it."""
+        return self.kind if _PLAIN_KIND.fullmatch(self.kind) else None
+
+    @property
     def shard(self) -> str:
         return self.name[:2]
 

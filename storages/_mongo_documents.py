@@ -11,10 +11,10 @@ import orjson
 from bson.binary import Binary
 from bson.datetime_ms import DatetimeMS
 
-from flowstore.errors import CorruptError, InvalidKeyError, UnsupportedError
+from flowstore.errors import InvalidKeyError, UnsupportedError
 from flowstore.querying import Scalar, first_behind, literal_start, load_place, path_of
 from flowstore.record import JSON, PIECE, Key, Query, Record, Ref
-from flowstore.storages._records import bad_cursor, dump_headers, load_headers
+from flowstore.storages._records import bad_cursor, corrupt, dump_headers, load_headers
 
 Document = dict[str, Any]
 
@@ -106,6 +106,7 @@ def read_document(document: Mapping[str, Any], payload: bool) -> Record:
         CorruptError: the document is no record's.
     """
     where = f"the document {document.get('_id')!r}"
+    ref: Ref | None = None
     try:
         key = Key(document["flow_name"], document["task_name"], document["task_id"])
         ref = Ref(document["kind"], key, document["name"])
@@ -118,7 +119,7 @@ def read_document(document: Mapping[str, Any], payload: bool) -> Record:
         else:
             data = orjson.dumps(document["value"])
     except (KeyError, TypeError, ValueError, InvalidKeyError) as exc:
-        raise CorruptError(f"{where} is not a record's ({type(exc).__name__}: {exc})") from exc
+        raise corrupt(ref, f"{where} is not a record's ({type(exc).__name__}: {exc})") from exc
     return Record(ref, data, headers, revision)
 
 

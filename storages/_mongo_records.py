@@ -11,9 +11,9 @@ from typing import Any, Final
 from pymongo import ASCENDING, DeleteOne, ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
 
-from flowstore.errors import ConflictError, UnreachableError
+from flowstore.errors import ConflictError, CorruptError, UnreachableError
 from flowstore.querying import dump_place
-from flowstore.record import PIECE, Page, Query, Record, Ref
+from flowstore.record import PIECE, Damaged, Page, Query, Record, Ref
 from flowstore.storages._mongo_blobs import BlobFiles
 from flowstore.storages._mongo_client import Connection, Settings, translate
 from flowstore.storages._mongo_documents import (
@@ -286,16 +286,22 @@ class Records:
     def scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         """Return a page of records; see ``RecordStorage._scan``."""
         # One more than asked for tells whether there is a next page.
-        with self._calling(mutates=False), closing(self._documents(query, cursor, payload, limit + 1)) as found:
+        damaged: list[Damaged] = []
+        with (
+            self._calling(mutates=False),
+            closing(self._documents(query, cursor, payload, limit + 1, damaged)) as found,
+        ):
             documents = list(found)
-        records = [read_document(document, payload) for document in documents[:limit]]
+        records = [one for document in documents[:limit] if (one := _read(document, payload, damaged)) is not None]
         if len(documents) <= limit:
-            return Page(records)
-        by_task_id = query.order == "task_id"
-        return Page(records, dump_place(records[-1].ref.place) if by_task_id else documents[limit - 1]["position"])
+            return Page(records, None, damaged)
+        last = documents[limit - 1]
+        if query.order != "task_id":
+            return Page(records, last["position"], damaged)
+        return Page(records, dump_place((str(last.get("task_id")), bytes.fromhex(last["_id"]))), damaged)
 
     def _documents(
-        self, query: Query, cursor: str | None, payload: bool, limit: int
+        self, query: Query, cursor: str | None, payload: bool, limit: int, damaged: list[Damaged]
     ) -> Generator[Document, None, None]:
         whole = payload or query.where
         with self._collection.find(filter_of(query, cursor), WHOLE if whole else HEAD).sort(order_of(query)) as found:
@@ -303,7 +309,7 @@ class Records:
                 # By no index: what has to be sorted may be more than the server sorts in memory.
                 found.allow_disk_use(True)
             if query.where:
-                yield from islice(_having_fields(found, query), query.skip, query.skip + limit)
+                yield from islice(_having_fields(found, query, damaged), query.skip, query.skip + limit)
             else:
                 yield from found.skip(query.skip).limit(limit)
 
@@ -313,7 +319,7 @@ class Records:
             if not query.where:
                 return self._collection.count_documents(filter_of(query, None))
             with self._collection.find(filter_of(query, None), WHOLE) as found:
-                return sum(1 for _ in _having_fields(found, query))
+                return sum(1 for _ in _having_fields(found, query, []))
 
     @contextmanager
     def _calling(self, *, mutates: bool) -> Iterator[None]:
@@ -334,9 +340,21 @@ class Records:
         raise exc if error is None else error from exc
 
 
-def _having_fields(found: Iterable[Document], query: Query) -> Iterator[Document]:
+def _having_fields(found: Iterable[Document], query: Query, damaged: list[Damaged]) -> Iterator[Document]:
     """Leave out the documents whose values have not what is asked for: the filter lets more pass."""
-    return (document for document in found if query.matches(read_document(document, True)))
+    for document in found:
+        record = _read(document, True, damaged)
+        if record is not None and query.matches(record):
+            yield document
+
+
+def _read(document: Document, payload: bool, damaged: list[Damaged]) -> Record | None:
+    """Read a record of a listing, or note what is wrong with it."""
+    try:
+        return read_document(document, payload)
+    except CorruptError as exc:
+        damaged.append(Damaged(exc))
+        return None
 
 
 def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:

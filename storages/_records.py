@@ -38,23 +38,29 @@ def dump_headers(record: Record) -> bytes:
     return text
 
 
-def load_headers(text: str | bytes, where: object) -> dict[str, Any]:
+def load_headers(text: str | bytes, ref: Ref) -> dict[str, Any]:
     """Decode headers into a new dictionary.
 
     Raises:
-        CorruptError: the text is not a JSON object, or too long, or a known header is not of its type; names ``where``
-            it came from.
+        CorruptError: the text is not a JSON object, or too long, or a known header is not of its type.
     """
     if len(text) > MAX_HEADERS:
-        raise CorruptError(f"the stored headers of {where} have {len(text)} bytes; the most is {MAX_HEADERS}")
+        raise corrupt(ref, f"the stored headers of {ref} have {len(text)} bytes; the most is {MAX_HEADERS}")
     try:
         headers = orjson.loads(text)
     except ValueError as exc:
-        raise CorruptError(f"the stored headers of {where} are not JSON: {exc}") from exc
+        raise corrupt(ref, f"the stored headers of {ref} are not JSON: {exc}") from exc
     if type(headers) is not dict:
-        raise CorruptError(f"the stored headers of {where} are a JSON {type(headers).__name__}, not an object")
-    check_headers(headers, where)
+        raise corrupt(ref, f"the stored headers of {ref} are a JSON {type(headers).__name__}, not an object")
+    check_headers(headers, ref)
     return headers
+
+
+def corrupt(ref: Ref | None, message: str) -> CorruptError:
+    """Build the error of a record that can't be read."""
+    error = CorruptError(message)
+    error.ref = ref
+    return error
 
 
 def without_payload(record: Record) -> Record:

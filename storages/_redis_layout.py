@@ -17,7 +17,7 @@ import orjson
 
 from flowstore.errors import CorruptError, StorageError
 from flowstore.record import Key, Record, Ref
-from flowstore.storages._records import dump_headers, load_headers
+from flowstore.storages._records import corrupt, dump_headers, load_headers
 
 SHARDS: Final = 16
 LARGEST: Final = 512 * 1024 * 1024
@@ -237,12 +237,14 @@ def read_record(fields: Sequence[Any], ref: Ref | None, payload: bool) -> Record
     if text is None and headers is None and revision is None:
         return None
     if text is None or headers is None or revision is None or (payload and fields[4] is None):
-        raise CorruptError(f"the hash of {ref or text!r} lacks fields of a record")
+        if ref is None and text is not None:
+            ref = load_ref(text)
+        raise corrupt(ref, f"the hash of {ref or 'a record'} lacks fields of a record")
     if ref is None or text != dump_ref(ref):
         # A record under somebody else's address keeps its own reference, which the caller's check refuses.
         ref = load_ref(text)
     try:
         number = int(revision)
     except ValueError as exc:
-        raise CorruptError(f"the revision of {ref} is {revision!r}") from exc
+        raise corrupt(ref, f"the revision of {ref} is {revision!r}") from exc
     return Record(ref, fields[4] if payload else b"", load_headers(headers, ref), number)

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from flowstore.record import PIECE, Key, Page, Query, Record
+from flowstore.errors import CorruptError
+from flowstore.record import PIECE, Damaged, Key, Page, Query, Record
 from flowstore.storages._records import bad_cursor
 from flowstore.storages._redis_layout import COMMON, SHARDS, Command, Layout, read_record, shard_of
 from flowstore.storages._redis_link import Link
@@ -53,6 +54,7 @@ class Scan:
         self._link = link
         self._layout = layout
         self._query = query
+        self._damaged: list[Damaged] = []
 
     def page(self, cursor: str | None, limit: int, payload: bool) -> Page:
         """Return a page, as ``RecordStorage._scan`` does."""
@@ -65,10 +67,10 @@ class Scan:
         for entries in _batches(self._entries(after, limit + 1), batch):
             for entry, record in self._records(entries, payload, at_once):
                 if len(found) == limit and last is not None:
-                    return Page(found, f"{last.number}-{last.shard}")
+                    return Page(found, f"{last.number}-{last.shard}", self._damaged)
                 found.append(record)
                 last = entry
-        return Page(found)
+        return Page(found, None, self._damaged)
 
     def count(self) -> int | None:
         """Return the number of records if the indexes alone tell it."""
@@ -105,17 +107,32 @@ class Scan:
         yield from found
 
     def _read(self, entries: Sequence[_Entry], payload: bool) -> list[tuple[_Entry, Record]]:
-        answers = self._ask([(entry.shard, self._layout.get(entry.shard, entry.address, payload)) for entry in entries])
         found, left_over = [], []
-        for entry, fields in zip(entries, answers, strict=True):
-            record = read_record(fields, None, payload)
-            if record is None or int(fields[3] or 0) != entry.number:
+        for entry, fields in zip(entries, self._fields(entries, payload), strict=True):
+            try:
+                if isinstance(fields, CorruptError):
+                    raise fields
+                record = read_record(fields, None, payload)
+            except CorruptError as exc:
+                self._damaged.append(Damaged(exc))
+                continue
+            if record is None or fields[3] != b"%d" % entry.number:
                 left_over.append(entry)
             elif self._query.matches(record):
                 found.append((entry, record))
         if left_over:
             self._forget(left_over)
         return found
+
+    def _fields(self, entries: Sequence[_Entry], payload: bool) -> list[Any]:
+        """Return the fields of records; in the place of one whose key is something else, that error."""
+        commands = [(entry.shard, self._layout.get(entry.shard, entry.address, payload)) for entry in entries]
+        try:
+            return self._ask(commands)
+        except CorruptError as exc:
+            if len(entries) == 1:
+                return [exc]
+        return [fields for entry in entries for fields in self._fields([entry], payload)]
 
     def _forget(self, entries: Sequence[_Entry]) -> None:
         """Remove entries without a record: it was deleted just now, or by somebody else than flowstore, or evicted."""

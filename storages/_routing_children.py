@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from flowstore.record import Page, Query, Record, Ref, pages
-from flowstore.storage import Child, RecordStorage
+from flowstore.storage import Child, RecordStorage, tell
 
 T = TypeVar("T")
 
@@ -65,6 +65,8 @@ class Children:
     def scan(self, name: str, query: Query) -> Iterator[Record]:
         """Iterate over the heads of what a query selects in one of the storages."""
         for page in pages(lambda cursor: self.page(name, query, cursor, _PAGE)):
+            for one in page.damaged:
+                tell(one.error)
             yield from page.records
 
     def close(self) -> None:

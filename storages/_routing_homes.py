@@ -62,11 +62,11 @@ class Homes(RecordStorage):
         return sum(self._children.delete_seen(name, some) for name, some in homes.items())
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        heads, following = Listing(self._rules, self._children).page(query, cursor, limit)
+        page = Listing(self._rules, self._children).page(query, cursor, limit)
         if not payload:
-            return Page(heads, following)
-        records = self._get_many([one.ref for one in heads])
-        return Page([one for one in records if one is not None], following)
+            return page
+        records, damaged = self._read_each([one.ref for one in page.records])
+        return Page(records, page.cursor, [*page.damaged, *damaged])
 
     def _count(self, query: Query) -> int:
         return Listing(self._rules, self._children).count(query)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from flowstore.record import Query, Record, Ref
+from flowstore.record import Damaged, Page, Query, Record, Ref
 from flowstore.storages._records import bad_cursor
 from flowstore.storages._routing_children import Children
 from flowstore.storages._routing_rules import HIDDEN, Rules
@@ -23,6 +23,7 @@ class _Stream:
         page: the records of that page.
         next: the cursor of the page after it.
         taken: how many of the page have been taken or passed over.
+        damaged: what was met that can't be read.
     """
 
     name: str
@@ -30,6 +31,7 @@ class _Stream:
     page: list[Record] = field(default_factory=list)
     next: str | None = None
     taken: int = 0
+    damaged: list[Damaged] = field(default_factory=list)
 
 
 class Listing:
@@ -39,7 +41,7 @@ class Listing:
         self._rules = rules
         self._children = children
 
-    def page(self, query: Query, cursor: str | None, limit: int) -> tuple[list[Record], str | None]:
+    def page(self, query: Query, cursor: str | None, limit: int) -> Page:
         """Return up to ``limit`` heads in the order of the query, and the cursor of what follows.
 
         Within a storage the order is the storage's own. Records of different storages are put in order by the time at
@@ -54,13 +56,13 @@ class Listing:
         while len(found) < limit:
             heads = [(stream, head) for stream in streams if (head := self._head(stream, query, limit)) is not None]
             if not heads:
-                return found, None
+                return Page(found, None, _damaged(streams))
             choose = max if query.descending else min
             stream, head = choose(heads, key=lambda each: each[1].stored_at)
             found.append(head)
             stream.taken += 1
         rest = {stream.name: self._position(stream, query) for stream in streams if self._has_more(stream)}
-        return found, _cursor(rest) if rest else None
+        return Page(found, _cursor(rest) if rest else None, _damaged(streams))
 
     def count(self, query: Query) -> int:
         """Count what a query selects; the storage counts by itself where it keeps nothing else that is selected."""
@@ -83,6 +85,9 @@ class Listing:
     def _read(self, stream: _Stream, query: Query, limit: int) -> None:
         page = self._children.page(stream.name, query, stream.start, limit)
         stream.page, stream.next, stream.taken = page.records, page.cursor, 0
+        stream.damaged += (
+            one for one in page.damaged if one.error.ref is None or self._belongs(stream.name, one.error.ref)
+        )
 
     def _head(self, stream: _Stream, query: Query, limit: int) -> Record | None:
         """Return the next record of a stream that belongs there."""
@@ -114,6 +119,10 @@ class Listing:
             # Some were deleted since, so that others have moved up.
             length = length - 1 if untaken is None else untaken
         return stream.start
+
+
+def _damaged(streams: Sequence[_Stream]) -> list[Damaged]:
+    return [one for stream in streams for one in stream.damaged]
 
 
 def _cursor(positions: dict[str, str | None]) -> str:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from flowstore.errors import ConflictError, CorruptError, StorageError, UnreachableError, UnsupportedError
-from flowstore.record import Page, Query, Record, Ref
+from flowstore.record import Damaged, Page, Query, Record, Ref
 from flowstore.storages._envelope import Stored, damaged, first_line, read_envelope
 from flowstore.storages._folder_names import Place
 from flowstore.storages._records import conflict
@@ -218,11 +218,9 @@ class Records:
     def delete_many(self, refs: Sequence[Ref]) -> int:
         """Delete several records at once, in a few requests after they have been looked at."""
         places = list(dict.fromkeys(map(Place.of, refs)))
-        found = [
-            one for one in self._each(lambda place: self._read(place, False), places) if one is not None and one.record
-        ]
-        self._bucket.delete_many([self._index.record(Place.of(one.stored.record.ref)) for one in found])
-        self._bucket.delete_many([marker for one in found for marker in self._index.markers(one.stored)])
+        found = [one for one in self._each(self._deletable, places) if one is not None]
+        self._bucket.delete_many([key for key, _ in found])
+        self._bucket.delete_many([marker for _, markers in found for marker in markers])
         return len(found)
 
     def delete_seen(self, records: Sequence[Record]) -> int:
@@ -240,6 +238,15 @@ class Records:
                 return True
         raise AssertionError("the last try returns or raises")
 
+    def _deletable(self, place: Place) -> tuple[str, list[str]] | None:
+        """Return the keys of a record's object and of its markers; ``None`` if there is no record."""
+        key = self._index.record(place)
+        try:
+            found = self._read(place, False)
+        except CorruptError:
+            return key, []  # its markers find nothing then
+        return None if found is None or found.record is None else (key, self._index.markers(found.stored))
+
     def purge(self) -> int:
         """Delete all objects of records, damaged ones too, and all markers; return how many records, without pieces."""
         deleted = 0
@@ -253,7 +260,17 @@ class Records:
         """Return a page of records; see ``RecordStorage._scan``."""
         if cursor is not None:
             read_leaf(cursor)
-        leaves = self._index.find(query, cursor, self._created)
+        # By place: what has been deleted may have left a marker that leads to a damaged one too.
+        damaged: dict[Place, Damaged] = {}
+
+        def created(place: Place) -> int | None:
+            try:
+                return self._created(place)
+            except CorruptError as exc:
+                damaged[place] = self._damaged(place, exc)
+                return None
+
+        leaves = self._index.find(query, cursor, created)
         found: list[tuple[str, Record]] = []
         dead: list[str] = []
         # One more than asked for tells whether there is a next page.
@@ -263,23 +280,33 @@ class Records:
                 break
             records = self._each(lambda one: self._listed(one[0], query, payload), batch)
             for (leaf, marker), (is_dead, record) in zip(batch, records, strict=True):
-                if record is not None and query.matches(record):
+                if isinstance(record, Damaged):
+                    damaged[read_leaf(leaf)[1]] = record
+                elif record is not None and query.matches(record):
                     found.append((leaf, record))
                 if is_dead and marker is not None:
                     dead.append(marker)
         if query.expired_at is not None and dead:
             # Whoever looks for what has expired is cleaning up.
             self._bucket.delete_many(dead)
-        return Page([record for _, record in found[:limit]], found[limit - 1][0] if len(found) > limit else None)
+        following = found[limit - 1][0] if len(found) > limit else None
+        return Page([record for _, record in found[:limit]], following, list(damaged.values()))
 
-    def _listed(self, leaf: str, query: Query, payload: bool) -> tuple[bool, Record | None]:
+    def _listed(self, leaf: str, query: Query, payload: bool) -> tuple[bool, Record | Damaged | None]:
         """Return whether a leaf is left over from something deleted, and its record if it is not."""
         created, place = read_leaf(leaf)
-        found = self._read(place, payload)
+        try:
+            found = self._read(place, payload)
+        except CorruptError as exc:
+            return False, self._damaged(place, exc)
         if found is not None and found.record is not None and found.stored.created == created:
             return False, found.record
         # A young one may belong to a record that is being written right now.
         return self.clock.now() - created / 1e9 > _DAY, None
+
+    def _damaged(self, place: Place, error: CorruptError) -> Damaged:
+        # Its markers find nothing when it is deleted.
+        return Damaged(error, place.plain_kind, lambda: self._bucket.delete(self._index.record(place)))
 
     def _created(self, place: Place) -> int | None:
         found = self._read(place, False)

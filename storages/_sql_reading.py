@@ -1,14 +1,18 @@
-"""Listings of records."""
+"""Listings of records, of which some may be damaged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from flowstore.errors import CorruptError
+import orjson
+
+from flowstore.errors import CorruptError, InvalidKeyError
 from flowstore.querying import Place, matches_fields
-from flowstore.record import Query, Record
+from flowstore.record import Damaged, Key, Query, Record, Ref
+from flowstore.storages._records import corrupt
 from flowstore.storages._sql_rows import read_row
 
 if TYPE_CHECKING:
@@ -16,15 +20,20 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 200
 
-Found = tuple[int, Record]
-"""A record, and the number of its row."""
+
+class Found(NamedTuple):
+    """A row: its number, where it comes in the order by task id, and its record or what is wrong with it."""
+
+    number: int
+    place: Place
+    what: Record | Damaged
 
 
 def selected(database: Database, query: Query, after: int | Place | None, limit: int, payload: bool) -> list[Found]:
-    """Return the first records of a query behind a place, in its order.
+    """Return the first rows of a query behind a place, in its order.
 
-    A server may fail at one value that is not the JSON that its headers claim. That one is passed over: the values are
-    then looked at here, page by page.
+    A server may fail at one value that is not the JSON that its headers claim. The values are then looked at here, page
+    by page.
     """
     try:
         return _sorted(database, query, database.rows(*database.sql.scan(query, after, limit, payload)))
@@ -33,11 +42,13 @@ def selected(database: Database, query: Query, after: int | Place | None, limit:
             raise
     found: list[Found] = []
     skip = query.skip
-    for number, record in _matching(database, query, after):
-        if skip:
+    for row in _matching(database, query, after):
+        if skip and isinstance(row.what, Record):
             skip -= 1
             continue
-        found.append((number, record if payload else replace(record, payload=b"")))
+        if not payload and isinstance(row.what, Record):
+            row = row._replace(what=replace(row.what, payload=b""))
+        found.append(row)
         if len(found) == limit:
             break
     return found
@@ -50,26 +61,51 @@ def counted(database: Database, query: Query) -> int:
     except CorruptError:
         if not query.where or database.sql.tells_json:
             raise
-    return sum(1 for _ in _matching(database, query, None))
+    return sum(isinstance(row.what, Record) for row in _matching(database, query, None))
 
 
 def _matching(database: Database, query: Query, after: int | Place | None) -> Iterator[Found]:
     every, where = replace(query, where={}, skip=0), query.where or {}
     while True:
         page = _sorted(database, every, database.rows(*database.sql.scan(every, after, _PAGE, True)))
-        for number, record in page:
-            if record.is_json and matches_fields(record.payload, where):
-                yield number, record
+        for row in page:
+            what = _looked_into(row.what)
+            if isinstance(what, Damaged) or (what.is_json and matches_fields(what.payload, where)):
+                yield row._replace(what=what)
         if len(page) < _PAGE:
             return
-        number, record = page[-1]
-        after = record.ref.place if query.order == "task_id" else number
+        after = page[-1].place if query.order == "task_id" else page[-1].number
+
+
+def _looked_into(what: Record | Damaged) -> Record | Damaged:
+    if isinstance(what, Record) and what.is_json:
+        try:
+            orjson.loads(what.payload)
+        except ValueError as exc:
+            return Damaged(corrupt(what.ref, f"the value of {what.ref} is no JSON, though its headers say so ({exc})"))
+    return what
 
 
 def _sorted(database: Database, query: Query, rows: Sequence[tuple[Any, ...]]) -> list[Found]:
-    found = [(row[0], read_row(database, row[1:], None)) for row in rows]
+    found = [_found(database, row[0], row[1:]) for row in rows]
     if query.order == "task_id":
-        found.sort(key=lambda one: database.sql.place(one[1].ref.place), reverse=query.descending)
+        found.sort(key=lambda row: database.sql.place(row.place), reverse=query.descending)
     else:
-        found.sort(key=lambda one: one[0], reverse=query.descending)
+        found.sort(key=lambda row: row.number, reverse=query.descending)
     return found
+
+
+def _found(database: Database, number: int, row: Sequence[Any]) -> Found:
+    try:
+        record = read_row(database, row, None)
+    except CorruptError as exc:
+        return Found(number, _place_of(database, row), Damaged(exc))
+    return Found(number, record.ref.place, record)
+
+
+def _place_of(database: Database, row: Sequence[Any]) -> Place:
+    """Return where a damaged row comes; first, where its names are none."""
+    with suppress(CorruptError, InvalidKeyError):
+        kind, *key, name = map(database.text, row[:5])
+        return Ref(kind, Key(*key), name).place
+    return "", b"\0" * 32

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from flowstore.errors import CorruptError
+from flowstore.errors import CorruptError, InvalidKeyError
 from flowstore.record import Key, Record, Ref
-from flowstore.storages._records import dump_headers, load_headers
+from flowstore.storages._records import corrupt, dump_headers, load_headers
 
 if TYPE_CHECKING:
     from flowstore.storages._sql_database import Database
@@ -50,14 +50,30 @@ def row_of(database: Database, record: Record) -> tuple[Any, ...]:
 
 
 def read_row(database: Database, row: Sequence[Any], ref: Ref | None) -> Record:
-    names = tuple(map(database.text, row[:5]))
+    """Return the record of a row.
+
+    Args:
+        row: kind, flow name, task name, task id, name, revision, headers, and the payload, if that was asked for.
+        ref: the reference that it should have: if it has, the record's is this very object.
+
+    Raises:
+        CorruptError: it is none.
+    """
+    try:
+        names = tuple(map(database.text, row[:5]))
+        if ref is None or names != ref.names:
+            # A row under somebody else's address keeps its own reference, which the caller's check refuses.
+            kind, *key, name = names
+            ref = Ref(kind, Key(*key), name)
+    except InvalidKeyError as exc:
+        raise CorruptError(f"a row of {database.target} has names that are none: {exc}") from exc
     revision, headers, *payload = row[5:]
-    if ref is None or names != ref.names:
-        # A row under somebody else's address keeps its own reference, which the caller's check refuses.
-        kind, *key, name = names
-        ref = Ref(kind, Key(*key), name)
-    if payload and payload[0] is None:
-        raise CorruptError(f"the row of {ref} has neither a value nor a payload")
+    if type(revision) is not int:
+        raise corrupt(ref, f"the row of {ref} has the revision {revision!r}")
+    if payload and not isinstance(payload[0], bytes | bytearray | memoryview):
+        raise corrupt(ref, f"the row of {ref} has neither a value nor a payload")
+    if not isinstance(headers, str | bytes):
+        raise corrupt(ref, f"the row of {ref} has no headers")
     return Record(ref, payload[0] if payload else b"", load_headers(headers, ref), revision)
 
 

@@ -40,8 +40,7 @@ def translate(exc: BaseException, name: Target) -> StorageError | None:
         return StorageError("the value is larger than SQLite can keep")
     if "too many SQL variables" in str(exc):
         return StorageError(f"the query names more values than SQLite takes ({exc})")
-    # The driver itself raises this one, without a code.
-    if isinstance(exc, sqlite3.OperationalError) and "decode" in str(exc):
+    if is_no_text(exc):
         return CorruptError(f"{name} holds text that is not UTF-8 ({exc})")
     return None
 
@@ -60,6 +59,11 @@ def _code(exc: BaseException) -> int | None:
     """Return SQLite's primary result code."""
     extended = getattr(exc, "sqlite_errorcode", None)
     return None if extended is None else extended & 0xFF
+
+
+def is_no_text(exc: BaseException) -> bool:
+    """Tell whether a column of text is not UTF-8. The driver itself raises this, without a code."""
+    return isinstance(exc, sqlite3.OperationalError) and _code(exc) is None and "decode" in str(exc)
 
 
 def is_busy(exc: BaseException) -> bool:

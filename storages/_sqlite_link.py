@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from flowstore.storages._sql_database import Link, Outcome, Parameters
 from flowstore.storages._sql_statements import Statements
-from flowstore.storages._sqlite_errors import is_busy
+from flowstore.storages._sqlite_errors import is_busy, is_no_text
 from flowstore.storages._sqlite_file import Files
 from flowstore.storages._sqlite_statements import FUNCTIONS
 
@@ -54,7 +54,12 @@ class SqliteLink(Link):
                     raise
                 self._when_free(cursor, sql, parameters)
             # All rows: the statement is not finished, and a change not committed, before the last one is read.
-            return Outcome(cursor.fetchall(), cursor.rowcount, None)
+            try:
+                return Outcome(cursor.fetchall(), cursor.rowcount, None)
+            except sqlite3.OperationalError as exc:
+                if not is_no_text(exc):
+                    raise
+            return Outcome(self._read_any(cursor, sql, parameters), cursor.rowcount, None)
         except BaseException:
             # Now, not when the exception's traceback is gone, which may be kept.
             cursor.close()
@@ -87,6 +92,14 @@ class SqliteLink(Link):
             if self.connection.in_transaction:
                 self.connection.rollback()
 
+    def _read_any(self, cursor: sqlite3.Cursor, sql: str, parameters: Parameters) -> list[Any]:
+        """Read rows one of which has text that is not UTF-8: what is wrong in it shows where that record is read."""
+        self.connection.text_factory = _any_text
+        try:
+            return cursor.execute(sql, parameters).fetchall()
+        finally:
+            self.connection.text_factory = str
+
     def _when_free(self, cursor: sqlite3.Cursor, sql: str, parameters: Parameters) -> None:
         """Run a statement again until no other writer holds the lock; the timeout's last refusal is raised.
 
@@ -107,6 +120,10 @@ class SqliteLink(Link):
 
     def _close(self) -> None:
         self.connection.close()
+
+
+def _any_text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
 
 
 def microseconds() -> int:

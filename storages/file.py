@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.querying import dump_place, load_place
-from flowstore.record import Page, Query, Record, Ref
+from flowstore.record import Damaged, Page, Query, Record, Ref
 from flowstore.storage import Content, Guarantees, NativeBlobs, QueriesFields, RecordStorage, Source
 from flowstore.storages import _guarantees
 from flowstore.storages._blob_files import BlobFiles
@@ -155,25 +155,37 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             self._folder.sweep_runs()
         choose = heapq.nlargest if query.descending else heapq.nsmallest
         # One more than asked for tells whether there is a next page. No two have the same place.
-        found = choose(query.skip + limit + 1, self._selected(query, _position(query, cursor)))[query.skip :]
+        damaged: list[Damaged] = []
+        selected = self._selected(query, _position(query, cursor), damaged)
+        found = choose(query.skip + limit + 1, selected)[query.skip :]
         records = []
         for _, place, headers_only in found[:limit]:
-            stored = self._read(place, True) if payload else headers_only
+            try:
+                stored = self._read(place, True) if payload else headers_only
+            except CorruptError as exc:
+                damaged.append(self._damaged(place, exc))
+                continue
             # Somebody may have deleted or replaced it since.
             if stored is not None and (not payload or query.matches(stored.record)):
                 records.append(stored.record)
         if len(found) <= limit:
-            return Page(records)
+            return Page(records, None, damaged)
         last = found[limit - 1][0]
-        return Page(records, dump_place(last) if query.order == "task_id" else f"{last[0]}-{last[1]}")
+        return Page(records, dump_place(last) if query.order == "task_id" else f"{last[0]}-{last[1]}", damaged)
 
     def _count(self, query: Query) -> int:
-        return sum(1 for _ in self._selected(query, None))
+        return sum(1 for _ in self._selected(query, None, []))
 
-    def _selected(self, query: Query, after: Position | None) -> Iterator[tuple[Position, Place, Stored]]:
+    def _selected(
+        self, query: Query, after: Position | None, damaged: list[Damaged]
+    ) -> Iterator[tuple[Position, Place, Stored]]:
         self._check_folder()
         for place in self._folder.places(query):
-            stored = self._read(place, bool(query.where))
+            try:
+                stored = self._read(place, bool(query.where))
+            except CorruptError as exc:
+                damaged.append(self._damaged(place, exc))
+                continue
             if stored is None or not query.matches(stored.record):
                 continue
             if query.where:
@@ -182,6 +194,14 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             position: Position = stored.record.ref.place if query.order == "task_id" else stored.position
             if after is None or (position < after if query.descending else position > after):
                 yield position, place, stored
+
+    def _damaged(self, place: Place, error: CorruptError) -> Damaged:
+        return Damaged(error, place.plain_kind, partial(self._remove, place))
+
+    def _remove(self, place: Place) -> bool:
+        """Delete what can't be read; whatever points to it finds nothing then."""
+        with self._folder.lock(place) as shard:
+            return self._folder.remove(place, shard)
 
     def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
         self._blobs.write(Place.of(ref), generation, source)

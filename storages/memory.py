@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from flowstore.errors import CorruptError
 from flowstore.forks import ForkSafeLock
-from flowstore.record import PIECE, Page, Query, Record, Ref
+from flowstore.record import PIECE, Damaged, Page, Query, Record, Ref
 from flowstore.storage import Guarantees, QueriesFields, RecordStorage
 from flowstore.storages import _guarantees
 from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers, without_payload
@@ -21,6 +22,7 @@ class _Entry:
     headers: bytes
     payload: bytes
     revision: int
+    run_id: str | None
     expires_at: float | None
 
     def has_expired(self, now: float) -> bool:
@@ -76,7 +78,9 @@ class MemoryStorage(RecordStorage, QueriesFields):
                 # Replacing keeps the place in the dictionary: it stays sorted by number.
                 self._last += 1
             number, revision = (old.number, old.revision + 1) if old else (self._last, record.revision)
-            self._entries[address] = _Entry(number, record.ref, headers, payload, revision, record.expires_at)
+            self._entries[address] = _Entry(
+                number, record.ref, headers, payload, revision, record.run_id, record.expires_at
+            )
         return revision
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
@@ -112,18 +116,30 @@ class MemoryStorage(RecordStorage, QueriesFields):
             else:
                 entries = entries[bisect_right(entries, number, key=_by_number) :]
         found: list[Record] = []
+        damaged: list[Damaged] = []
         last = 0
         for entry in reversed(entries) if query.descending else entries:
-            record = entry.record(payload or bool(query.where))
+            try:
+                record = entry.record(payload or bool(query.where))
+            except CorruptError as exc:
+                if query.run_id in (None, entry.run_id):
+                    damaged.append(Damaged(exc))
+                continue
             if query.matches(record):
                 if len(found) == limit:
-                    return Page(found, str(last))
+                    return Page(found, str(last), damaged)
                 found.append(record if payload else without_payload(record))
                 last = entry.number
-        return Page(found)
+        return Page(found, None, damaged)
 
     def _count(self, query: Query) -> int:
-        return sum(query.matches(entry.record(bool(query.where))) for entry in self._all())
+        return sum(self._selects(query, entry) for entry in self._all())
+
+    def _selects(self, query: Query, entry: _Entry) -> bool:
+        try:
+            return query.matches(entry.record(bool(query.where)))
+        except CorruptError:
+            return False
 
     def _all(self) -> list[_Entry]:
         with self._lock:

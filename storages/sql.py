@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 from flowstore.errors import StorageError
 from flowstore.forks import ForkSafeLock
 from flowstore.querying import dump_place, load_place
-from flowstore.record import PIECE, Page, Query, Record, Ref
+from flowstore.record import PIECE, Damaged, Page, Query, Record, Ref
 from flowstore.storage import PART, Batches, Guarantees, QueriesFields, RecordStorage
 from flowstore.storages import _guarantees
 from flowstore.storages._mistakes import mistakes_of
@@ -249,11 +249,15 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
             return Page([])
         # One row more than asked for tells whether there is a next page.
         found = selected(database, query, after, limit + 1, payload)
-        page = Page([record for _, record in found[:limit]])
+        here = [row.what for row in found[:limit]]
+        records, damaged = (
+            [one for one in here if isinstance(one, Record)],
+            [one for one in here if isinstance(one, Damaged)],
+        )
         if len(found) <= limit:
-            return page
-        last, record = found[limit - 1]
-        return Page(page.records, dump_place(record.ref.place) if query.order == "task_id" else str(last))
+            return Page(records, None, damaged)
+        last = found[limit - 1]
+        return Page(records, dump_place(last.place) if query.order == "task_id" else str(last.number), damaged)
 
     def _count(self, query: Query) -> int:
         database = self._connected()

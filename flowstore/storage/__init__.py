@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowstore.damage import tell
 from flowstore.headers import check_headers, mistake_in
 from flowstore.storage.blobs import Blobs, blob_facts
 from flowstore.storage.capabilities import (
@@ -46,6 +47,7 @@ __all__ = [
     "keeps_errors",
     "mistake_in",
     "new_revision",
+    "tell",
 ]
 
 

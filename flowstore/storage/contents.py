@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from flowstore.damage import tell
 from flowstore.duration import Duration, seconds
 from flowstore.errors import (
     ConflictError,
@@ -128,7 +129,11 @@ class Contents(Records):
             if is_generation(generation) and _NUMBER.fullmatch(record.ref.name):
                 pieces = int(record.ref.name) + 1
                 _, most, latest = found.get(generation, (None, 0, 0.0))
-                found[generation] = _owner(record), max(most, pieces), max(latest, record.stored_at)
+                try:
+                    found[generation] = _owner(record), max(most, pieces), max(latest, record.stored_at)
+                except CorruptError as exc:
+                    exc.ref = record.ref
+                    tell(exc)
         for generation, (ref, pieces, written_at) in found.items():
             delete = partial(self._delete_content, ref, generation, pieces)
             yield Content(generation, written_at, partial(self._get, ref, False), delete)
@@ -151,7 +156,7 @@ class Contents(Records):
         try:
             for record in self._pages(Query(kinds=(PIECE,)), False):
                 if record.ref.name == _GENERATIONS:
-                    self._discard_contents(_owner(record), None)
+                    self._discard_noted(record)
             for content in self._contents():
                 if content.written_at <= before and _is_orphan(content):
                     content.delete()
@@ -159,6 +164,16 @@ class Contents(Records):
         except Exception as exc:
             self._raise(exc)
         return removed
+
+    def _discard_noted(self, note: Record) -> None:
+        try:
+            owner = _owner(note)
+            if note_of(owner) != note.ref:
+                raise CorruptError(f"{note.ref} is the note of another record than {owner}, which it names")
+            self._discard_contents(owner, None)
+        except CorruptError as exc:
+            exc.ref = note.ref
+            tell(exc)
 
     def _settle_content(self, ref: Ref, written: Mapping[str, int] | None = None) -> None:
         """Delete what a record pointed to once and doesn't any more.

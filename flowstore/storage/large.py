@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final
 
+from flowstore.damage import tell
 from flowstore.errors import ConflictError, CorruptError, NotFoundError, OutcomeUnknownError, UnreachableError
-from flowstore.record import BLOB, RESULT, Key, Page, Query, Record, Ref
+from flowstore.record import BLOB, RESULT, Damaged, Key, Page, Query, Record, Ref
 from flowstore.storage.contents import CONTENT, Contents, content_of, generation_of, new_generation, note_of
 from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Source
@@ -114,11 +115,13 @@ class LargeRecords(Contents):
 
     def scan(self, query: Query, *, limit: int = 100, cursor: str | None = None, payload: bool = True) -> Page:
         page = super().scan(query, limit=limit, cursor=cursor, payload=payload)
-        return Page([one for record in page.records if (one := self._listed_record(record, payload))], page.cursor)
+        damaged = list(page.damaged)
+        records = [one for record in page.records if (one := self._listed_record(record, payload, damaged))]
+        return Page(records, page.cursor, damaged)
 
     def records(self, query: Query, *, payload: bool = True) -> Iterator[Record]:
         for record in super().records(query, payload=payload):
-            if (listed := self._listed_record(record, payload)) is not None:
+            if (listed := self._listed_record(record, payload, [])) is not None:
                 yield listed
 
     def _is_large(self, record: Record) -> bool:
@@ -222,8 +225,14 @@ class LargeRecords(Contents):
             if note is not None:
                 self._settle_content(ref)
 
-    def _listed_record(self, record: Record, payload: bool) -> Record | None:
-        return self._whole_record(record) if payload else without_content(record)
+    def _listed_record(self, record: Record, payload: bool, damaged: list[Damaged]) -> Record | None:
+        try:
+            return self._whole_record(record) if payload else without_content(record)
+        except CorruptError as exc:
+            exc.ref = record.ref
+            damaged.append(Damaged(exc))
+            tell(exc)
+            return None
 
     def _whole_record(self, record: Record) -> Record | None:
         """Return a record with its payload, or ``None`` if it has been deleted meanwhile."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar, NoReturn
 
+from flowstore.damage import tell
 from flowstore.errors import (
     ConflictError,
     CorruptError,
@@ -18,7 +19,7 @@ from flowstore.errors import (
     StorageError,
 )
 from flowstore.interrupts import is_interrupt
-from flowstore.record import RESULT, Key, Page, Query, Record, Ref, pages
+from flowstore.record import RESULT, Damaged, Key, Page, Query, Record, Ref, pages
 from flowstore.storage.capabilities import QueriesFields, require
 from flowstore.storage.minimum import DataStorage
 from flowstore.storage.revisions import new_revision
@@ -274,13 +275,19 @@ class Records(DataStorage):
             self._raise(exc)
 
     def scan(self, query: Query, *, limit: int = 100, cursor: str | None = None, payload: bool = True) -> Page:
-        """Return one page of the records that a query selects; pass ``page.cursor`` on to get the next one."""
+        """Return one page of the records that a query selects; pass ``page.cursor`` on to get the next one.
+
+        What can't be read is passed over and told of, here and in all listings; it is in ``page.damaged``.
+        """
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         try:
-            return self._page(self._dated(query), cursor, limit, payload)
+            page = self._page(self._dated(query), cursor, limit, payload)
         except Exception as exc:
             self._raise(exc)
+        for one in page.damaged:
+            tell(one.error)
+        return page
 
     def records(self, query: Query, *, payload: bool = True) -> Iterator[Record]:
         """Iterate over all records that a query selects, reading a page at a time."""
@@ -295,22 +302,42 @@ class Records(DataStorage):
             yield record.ref
 
     def _pages(self, query: Query, payload: bool) -> Iterator[Record]:
+        told: set[str] = set()
         for page in pages(lambda cursor: self._page(query, cursor, _PAGE, payload)):
+            # Some adapters meet the same ones in each page.
+            for one in page.damaged:
+                if str(one.error) not in told:
+                    told.add(str(one.error))
+                    tell(one.error)
             yield from page.records
 
     def _page(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         """Return a page as ``_scan`` does, whatever the adapter leaves to this class."""
+        return selected(query, self._scanned(query, cursor, limit, payload))
+
+    def _scanned(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         if query.skip and cursor is not None:
             query = replace(query, skip=0)
         if query.order == "task_id" and not self.sorts:
             heads = self._pages(replace(query, order="stored", skip=0), False)
-            return sorted_page(query, cursor, limit, heads, self._get_many if payload else None)
+            return sorted_page(query, cursor, limit, heads, self._read_each if payload else None)
         if query.skip and not self.skips:
             cursor = self._page(replace(query, skip=0), None, query.skip, False).cursor
             if cursor is None:
                 return Page([])
             query = replace(query, skip=0)
         return self._scan(query, cursor, limit, payload)
+
+    def _read_each(self, refs: Sequence[Ref]) -> tuple[list[Record], list[Damaged]]:
+        """Read several records for a listing; return those that are there, and those that can't be read."""
+        try:
+            return [record for record in self._get_many(refs) if record is not None], []
+        except CorruptError as exc:
+            if len(refs) == 1:
+                exc.ref = refs[0]
+                return [], [Damaged(exc)]
+        each = [self._read_each([ref]) for ref in refs]
+        return [one for records, _ in each for one in records], [one for _, damaged in each for one in damaged]
 
     def _dated(self, query: Query) -> Query:
         if query.where:
@@ -350,6 +377,14 @@ class Records(DataStorage):
         if error is None:
             raise exc
         raise error from exc
+
+
+def selected(query: Query, page: Page) -> Page:
+    """Return a page without the damaged records that are certainly not among what a query selects."""
+    if not page.damaged:
+        return page
+    damaged = [one for one in page.damaged if one.error.ref is None or query.names(one.error.ref)]
+    return Page(page.records, page.cursor, damaged)
 
 
 def _checked(ref: Ref, record: Record) -> Record:

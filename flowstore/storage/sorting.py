@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from flowstore.querying import Place, dump_place, load_place
-from flowstore.record import Page, Query, Record, Ref
+from flowstore.record import Damaged, Page, Query, Record, Ref
 
 
 def sorted_page(
@@ -14,24 +14,25 @@ def sorted_page(
     cursor: str | None,
     limit: int,
     heads: Iterable[Record],
-    read: Callable[[Sequence[Ref]], list[Record | None]] | None,
+    read: Callable[[Sequence[Ref]], tuple[list[Record], list[Damaged]]] | None,
 ) -> Page:
     """Return a page by task id; all that is selected is looked at, and a page of it kept in memory.
 
     Args:
         heads: everything that the query selects, in any order.
-        read: reads the records of the page once more, with their payloads; ``None`` if they are not asked for.
+        read: reads the records of the page once more, with their payloads, and tells which of them are damaged;
+            ``None`` if payloads are not asked for.
     """
     following = heads if cursor is None else _behind(heads, load_place(cursor), query.descending)
     choose = heapq.nlargest if query.descending else heapq.nsmallest
     # One more than asked for tells whether there is a next page. No two have the same place.
     found = choose(query.skip + limit + 1, following, key=_place)[query.skip :]
-    records = found[:limit]
+    records, damaged = found[:limit], list[Damaged]()
     if read is not None:
         # Somebody may have deleted or replaced some since.
-        again = read([record.ref for record in records])
-        records = [record for record in again if record is not None and query.matches(record)]
-    return Page(records, dump_place(_place(found[limit - 1])) if len(found) > limit else None)
+        again, damaged = read([record.ref for record in records])
+        records = [record for record in again if query.matches(record)]
+    return Page(records, dump_place(_place(found[limit - 1])) if len(found) > limit else None, damaged)
 
 
 def _place(record: Record) -> Place:

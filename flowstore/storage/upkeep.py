@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from flowstore.damage import damage_told_once, tell
 from flowstore.duration import Duration, seconds
 from flowstore.errors import UnsupportedError
-from flowstore.record import HISTORY, PIECE, RUN, Key, Query, Record, pages, survives_clear
+from flowstore.record import HISTORY, PIECE, RUN, Damaged, Key, Page, Query, Record, Ref, pages, survives_clear
 from flowstore.storage.contents import Contents
+from flowstore.storage.records import selected
 
 _BATCH = 500
 _KEYS = 64
@@ -29,15 +31,14 @@ class Upkeep(Contents):
     def _purge(self) -> int:
         """Delete all records and their indexes, damaged and left over ones too; return how many, without pieces.
 
-        In bounded batches. Whatever else is in the database has to be left alone. This one deletes record by record,
-        and fails at a damaged one.
+        In bounded batches. Whatever else is in the database has to be left alone. This one deletes what it can list.
         """
-        deleted = self._delete_selected(Query(), None, _BATCH)
-        self._delete_selected(Query(kinds=(PIECE,)), None, _BATCH)
+        deleted = self._delete_selected(Query(), None, _BATCH, _any)
+        self._delete_selected(Query(kinds=(PIECE,)), None, _BATCH, _any)
         return deleted
 
-    def _of_keys(self, keys: Sequence[Key]) -> Iterator[Record]:
-        """Read the heads of all records under some keys, of every kind, expired or not."""
+    def _of_keys(self, keys: Sequence[Key]) -> Iterator[Page]:
+        """Read the heads of all records under some keys, of every kind, expired or not, a page at a time."""
         by_task: dict[tuple[str, str], list[str]] = {}
         for key in keys:
             by_task.setdefault((key.flow_name, key.task_name), []).append(key.task_id)
@@ -45,8 +46,7 @@ class Upkeep(Contents):
             for start in range(0, len(task_ids), _KEYS):
                 some = tuple(task_ids[start : start + _KEYS])
                 query = Query(flow_name=flow_name, task_name=task_name, task_ids=some)
-                for page in self._pages_of(query, _BATCH):
-                    yield from page
+                yield from self._pages_of(query, _BATCH)
 
     # Tasks and runs
 
@@ -56,7 +56,9 @@ class Upkeep(Contents):
 
     def delete_tasks(self, keys: Iterable[Key]) -> int:
         """Delete all that is stored under several keys, as ``delete_task`` does for one."""
-        return self._delete_all(self._of_keys(list(dict.fromkeys(keys))))
+        found = list(self._of_keys(list(dict.fromkeys(keys))))
+        deleted = self._delete_all(one for page in found for one in page.records)
+        return deleted + self._delete_damaged((one for page in found for one in page.damaged), _any)
 
     def delete_run(self, run_id: str, *, batch: int = _BATCH) -> int:
         """Delete a flow run: whatever carries its id, and what else is stored under the keys of its tasks.
@@ -69,13 +71,15 @@ class Upkeep(Contents):
         """
         _check_batch(batch)
         deleted = 0
-        for records in self._pages_of(Query(run_id=run_id), batch):
+        for page in self._pages_of(Query(run_id=run_id), batch):
             # History may tell of a run under the flow's key, where what all runs share is kept.
-            of_tasks = (one for one in records if one.kind != HISTORY)
+            of_tasks = [one for one in page.records if one.kind != HISTORY]
             keys = dict.fromkeys(one.key for one in of_tasks if one.kind != RUN or one.key.task_id == run_id)
             # What carries the id goes last: it is what a repeated call would find the rest by.
-            deleted += self._delete_all(one for one in self._of_keys(list(keys)) if _is_beside(one, run_id))
-            deleted += self._delete_all(one for one in records if one.kind != HISTORY)
+            beside = (one for found in self._of_keys(list(keys)) for one in found.records)
+            deleted += self._delete_all(one for one in beside if _is_beside(one, run_id))
+            deleted += self._delete_all(of_tasks)
+            deleted += self._delete_damaged(page.damaged, lambda kind: kind != HISTORY)
         return deleted
 
     # The whole storage
@@ -99,9 +103,19 @@ class Upkeep(Contents):
             keep: called with the head of each record that would be deleted; true keeps it.
 
         Without ``kinds``, what writers that died have left of blobs and large values goes too, after a day; it is not
-        counted.
+        counted. What can't be read is passed over and told of.
         """
         _check_batch(batch)
+        with damage_told_once():
+            return self._cleanup(older_than, kinds, batch, keep)
+
+    def _cleanup(
+        self,
+        older_than: Duration | None,
+        kinds: Iterable[str] | None,
+        batch: int,
+        keep: Callable[[Record], bool] | None,
+    ) -> int:
         wanted = None if kinds is None else tuple(kinds)
         _refuse_pieces(wanted or ())
         now = self._time()
@@ -127,7 +141,12 @@ class Upkeep(Contents):
             UnsupportedError: the storage's entry says ``allow_clear: false``; nothing was deleted.
         """
         self._refuse("clear")
-        return self._delete_selected(Query(), lambda record: survives_clear(record.kind), _BATCH)
+        return self._delete_selected(
+            Query(),
+            lambda record: survives_clear(record.kind),
+            _BATCH,
+            lambda kind: kind is not None and not survives_clear(kind),
+        )
 
     def purge(self, kind: str | None = None) -> int:
         """Delete everything that flowstore keeps in this place, or everything of one kind.
@@ -144,7 +163,7 @@ class Upkeep(Contents):
         self._refuse("purge")
         if kind is not None:
             _refuse_pieces((kind,))
-            return self._delete_selected(Query(kinds=(kind,)), None, _BATCH)
+            return self._delete_selected(Query(kinds=(kind,)), None, _BATCH, _any)
         try:
             deleted = self._purge()
             for content in self._contents():
@@ -157,16 +176,45 @@ class Upkeep(Contents):
         if not self.allow_clear:
             raise UnsupportedError(f"{operation}() is refused: the storage's entry says allow_clear: false")
 
-    def _delete_selected(self, query: Query, keep: Callable[[Record], bool] | None, batch: int) -> int:
-        """Delete what a query selects, expired or not, a page at a time."""
-        pages = self._pages_of(query, batch)
-        return sum(self._delete_all(one for one in page if keep is None or not keep(one)) for page in pages)
+    def _delete_selected(
+        self,
+        query: Query,
+        keep: Callable[[Record], bool] | None,
+        batch: int,
+        damaged: Callable[[str | None], bool] = lambda _: False,
+    ) -> int:
+        """Delete what a query selects, expired or not, a page at a time.
 
-    def _pages_of(self, query: Query, size: int) -> Iterator[list[Record]]:
+        Args:
+            damaged: whether a record goes that can't be read, by its kind, where that is known.
+        """
+        deleted = 0
+        for page in self._pages_of(query, batch):
+            deleted += self._delete_all(one for one in page.records if keep is None or not keep(one))
+            deleted += self._delete_damaged(page.damaged, damaged)
+        return deleted
+
+    def _delete_damaged(self, found: Iterable[Damaged], goes: Callable[[str | None], bool]) -> int:
+        """Delete what can't be read, or tell of it."""
+        deleted = 0
+        for one in found:
+            ref: Ref | None = one.error.ref
+            if not goes(one.kind if ref is None else ref.kind) or (one.delete is None and ref is None):
+                tell(one.error)
+            elif ref is not None:
+                deleted += self.delete_many([ref])
+            elif one.delete is not None:
+                try:
+                    deleted += one.delete()
+                except Exception as exc:
+                    self._raise(exc)
+        return deleted
+
+    def _pages_of(self, query: Query, size: int) -> Iterator[Page]:
         """Read the heads of what a query selects, expired or not, a page at a time."""
         try:
             for page in pages(lambda cursor: self._scan(query, cursor, size, False)):
-                yield page.records
+                yield selected(query, page)
         except Exception as exc:
             self._raise(exc)
 
@@ -185,6 +233,10 @@ def _is_beside(record: Record, run_id: str) -> bool:
     if record.kind == RUN:
         return record.run_id != run_id and record.key.task_id == run_id
     return record.run_id is None and record.kind != HISTORY
+
+
+def _any(_: str | None) -> bool:
+    return True
 
 
 def _check_batch(batch: int) -> None:

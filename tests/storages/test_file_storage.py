@@ -200,13 +200,14 @@ def test_names_the_file_that_it_can_not_read(storage: FileStorage, root: Path, d
     calls: list[Callable[[], Any]] = [
         lambda: storage.get(KEY),
         lambda: storage.get_many([Ref(RESULT, KEY)]),
-        lambda: list(storage.records(Query(run_id="r"))),
         lambda: storage.put(record(KEY, "new")),
         lambda: storage.delete(KEY, if_revision=1),
     ]
     for call in calls:
         with pytest.raises(CorruptError, match=path.name):
             call()
+    page = storage.scan(Query(run_id="r"))
+    assert (page.records, [path.name in str(one.error) for one in page.damaged]) == ([], [True])
     assert os.path.lexists(path)
 
 

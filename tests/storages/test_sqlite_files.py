@@ -206,9 +206,11 @@ def test_a_damaged_row_is_corrupt(storage: SqlStorage, path: Path, column: str, 
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"UPDATE flowstore_records SET {column} = CAST(? AS TEXT) WHERE task_id = '1'", [value])
         connection.commit()
-    for read in (lambda: storage.retrieve("f", "t", "1"), lambda: storage.scan(Query())):
-        with pytest.raises(CorruptError):
-            read()
+    with pytest.raises(CorruptError):
+        storage.retrieve("f", "t", "1")
+    page = storage.scan(Query())
+    assert [one.key.task_id for one in page.records] == ["2"]
+    assert [one.error.ref.key.task_id for one in page.damaged] == ["1"]
     assert storage.retrieve("f", "t", "2") == 2
 
 
