@@ -26,7 +26,12 @@ _report: ContextVar[Report] = ContextVar("flowstore_damage", default=_warn)
 
 def tell(error: CorruptError) -> None:
     """Tell of a record that is passed over, because it can't be read."""
-    _report.get()(error)
+    listener()(error)
+
+
+def listener() -> Report:
+    """Return what is called here for each damaged record."""
+    return _report.get()
 
 
 @contextmanager
@@ -53,5 +58,5 @@ def damage_to(report: Report) -> Iterator[None]:
 @contextmanager
 def damage_told_once() -> Iterator[None]:
     """Let what goes over the same records several times inside tell of each damaged one once."""
-    with damage_to(_report.get()):
+    with damage_to(listener()):
         yield

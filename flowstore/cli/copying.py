@@ -29,7 +29,7 @@ class Problems:
     def __call__(self, problem: Problem) -> None:
         self._count += 1
         if self._count <= _TOLD:
-            say(text.one_line(f"{problem.ref}: {problem.message}"))
+            say(text.one_line(f"{problem.ref or 'a damaged record'}: {problem.message}"))
 
     def end(self) -> None:
         """Tell how many were not shown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -13,7 +13,7 @@ import click
 
 from flowstore.cli import output
 from flowstore.cli.copying import CONFLICTS, Problems, print_copied
-from flowstore.cli.outcome import say
+from flowstore.cli.outcome import partly_failed, say
 from flowstore.cli.progress import progress
 from flowstore.cli.root import source
 from flowstore.cli.selecting import query_of, query_options, records_of
@@ -41,17 +41,21 @@ def export_(
     """
     from flowstore.copying import export_records
 
-    if path != "-" and os.path.exists(path) and not force:
+    if path != "-" and os.path.lexists(path) and not force:
         raise click.UsageError(f"{path} is there already; --force replaces it")
     records = records_of(source().open(), storage)
     query = query_of(kinds, flow, task, run_id)
+    problems = Problems()
     with progress(f"exporting {storage}", records.count(query)) as show, _appearing(path) as file:
-        done = export_records(records, file, query, progress=lambda so_far: show(so_far.records))
+        done = export_records(records, file, query, progress=lambda so_far: show(so_far.records), report=problems)
+    problems.end()
     if path == "-":
         say(f"{done.records} records, {done.blobs} of them blobs")
     else:
         row = {"storage": storage, "path": path, **asdict(done), "size": os.path.getsize(path)}
         output.print_rows(form, _EXPORTED, [row], lambda row: [row["path"]])
+    if done.failed:
+        raise partly_failed()
 
 
 @click.command(name="import")
@@ -90,16 +94,8 @@ def _appearing(path: str) -> Iterator[IO[bytes]]:
     if path == "-":
         yield sys.stdout.buffer
         return
-    folder, name = os.path.split(path)
-    beside = os.path.join(folder, f".part-{os.getpid()}-{name}")
-    try:
-        with open_export(beside, "wb") as file:
-            yield file
-        os.replace(beside, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.remove(beside)
-        raise
+    with open_export(path, "wb") as file:
+        yield file
 
 
 @contextmanager
@@ -116,6 +112,7 @@ def _reading(path: str) -> Iterator[IO[bytes]]:
 _EXPORTED = (
     output.Column("RECORDS", lambda row: row["records"], right=True),
     output.Column("BLOBS", lambda row: row["blobs"], right=True),
+    output.Column("FAILED", lambda row: row["failed"], right=True, style=lambda row: "red" if row["failed"] else ""),
     output.Column("BYTES", lambda row: row["size"], right=True),
     output.Column("PATH", lambda row: row["path"]),
 )

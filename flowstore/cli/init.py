@@ -55,6 +55,7 @@ global:
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 def init(path: Path, force: bool) -> None:
     """Write a commented configuration for SQLite to PATH, and the JSON Schema for editors beside it."""
+    from flowstore.copying.newfile import appearing
     from flowstore.loading import json_schema
 
     schema = path.with_name(f"{path.stem}.schema.json")
@@ -67,7 +68,11 @@ def init(path: Path, force: bool) -> None:
         raise click.ClickException(f"{' and '.join(existing)} exists already; --force overwrites it")
     for file, content in texts.items():
         # Created here unless overwriting was asked for: what appeared in between is kept too.
-        with file.open("w" if force else "x", encoding="utf-8") as stream:
-            stream.write(content)
+        if force:
+            with appearing(str(file)) as stream:
+                stream.write(content.encode())
+        else:
+            with file.open("xb") as stream:
+                stream.write(content.encode())
         click.echo(str(file))
     say(f"next: flowstore -c {path} check, and in your Celery app: FlowStore({str(path)!r}, app=app)")

@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from flowstore.cli.text import LINES, one_line, printable
+from flowstore.damage import damage_to
 
 ERROR: Final = 1
 USAGE: Final = 2
@@ -25,9 +26,18 @@ INTERRUPTED: Final = 130
 @contextmanager
 def outcomes(*, debug: bool) -> Iterator[None]:
     """Turn what a command raises into a message on stderr and an exit status."""
+    damaged: list[BaseException] = []
+
+    def passed_over(exc: BaseException) -> None:
+        damaged.append(exc)
+        say(f"passed over a damaged record: {describe(exc)}")
+
     try:
-        yield
+        with damage_to(passed_over):
+            yield
         sys.stdout.flush()
+        if damaged:
+            raise partly_failed()
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except BrokenPipeError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from flowstore.copying.journal import Journal
-from flowstore.copying.outcome import PAGE, CopyResult, OnConflict, Report, refuse_unreachable
+from flowstore.copying.outcome import PAGE, CopyResult, OnConflict, Report, damage_failing, refuse_unreachable
 from flowstore.copying.writer import Writer
 from flowstore.errors import FlowstoreError, NotFoundError
 from flowstore.record import BLOB, PIECE, Page, Query, Record, Ref, pages
@@ -57,13 +57,14 @@ def copy(
     cursor: str | None = None
     if journal is not None:
         cursor, writer.result = journal.read()
-    for page in head_pages(source, query, cursor):
-        for records in batches(source, page.records, writer):
-            writer.write(records)
-            if progress is not None:
-                progress(writer.result)
-        if journal is not None and page.cursor is not None:
-            journal.write(page.cursor, writer.result)
+    with damage_failing(writer.fail, report):
+        for page in head_pages(source, query, cursor):
+            for records in batches(source, page.records, writer):
+                writer.write(records)
+                if progress is not None:
+                    progress(writer.result)
+            if journal is not None and page.cursor is not None:
+                journal.write(page.cursor, writer.result)
     if journal is not None:
         journal.remove()
     return writer.result

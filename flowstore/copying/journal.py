@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict
 
+from flowstore.copying.newfile import appearing
 from flowstore.copying.outcome import CopyResult, OnConflict
 from flowstore.record import Query
 
@@ -42,12 +43,8 @@ class Journal:
 
     def write(self, cursor: str, result: CopyResult) -> None:
         """Remember a page whose records have all been dealt with."""
-        beside = f"{self._path}.new"
-        with open(beside, "w", encoding="utf-8") as file:
-            json.dump({"about": self._about, "cursor": cursor, "result": asdict(result)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, self._path)
+        with appearing(self._path) as file:
+            file.write(json.dumps({"about": self._about, "cursor": cursor, "result": asdict(result)}).encode())
 
     def remove(self) -> None:
         """Forget the copy, which has ended."""

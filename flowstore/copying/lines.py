@@ -14,6 +14,7 @@ from typing import IO, Any, Final, Literal
 
 import orjson
 
+from flowstore.copying.newfile import appearing
 from flowstore.errors import CorruptError, UnsupportedError
 from flowstore.parts import Parts
 
@@ -27,22 +28,29 @@ _LONGEST: Final = 1 << 30  # bytes of a line
 def open_export(path: str, mode: Literal["rb", "wb"]) -> Iterator[IO[bytes]]:
     """Open a file to export to (``wb``) or import from (``rb``), compressed if its name ends with ``.gz`` or ``.zst``.
 
+    One that is written appears when the block ends, and only its user may read it: see ``appearing``.
+
     Raises:
         UnsupportedError: .zst needs the package zstandard.
     """
+    with appearing(path) if mode == "wb" else open(path, "rb") as file, _packing(path, file, mode) as packed:
+        yield packed
+
+
+@contextmanager
+def _packing(path: str, file: IO[bytes], mode: Literal["rb", "wb"]) -> Iterator[IO[bytes]]:
     if path.endswith(".gz"):
-        with gzip.open(path, mode) as packed, _refusing(path, zlib.error):
+        with gzip.GzipFile("", mode, fileobj=file) as packed, _refusing(path, zlib.error):
             yield packed  # type: ignore[misc]  # it has the methods that are used
     elif path.endswith(".zst"):
         try:
             import zstandard
         except ImportError as exc:
             raise UnsupportedError("a .zst file needs zstandard: pip install 'flowstore[zstd]'") from exc
-        with zstandard.open(path, mode) as packed, _refusing(path, zstandard.ZstdError):
+        with zstandard.open(file, mode, closefd=False) as packed, _refusing(path, zstandard.ZstdError):
             yield io.BufferedReader(packed) if mode == "rb" else packed
     else:
-        with open(path, mode) as plain:
-            yield plain
+        yield file
 
 
 @contextmanager
@@ -80,7 +88,7 @@ class LineReader:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._hash = hashlib.blake2b(digest_size=16)
-        self._number = 0
+        self.number = 0
         first = self._next()
         if first.get("format") != FORMAT:
             raise CorruptError("this is no file that flowstore has exported")
@@ -93,7 +101,7 @@ class LineReader:
 
     def line(self) -> dict[str, Any] | None:
         """Return the next line, or ``None`` after the last one."""
-        before, number = self._hash.hexdigest(), self._number
+        before, number = self._hash.hexdigest(), self.number
         line = self._next()
         end = line.get("end")
         if end is None:
@@ -108,17 +116,17 @@ class LineReader:
         try:
             text = self._file.readline(_LONGEST)
         except (EOFError, OSError) as exc:
-            raise CorruptError(f"the file can't be read after line {self._number}: {exc}") from exc
+            raise CorruptError(f"the file can't be read after line {self.number}: {exc}") from exc
         if not text.endswith(b"\n"):
-            raise CorruptError(f"the file was cut off in or after line {self._number}")
-        self._number += 1
+            raise CorruptError(f"the file was cut off in or after line {self.number}")
+        self.number += 1
         self._hash.update(text)
         try:
             line = orjson.loads(text)
         except ValueError as exc:
-            raise CorruptError(f"line {self._number} is not JSON: {exc}") from exc
+            raise CorruptError(f"line {self.number} is not JSON: {exc}") from exc
         if not isinstance(line, dict):
-            raise CorruptError(f"line {self._number} is not a JSON object")
+            raise CorruptError(f"line {self.number} is not a JSON object")
         return line
 
 

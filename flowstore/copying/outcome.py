@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar
 
-from flowstore.errors import FlowstoreError, UnreachableError
+from flowstore.damage import damage_to, listener
+from flowstore.errors import CorruptError, FlowstoreError, UnreachableError
 from flowstore.record import Record, Ref
 from flowstore.storage import RecordStorage
 
@@ -41,9 +43,9 @@ class CopyResult:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A record that was not copied, or is not the same in both storages, and why."""
+    """A record that was not copied, or is not the same in both storages, and why; a damaged one may have no name."""
 
-    ref: Ref
+    ref: Ref | None
     message: str
 
 
@@ -68,6 +70,20 @@ def same(one: Record, other: Record) -> bool:
     if token is None or other_token is None:
         return (one.payload, one.headers) == (other.payload, other.headers)
     return (token, one.headers.get("digest")) == (other_token, other.headers.get("digest"))
+
+
+@contextmanager
+def damage_failing(fail: Callable[[Ref | None, CorruptError], None], report: Report | None) -> Iterator[None]:
+    """Let each damaged record that a listing inside passes over count as failed."""
+    listening = listener()
+
+    def failed(error: CorruptError) -> None:
+        fail(error.ref, error)
+        if report is None:
+            listening(error)
+
+    with damage_to(failed):
+        yield
 
 
 def is_whole(record: Record) -> bool:

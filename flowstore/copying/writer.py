@@ -72,7 +72,7 @@ class Writer:
         else:
             self._count(copied=1)
 
-    def fail(self, ref: Ref, why: object) -> None:
+    def fail(self, ref: Ref | None, why: object) -> None:
         """Count a record that could not be copied."""
         self._count(failed=1)
         self._tell(ref, str(why))
@@ -148,7 +148,7 @@ class Writer:
             return False
         return True
 
-    def _tell(self, ref: Ref, message: str) -> None:
+    def _tell(self, ref: Ref | None, message: str) -> None:
         if self._report is not None:
             self._report(Problem(ref, message))
 
