@@ -139,7 +139,9 @@ class Ending:
         key = _key(context, route)
         stored = False
         try:
-            context.store.operations.store_error(route, key, exc, facts, self._name)
+            # Where the result could not be stored, the time for trying again is used up.
+            retry = self._kept_at is None or not isinstance(exc, FlowstoreError)
+            context.store.operations.store_error(route, key, exc, facts, self._name, retry)
             stored = True
         finally:
             # What could not be stored after all that time is not waited for once more.
