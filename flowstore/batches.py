@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from flowstore import loading
@@ -133,8 +133,7 @@ class Batches:
         located = [self._located(index, key) for index, key in enumerate(keys)]
         errors: list[RemoteTaskError | None] = [None] * len(located)
         for entry, items in _by_storage(located):
-            refs = [Ref(ERROR, item.key) for item in items]
-            found = self._operations.read(entry, lambda storage, refs=refs: storage.get_many(refs))
+            found = self._operations.read(entry, _reading([Ref(ERROR, item.key) for item in items]))
             decode = self._operations.pipeline(entry).decode_error
             for item, record in zip(items, found, strict=True):
                 errors[item.place] = None if record is None else decode(record)
@@ -194,6 +193,10 @@ class Batches:
         flow_name, task_name, task_id = (key.flow_name, key.task_name, key.task_id) if isinstance(key, Key) else key
         route = self._router.required(flow_name, task_name)
         return _Item(index, route, Ref(RESULT, Key(flow_name, route.task_name, task_id)), value)
+
+
+def _reading(refs: Sequence[Ref]) -> Callable[[RecordStorage], list[Record | None]]:
+    return lambda storage: storage.get_many(refs)
 
 
 def _by_storage(items: Sequence[_Item]) -> list[tuple[StorageEntry, list[_Item]]]:

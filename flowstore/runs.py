@@ -175,13 +175,13 @@ class Runs:
 
     def _by_storage(
         self, flow_name: str, tasks: Sequence[tuple[str, str]]
-    ) -> list[tuple[StorageEntry, dict[Ref, tuple[str, str]]]]:
+    ) -> Iterable[tuple[StorageEntry, dict[Ref, tuple[str, str]]]]:
         groups: dict[str, tuple[StorageEntry, dict[Ref, tuple[str, str]]]] = {}
         for task in tasks:
             route = self._router.required(flow_name, task[0])
             ref = Ref(RESULT, Key(flow_name, route.task_name, task[1]))
             groups.setdefault(route.storage.name, (route.storage, {}))[1][ref] = task
-        return list(groups.values())
+        return groups.values()
 
     def _foreign(self, flow_name: str, tasks: Mapping[Ref, tuple[str, str]]) -> dict[tuple[str, str], Any]:
         """Return results from a storage that keeps no records, which can't tell in which run they came about."""

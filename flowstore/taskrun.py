@@ -184,7 +184,7 @@ def _in_bodies(tasks: list[TaskRun]) -> list[TaskRun]:
     joined = {task.headers["joins"] for task in tasks if "joins" in task.headers}
     return [
         replace(task, body_of=task.group_id)
-        if task.group_id in joined and task.parents and follows(task, task.group_id)
+        if (group_id := task.group_id) is not None and group_id in joined and task.parents and follows(task, group_id)
         else task
         for task in tasks
     ]

@@ -157,11 +157,20 @@ class Scan:
             shards = [shard for shard, count in zip(shards, expired, strict=True) if count]
         if query.task_id is not None:
             return [(shard, layout.of_task(shard, query.task_id)) for shard in shards]
-        if query.run_id is not None:
-            return [(shard, layout.of_run(shard, query.run_id)) for shard in shards]
         if query.task_ids is not None and len(query.task_ids) <= _MOST_TASKS:
             task_ids = dict.fromkeys(query.task_ids)
             return [(shard, layout.of_task(shard, task_id)) for shard in shards for task_id in task_ids]
+        if query.run_id is not None:
+            of_run = [(shard, layout.of_run(shard, query.run_id)) for shard in shards]
+            if query.flow_name is None or query.kinds is None:
+                return of_run
+            # The errors of a flow are few where a run has many results, and the other way round.
+            kinds_of_flow = [
+                (shard, layout.of_kind(shard, kind.encode(), query.flow_name))
+                for shard in shards
+                for kind in dict.fromkeys(query.kinds)
+            ]
+            return min(of_run, kinds_of_flow, key=self._size)
         if query.kinds is not None:
             kinds = [[kind.encode() for kind in dict.fromkeys(query.kinds)]] * len(shards)
         else:
@@ -172,6 +181,10 @@ class Scan:
             for shard, of_shard in zip(shards, kinds, strict=True)
             for kind in of_shard
         ]
+
+    def _size(self, sources: Sequence[tuple[int, bytes]]) -> int:
+        counts: list[int] = self._ask([(shard, (b"ZCARD", index)) for shard, index in sources])
+        return sum(counts)
 
     def _expired(self, shards: Sequence[int], at: float) -> list[int]:
         """Count the records of each shard that have expired."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowstore import pipeline
-from flowstore.record import RESULT, Key, Query, Ref
+from flowstore.record import ERROR, RESULT, Key, Query, Ref
 from tests.servers import redis as servers
 from tests.servers.proxy import proxy
 from tests.storages.redis_kit import check_indexes, connected, fresh_prefix
@@ -55,6 +55,23 @@ def test_selects_by_index(server: servers.Server, query: Query, index: str) -> N
                 seen.append(said["command"])
     assert any(f"}}:{index} " in command for command in seen), seen
     assert not any(command.startswith(("KEYS", "SCAN")) for command in seen), seen
+    storage.disconnect()
+
+
+def test_the_errors_of_a_run_are_found_by_the_shorter_index(server: servers.Server) -> None:
+    storage = connected(port=server.port, prefix=fresh_prefix())
+    for number in range(20):
+        storage.put(record(Key("f", "t", str(number)), "x", run_id="long"))
+        storage.put(pipeline.encode(Ref(ERROR, Key("f", "t", f"e{number}")), {}, {"run_id": "short"}))
+    storage.put(pipeline.encode(Ref(ERROR, Key("f", "t", "long")), {}, {"run_id": "long", "state": "FAILURE"}))
+    storage.put(pipeline.encode(Ref(ERROR, Key("g", "t", "other")), {}, {"run_id": "long", "state": "FAILURE"}))
+    query = Query((ERROR,), "f", run_id="long", states=("FAILURE",))
+    assert [found.key.task_id for found in storage.records(query)] == ["long"]
+    assert len(list(storage.records(Query((ERROR,), "f", run_id="short")))) == 20
+    assert {found.key.task_id for found in storage.records(Query(run_id="long", task_ids=("3", "long", "e1")))} == {
+        "3",
+        "long",
+    }
     storage.disconnect()
 
 
