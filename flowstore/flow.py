@@ -73,7 +73,10 @@ class FlowRun:
         with limited(deadline):
             plan = self._source.plan(self.flow_name, self.id)
         if plan is None:
-            raise UnsupportedError(f"what {self!r} results in is not known: it was not started with FlowStore.start")
+            raise UnsupportedError(
+                f"what {self!r} results in is not known: it was not started with FlowStore.start, "
+                "or its record has been deleted since"
+            )
         return Waiting(self._source, self.flow_name, self.id, self.started_at, plan, repr(self)).result(
             timeout, deadline
         )

@@ -12,6 +12,8 @@ from typing import Any
 
 from flowstore import loading
 from flowstore.config import StorageEntry
+from flowstore.damage import tell
+from flowstore.errors import CorruptError
 from flowstore.operations import Operations, made_once
 from flowstore.record import HISTORY, Key, Query, Record, Ref
 from flowstore.routing import Router
@@ -94,7 +96,13 @@ class History:
         decode = self._operations.pipeline(entry).decode
         for record in self._operations.listed(entry, query):
             if events is None or record.headers.get("event") in events:
-                yield _entry(record, decode(record))
+                try:
+                    found = _entry(record, decode(record))
+                except CorruptError as exc:
+                    exc.ref = record.ref
+                    tell(exc)
+                else:
+                    yield found
 
 
 def seconds(moment: dt.datetime | float | None) -> float | None:
@@ -112,6 +120,8 @@ def seconds(moment: dt.datetime | float | None) -> float | None:
 
 def _entry(record: Record, data: Any) -> HistoryEntry:
     headers, key = record.headers, record.key
+    if "event" not in headers or "sequence" not in headers:
+        raise CorruptError(f"{record.ref} is no entry of a history: it does not say which event, or its number")
     return HistoryEntry(
         event=headers["event"],
         flow_name=key.flow_name,

@@ -8,8 +8,9 @@ from typing import Final
 
 from flowstore import loading
 from flowstore.config import Configuration, StorageEntry
+from flowstore.damage import damage_told_once, tell
 from flowstore.duration import Duration, seconds
-from flowstore.errors import ReadonlyError
+from flowstore.errors import CorruptError, ReadonlyError
 from flowstore.operations import Operations
 from flowstore.plan import Plan
 from flowstore.record import ERROR, RESULT, RUN, Query, Record
@@ -46,6 +47,16 @@ class Upkeep:
         stalled_after: Duration,
     ) -> int:
         """Delete what nobody needs any more; see ``FlowStore.cleanup``."""
+        with damage_told_once():
+            return self._cleanup(older_than, storage, kinds, stalled_after)
+
+    def _cleanup(
+        self,
+        older_than: Duration | None,
+        storage: str | None,
+        kinds: Iterable[str] | None,
+        stalled_after: Duration,
+    ) -> int:
         age = None if older_than is None else seconds(older_than)
         wanted = None if kinds is None else tuple(kinds)
         progress = _Progress(self._entries(), self._operations, self._runs, seconds(stalled_after))
@@ -165,7 +176,11 @@ class _Progress:
 
     def _is_unfinished(self, run_id: str) -> bool:
         """Tell whether a run was started with a plan whose result, or an error that ends it, is not stored yet."""
-        plan = self._plan(run_id)
+        try:
+            plan = self._plan(run_id)
+        except CorruptError as exc:
+            tell(exc)
+            return True  # it may be: what can't be known is kept, as long as the run is not lost
         if plan is None:
             return False
         wanted = {task_id for _, task_id in plan.finals()}

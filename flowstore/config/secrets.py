@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -11,6 +12,8 @@ from flowstore.config.expand import literal_parts
 from flowstore.config.nodes import Fields, Node, Path, Scalar, children, scalars
 
 MASK: Final = "***"
+
+_LONGEST: Final = 1 << 20
 
 Span = tuple[int, int]
 """Beginning and end of a part of a line, from 0."""
@@ -79,11 +82,14 @@ def read_secret(path: str, base: FilePath) -> str:
     """Return what a secret's file holds, without its last newline.
 
     Raises:
-        OSError: the file can't be read.
+        OSError: the file can't be read, or is longer than any secret: a device, for example, that never ends.
         ValueError: it isn't UTF-8 text.
     """
-    text = (base / path).read_bytes().decode()
-    return text.removesuffix("\n").removesuffix("\r")
+    with (base / path).open("rb") as file:
+        data = file.read(_LONGEST + 1)
+    if len(data) > _LONGEST:
+        raise OSError(errno.EFBIG, f"it is longer than any secret, with more than {_LONGEST} bytes")
+    return data.decode().removesuffix("\n").removesuffix("\r")
 
 
 def plain_secrets(configuration: Node, path: Path = ()) -> Iterator[Path]:

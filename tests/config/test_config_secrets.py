@@ -199,3 +199,16 @@ def test_a_warning_has_its_place_but_not_the_secret(tmp_path: Path) -> None:
         "      password: ***\n"
         "                ^"
     )
+
+
+def test_a_secret_of_a_file_that_never_ends_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "flowstore.yaml"
+    config.write_text(
+        "storages:\n"
+        "  - name: R\n"
+        "    classname: RedisStorage\n"
+        "    configuration: {password: {file: /dev/zero}}\n"
+        "global: {default_storage: R}\n"
+    )
+    with pytest.raises(ConfigurationError, match="longer than any secret"):
+        load(str(config))
