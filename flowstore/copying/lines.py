@@ -10,7 +10,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, BinaryIO, Final, Literal
 
 import orjson
 
@@ -25,7 +25,7 @@ _LONGEST: Final = 1 << 30  # bytes of a line
 
 
 @contextmanager
-def open_export(path: str, mode: Literal["rb", "wb"]) -> Iterator[IO[bytes]]:
+def open_export(path: str, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO]:
     """Open a file to export to (``wb``) or import from (``rb``), compressed if its name ends with ``.gz`` or ``.zst``.
 
     One that is written appears when the block ends, and only its user may read it: see ``appearing``.
@@ -38,7 +38,7 @@ def open_export(path: str, mode: Literal["rb", "wb"]) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _packing(path: str, file: IO[bytes], mode: Literal["rb", "wb"]) -> Iterator[IO[bytes]]:
+def _packing(path: str, file: BinaryIO, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO]:
     if path.endswith(".gz"):
         with gzip.GzipFile("", mode, fileobj=file) as packed, _refusing(path, zlib.error):
             yield packed  # type: ignore[misc]  # it has the methods that are used

@@ -6,13 +6,13 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
+from typing import BinaryIO
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
-def appearing(path: str) -> Iterator[IO[bytes]]:
+def appearing(path: str) -> Iterator[BinaryIO]:
     """Open a file for writing that takes the place of ``path`` at the end; none of it is there if the block raises.
 
     It is written under a name that nobody can know before, and only its user may read it. A link at ``path`` is

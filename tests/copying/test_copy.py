@@ -119,7 +119,7 @@ def test_conflicts_are_counted_and_decided(
     result = copy(source, target, on_conflict=policy, report=problems.append)
     assert [target.retrieve("flow", "task", key.task_id) for key in keys] == expected
     assert (result.conflicts, result.copied, result.skipped) == (2, expected.count("there"), expected.count("here"))
-    assert {problem.ref.key for problem in problems} == set(keys)
+    assert {problem.ref and problem.ref.key for problem in problems} == set(keys)
     written = [target.get(key).revision - revision for key, revision in zip(keys, before, strict=True)]
     assert written == [value == "there" for value in expected]
 
@@ -135,7 +135,7 @@ def test_a_damaged_record_is_reported_and_the_rest_arrives(tmp_path: Path, targe
     problems: list[Problem] = []
     result = copy(source, target, report=problems.append)
     assert (result.copied, result.failed) == (4, 1)
-    assert {problem.ref.key.task_id for problem in problems} == {"3"}
+    assert {problem.ref and problem.ref.key.task_id for problem in problems} == {"3"}
     assert target.count(Query()) == 4
     source.disconnect()
 

@@ -122,7 +122,7 @@ def test_headers_that_are_too_long_are_not_read() -> None:
     from flowstore.storages._records import load_headers
 
     with pytest.raises(CorruptError, match="the most is"):
-        load_headers(b'{"a":[' + b"[]," * 2**20 + b"0]}", "a record")
+        load_headers(b'{"a":[' + b"[]," * 2**20 + b"0]}", Ref(RESULT, Key("f", "t", "1")))
 
 
 def test_a_first_line_that_is_too_long_is_not_read() -> None:
