@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from flowstore import loading
@@ -83,7 +82,11 @@ class Upkeep:
                 return True
             return age is not None and not record.has_expired(now) and progress.needs(record, age)
 
-        return storage.cleanup(age, kinds=kinds, keep=keep)
+        def look(records: Sequence[Record]) -> None:
+            if age is not None:
+                progress.look((one for one in records if not one.has_expired(now)), age)
+
+        return storage.cleanup(age, kinds=kinds, keep=keep, look=look)
 
     def _clean_runs(self, storage: RecordStorage, progress: _Progress) -> int:
         """Delete the own records of runs of which everything else has expired."""
@@ -95,7 +98,12 @@ class Upkeep:
             age = self._router.flow_expires_in(record.key.flow_name)
             return age is None or progress.needs(record, age)
 
-        return storage.cleanup(shortest, kinds=(RUN,), keep=keep)
+        def look(records: Sequence[Record]) -> None:
+            ages = {one.key.flow_name: self._router.flow_expires_in(one.key.flow_name) for one in records}
+            for age in {age for age in ages.values() if age is not None}:
+                progress.look((one for one in records if ages[one.key.flow_name] == age), age)
+
+        return storage.cleanup(shortest, kinds=(RUN,), keep=keep, look=look)
 
     def delete_run(self, run_id: str) -> int:
         """Delete a run; see ``FlowStore.delete_run``."""
@@ -139,40 +147,43 @@ class Upkeep:
 
 
 class _Progress:
-    """Which runs are in progress, found out once for each during a cleanup."""
+    """Which runs are in progress, found out once for each during a cleanup, those of a batch together."""
 
     def __init__(self, entries: list[StorageEntry], operations: Operations, runs: Runs, stalled_after: float) -> None:
         self._entries = entries
         self._operations = operations
         self._runs = runs
         self._stalled_after = stalled_after
-        self._is_in_progress = lru_cache(_RUNS_KNOWN)(self._look)
+        self._known: dict[tuple[str, float], bool] = {}
 
     def needs(self, record: Record, age: float) -> bool:
         """Tell whether a record belongs to a run in progress, none of whose records may be deleted at that age."""
-        run_id = record.run_id
-        return run_id is not None and self._is_in_progress(run_id, age)
-
-    def _look(self, run_id: str, age: float) -> bool:
-        if self._is_active(run_id, age):
-            return True
-        if age >= self._stalled_after or not self._is_active(run_id, self._stalled_after):
+        if record.run_id is None:
             return False
-        return self._is_unfinished(run_id)
+        if (record.run_id, age) not in self._known:
+            self.look((record,), age)
+        return self._known[record.run_id, age]
 
-    def _is_active(self, run_id: str, age: float) -> bool:
-        """Tell whether anything of a run was stored within that many seconds."""
-        return any(
-            self._operations.read(
-                entry,
-                lambda storage: (
-                    storage.scan(
-                        Query(run_id=run_id, stored_from=storage._time() - age), limit=1, payload=False
-                    ).records
-                ),
-            )
-            for entry in self._entries
-        )
+    def look(self, records: Iterable[Record], age: float) -> None:
+        """Find out which runs of some records are in progress: in few statements, however many there are."""
+        if len(self._known) >= _RUNS_KNOWN:
+            self._known.clear()
+        run_ids = {one.run_id for one in records if one.run_id is not None and (one.run_id, age) not in self._known}
+        active = self._active(run_ids, age)
+        waiting = set() if age >= self._stalled_after else self._active(run_ids - active, self._stalled_after)
+        for run_id in run_ids:
+            in_progress = run_id in active or (run_id in waiting and self._is_unfinished(run_id))
+            self._known[run_id, age] = in_progress
+
+    def _active(self, run_ids: set[str], age: float) -> set[str]:
+        """Return the runs of which anything was stored within that many seconds."""
+        active: set[str] = set()
+        for entry in self._entries:
+            active |= self._active_in(entry, run_ids - active, age)
+        return active
+
+    def _active_in(self, entry: StorageEntry, run_ids: set[str], age: float) -> set[str]:
+        return self._operations.read(entry, lambda storage: storage.runs_since(run_ids, age)) if run_ids else set()
 
     def _is_unfinished(self, run_id: str) -> bool:
         """Tell whether a run was started with a plan whose result, or an error that ends it, is not stored yet."""

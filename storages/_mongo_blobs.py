@@ -21,6 +21,7 @@ from flowstore.errors import CorruptError, NotFoundError, StorageError, Unreacha
 from flowstore.storage import PART, Source
 
 _SUFFIX: Final = "_blobs"
+_PAGE: Final = 1000
 _GENERATION: Final = {"$regex": "^[0-9a-f]{32}$"}
 
 Calling = Callable[[bool], AbstractContextManager[None]]
@@ -94,21 +95,40 @@ class BlobFiles:
 
     def all(self) -> Iterator[Found]:
         """Go through all files, and what writers that died have left of some."""
-        with self._calling(False):
-            # What is called otherwise, or says nothing of when it was written, is not flowstore's to delete.
-            ours = {"metadata.record": {"$gt": ""}, "metadata.written_at": {"$gte": 0}, "_id": _GENERATION}
-            files = list(self._files.find(ours, {"metadata": True}))
-            begun = [
-                chunk["files_id"] for chunk in self._chunks.find({"n": 0, "files_id": _GENERATION}, {"files_id": 1})
-            ]
-        for file in files:
-            facts = file["metadata"]
-            yield file["_id"], facts["written_at"], facts["record"], partial(self.remove, file["_id"])
-        for generation in set(begun) - {file["_id"] for file in files}:
+        # What is called otherwise, or says nothing of when it was written, is not flowstore's to delete.
+        ours = {"metadata.record": {"$gt": ""}, "metadata.written_at": {"$gte": 0}}
+        for files in self._pages(self._files, "_id", ours, {"metadata": True}):
+            for file in files:
+                facts = file["metadata"]
+                yield file["_id"], facts["written_at"], facts["record"], partial(self.remove, file["_id"])
+        for chunks in self._pages(self._chunks, "files_id", {"n": 0}, {"files_id": True}):
+            begun = [chunk["files_id"] for chunk in chunks]
             with self._calling(False):
-                last = self._chunks.find_one({"files_id": generation}, {"written_at": True}, sort=[("n", DESCENDING)])
-            if last is not None and type(last.get("written_at")) is float:
-                yield generation, last["written_at"], None, partial(self.remove, generation)
+                whole = {file["_id"] for file in self._files.find({"_id": {"$in": begun}}, {"_id": True})}
+            for generation in begun:
+                if generation not in whole and (written_at := self._written_at(generation)) is not None:
+                    yield generation, written_at, None, partial(self.remove, generation)
+
+    def _pages(
+        self, collection: Collection[dict[str, Any]], name: str, condition: dict[str, Any], fields: dict[str, Any]
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Go through what a condition selects, in the order of the generations, a page at a time."""
+        last = ""
+        while True:
+            here = {**condition, name: {**_GENERATION, "$gt": last}}
+            with self._calling(False):
+                page = list(collection.find(here, fields).sort(name, ASCENDING).limit(_PAGE))
+            if not page:
+                return
+            yield page
+            last = page[-1][name]
+
+    def _written_at(self, generation: str) -> float | None:
+        """Return when the last chunk of a file was written that has no end, if that is told."""
+        with self._calling(False):
+            last = self._chunks.find_one({"files_id": generation}, {"written_at": True}, sort=[("n", DESCENDING)])
+        told = None if last is None else last.get("written_at")
+        return told if type(told) is float else None
 
     def _index(self) -> None:
         if not self._is_indexed:

@@ -88,11 +88,17 @@ class Records:
             document = self._collection.find_one({"_id": address_of(ref)}, WHOLE if payload else HEAD)
         return None if document is None else read_document(document, payload)
 
-    def head(self, address: str | None) -> Record | None:
-        """Read the head of the record with an address."""
+    def heads(self, addresses: Sequence[str]) -> Callable[[str | None], Record | None]:
+        """Read the heads of the records with some addresses; return a function that gives each, if it can be read."""
         with self._calling(mutates=False):
-            document = self._collection.find_one({"_id": address}, HEAD)
-        return None if document is None else read_document(document, False)
+            found = {document["_id"]: document for document in self._collection.find({"_id": {"$in": addresses}}, HEAD)}
+        return lambda address: read_document(found[address], False) if address in found else None
+
+    def runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
+        """Return which of some runs have something stored since a time."""
+        condition = {"run_id": {"$in": list(run_ids)}, "stored_at": {"$gte": float(stored_from)}, **live(now)}
+        with self._calling(mutates=False):
+            return set(self._collection.distinct("run_id", condition))
 
     def get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
         """Read several records, a thousand at a time."""

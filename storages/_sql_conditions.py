@@ -104,6 +104,10 @@ class Conditions(ABC):
             *self._fields(shape.where),
         ]
 
+    def _at(self, name: str) -> ColumnElement[bool]:
+        """Select by a time of that name."""
+        return _TIMES[name]
+
     def _pattern(self, name: str) -> ColumnElement[bool]:
         """Select the task ids that start as a pattern does, which an index can find, and those that are like it."""
         if name == "pattern_like":

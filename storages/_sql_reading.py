@@ -87,7 +87,7 @@ def _looked_into(what: Record | Damaged) -> Record | Damaged:
 
 
 def _sorted(database: Database, query: Query, rows: Sequence[tuple[Any, ...]]) -> list[Found]:
-    found = [_found(database, row[0], row[1:]) for row in rows]
+    found = [found_in(database, row[0], row[1:]) for row in rows]
     if query.order == "task_id":
         found.sort(key=lambda row: database.sql.place(row.place), reverse=query.descending)
     else:
@@ -95,7 +95,8 @@ def _sorted(database: Database, query: Query, rows: Sequence[tuple[Any, ...]]) -
     return found
 
 
-def _found(database: Database, number: int, row: Sequence[Any]) -> Found:
+def found_in(database: Database, number: int, row: Sequence[Any]) -> Found:
+    """Return what is in a row, damaged or not."""
     try:
         record = read_row(database, row, None)
     except CorruptError as exc:

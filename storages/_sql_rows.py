@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flowstore.errors import CorruptError, InvalidKeyError
 from flowstore.record import Key, Record, Ref
@@ -12,6 +12,9 @@ from flowstore.storages._records import corrupt, dump_headers, load_headers
 if TYPE_CHECKING:
     from flowstore.storages._sql_database import Database
 
+T = TypeVar("T")
+
+_BATCH: Final = 500
 _NAMES: Final = 6
 """How many of a row's values tell which record it is."""
 
@@ -80,3 +83,19 @@ def read_row(database: Database, row: Sequence[Any], ref: Ref | None) -> Record:
 def content_of(row: Sequence[Any]) -> Sequence[Any]:
     """Return the values of a row that replace those of another one."""
     return (*row[_NAMES:REVISION_AT], *row[REVISION_AT + 1 :])
+
+
+def batches(items: list[T]) -> list[list[T]]:
+    """Cut what a statement is about into pieces of which each has few enough parameters."""
+    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
+
+
+def dump_moment(expires_at: float, number: int) -> str:
+    """Return the cursor of a place among what has expired."""
+    return f"{expires_at!r} {number}"
+
+
+def load_moment(cursor: str) -> tuple[float, int]:
+    """Read a cursor that ``dump_moment`` has made."""
+    expires_at, _, number = cursor.partition(" ")
+    return float(expires_at), int(number)

@@ -124,6 +124,22 @@ class Statements(Conditions):
         )
         return compiled.sql, compiled.values(values | self._values_of_pairs(seen))
 
+    def runs_since(self, run_ids: Sequence[Any], stored_from: float, now: float) -> tuple[str, list[Any]]:
+        """Return a statement that reads which of some runs have something stored since a time, and its parameters."""
+        values = self._values_of_list("any_run_id", run_ids)
+        compiled = self._compiled(
+            ("runs since", len(values)),
+            lambda: (
+                select(_c.run_id)
+                .distinct()
+                .where(
+                    self._among("run_id", len(values), "any_run_id"),
+                    *(self._at(name) for name in ("stored_from", "live_at")),
+                )
+            ),
+        )
+        return compiled.sql, compiled.values(values | {"stored_from": stored_from, "live_at": now})
+
     def addresses(self, after: int, limit: int) -> tuple[str, list[Any]]:
         """Return a statement that reads id, address and kind of rows behind an id, damaged ones too, and parameters."""
         compiled = self._compiled(
@@ -158,6 +174,25 @@ class Statements(Conditions):
             ("scan", shape, after is None, payload), lambda: self._scan(shape, after is not None, payload)
         )
         return compiled.sql, compiled.values(values)
+
+    def expired(self, query: Query, after: tuple[float, int] | None, limit: int) -> tuple[str, list[Any]]:
+        """Return a statement that reads heads of what has expired, the first to expire first, and its parameters.
+
+        Each row starts with the time and the id. The index on that time gives them in this order.
+        """
+        shape, values = self._split(query)
+        values["size"] = limit
+        if after is not None:
+            values |= {"after_time": after[0], "after": after[1]}
+        compiled = self._compiled(("expired", shape, after is None), lambda: self._expired(shape, after is not None))
+        return compiled.sql, compiled.values(values)
+
+    def _expired(self, shape: Shape, after: bool) -> ClauseElement:
+        page = select(_c.expires_at, _c.id, *_HEAD).where(*self._where(shape))
+        if after:
+            at, number = bindparam("after_time", type_=_c.expires_at.type), bindparam("after", type_=_c.id.type)
+            page = page.where(_c.expires_at >= at, or_(_c.expires_at > at, _c.id > number))
+        return page.order_by(_c.expires_at, _c.id).limit(bindparam("size")).offset(literal_column("0"))
 
     def _scan(self, shape: Shape, after: bool, payload: bool) -> ClauseElement:
         order = [*self._by_task_id(_c.task_id), _c.address] if shape.by_task_id else [self._order(shape)]

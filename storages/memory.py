@@ -101,6 +101,15 @@ class MemoryStorage(RecordStorage, QueriesFields):
                 del entries[address]
         return len(seen)
 
+    def _runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
+        wanted = set(run_ids)
+        entries = (entry for entry in self._all() if not entry.has_expired(now))
+        return {
+            record.run_id
+            for record in (entry.record(False) for entry in entries)
+            if record.run_id in wanted and record.stored_at >= stored_from
+        }
+
     def _purge(self) -> int:
         with self._lock:
             count = sum(entry.ref.kind != PIECE for entry in self._entries.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from flowstore.errors import ConfigurationError, StorageError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _LARGEST: Final = 15 << 20
 """Bytes of a payload that fit into a document beside headers and names."""
+
+_CONTENTS: Final = 500
 
 # Of parent processes: a client that was inherited over a fork is not the child's to close.
 _abandoned: list[Records] = []
@@ -213,6 +216,9 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
     def _delete_seen(self, records: Sequence[Record]) -> int:
         return self._connected().delete_seen(records)
 
+    def _runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
+        return self._connected().runs_since(run_ids, stored_from, now)
+
     def _purge(self) -> int:
         return self._connected().purge()
 
@@ -236,8 +242,11 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
 
     def _contents(self) -> Iterator[Content]:
         records = self._connected()
-        for generation, written_at, address, delete in records.blobs.all():
-            yield Content(generation, written_at, partial(records.head, address), delete)
+        found = records.blobs.all()
+        while some := list(islice(found, _CONTENTS)):
+            heads = records.heads([address for _, _, address, _ in some if address is not None])
+            for generation, written_at, address, delete in some:
+                yield Content(generation, written_at, partial(heads, address), delete)
 
     def _connected(self) -> Records:
         records = self._records

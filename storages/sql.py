@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from flowstore.errors import StorageError
 from flowstore.forks import ForkSafeLock
@@ -16,14 +16,12 @@ from flowstore.storages._mistakes import mistakes_of
 from flowstore.storages._records import conflict, cursor_number
 from flowstore.storages._sql_drivers import missing_driver
 from flowstore.storages._sql_product import SchemaOfTarget, product
-from flowstore.storages._sql_reading import counted, selected
-from flowstore.storages._sql_rows import content_of, read_row, row_of, rows_of
+from flowstore.storages._sql_reading import counted, found_in, selected
+from flowstore.storages._sql_rows import batches, content_of, dump_moment, load_moment, read_row, row_of, rows_of
 from flowstore.storages._sql_target import Settings, parse
 
 if TYPE_CHECKING:
     from flowstore.storages._sql_database import Database
-
-T = TypeVar("T")
 
 _BATCH: Final = 500
 
@@ -168,7 +166,7 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         database = self._connected()
         wanted = {ref.address: ref for ref in refs}
         found: dict[bytes, Record] = {}
-        for batch in _batches(list(wanted)):
+        for batch in batches(list(wanted)):
             for address, *row in database.rows(*database.sql.get_many(batch)):
                 found[address] = read_row(database, row, wanted[address])
         return [found.get(ref.address) for ref in refs]
@@ -221,12 +219,21 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         database = self._connected()
         addresses = sorted({ref.address for ref in refs})
-        return sum(database.change(*database.sql.delete_many(batch)) for batch in _batches(addresses))
+        return sum(database.change(*database.sql.delete_many(batch)) for batch in batches(addresses))
 
     def _delete_seen(self, records: Sequence[Record]) -> int:
         database = self._connected()
         seen = sorted({(record.ref.address, record.revision) for record in records})
-        return sum(database.change(*database.sql.delete_seen(batch)) for batch in _batches(seen))
+        return sum(database.change(*database.sql.delete_seen(batch)) for batch in batches(seen))
+
+    def _runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
+        database = self._connected()
+        keys = [database.key(run_id) for run_id in dict.fromkeys(run_ids)]
+        return {
+            database.text(found)
+            for batch in batches(keys)
+            for (found,) in database.rows(*database.sql.runs_since(batch, stored_from, now))
+        }
 
     def _purge(self) -> int:
         database = self._connected()
@@ -250,14 +257,19 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         # One row more than asked for tells whether there is a next page.
         found = selected(database, query, after, limit + 1, payload)
         here = [row.what for row in found[:limit]]
-        records, damaged = (
-            [one for one in here if isinstance(one, Record)],
-            [one for one in here if isinstance(one, Damaged)],
-        )
         if len(found) <= limit:
-            return Page(records, None, damaged)
+            return _page(here, None)
         last = found[limit - 1]
-        return Page(records, dump_place(last.place) if query.order == "task_id" else str(last.number), damaged)
+        return _page(here, dump_place(last.place) if query.order == "task_id" else str(last.number))
+
+    def _scan_doomed(self, query: Query, cursor: str | None, limit: int) -> Page:
+        if query.expired_at is None or query.skip or query.order == "task_id" or _selects_nothing(query):
+            return self._scan(query, cursor, limit, False)
+        database = self._connected()
+        after = None if cursor is None else load_moment(cursor)
+        rows = database.rows(*database.sql.expired(query, after, limit))
+        last = dump_moment(*rows[-1][:2]) if len(rows) == limit else None
+        return _page([found_in(database, row[1], row[2:]).what for row in rows], last)
 
     def _count(self, query: Query) -> int:
         database = self._connected()
@@ -279,9 +291,10 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         return self._connected()
 
 
+def _page(found: Sequence[Record | Damaged], cursor: str | None) -> Page:
+    records = [one for one in found if isinstance(one, Record)]
+    return Page(records, cursor, [one for one in found if isinstance(one, Damaged)])
+
+
 def _selects_nothing(query: Query) -> bool:
     return () in (query.kinds, query.task_ids, query.states)
-
-
-def _batches(items: list[T]) -> list[list[T]]:
-    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]

@@ -14,25 +14,21 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
-from flowstore.damage import tell
-from flowstore.duration import Duration, seconds
 from flowstore.errors import (
     ConflictError,
-    CorruptError,
     FlowstoreError,
     NotFoundError,
     StorageError,
     UnreachableError,
     UnsupportedError,
 )
-from flowstore.headers import check_headers, is_generation
+from flowstore.headers import check_headers
 from flowstore.interrupts import is_interrupt
-from flowstore.record import FORMAT, PIECE, Key, Query, Record, Ref
+from flowstore.record import FORMAT, PIECE, Key, Record, Ref
 from flowstore.storage.records import Records
 from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Source
@@ -45,11 +41,10 @@ CONTENT: Final = "content"
 PART: Final = 1 << 20
 """Bytes of a content that are in memory at a time, and in one record where a content is kept in records."""
 
-_GENERATIONS: Final = "generations"
-_DAY: Final = 86_400.0
+GENERATIONS: Final = "generations"
 _TRIES: Final = 100
 _BATCH: Final = 500
-_NUMBER: Final = re.compile("[0-9]{1,8}")
+NUMBER: Final = re.compile("[0-9]{1,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,10 @@ class Content:
 
 
 class Contents(Records):
-    """Contents in pieces, each a record. An adapter overrides four methods to keep them elsewhere."""
+    """Contents in pieces, each a record.
+
+    An adapter overrides three methods here, and ``_contents``, to keep them elsewhere.
+    """
 
     # What an adapter may override
 
@@ -120,60 +118,11 @@ class Contents(Records):
         for start in range(0, pieces, _BATCH):
             self._delete_many([_piece(generation, at) for at in range(start, min(start + _BATCH, pieces))])
 
-    def _contents(self) -> Iterator[Content]:
-        """Go through all contents that there are, whatever points to them; what is being written may be among them."""
-        found: dict[str, tuple[Ref, int, float]] = {}
-        for record in self._pages(Query(kinds=(PIECE,)), False):
-            generation = record.key.task_id
-            # What is called otherwise is no piece of flowstore's, and stays.
-            if is_generation(generation) and _NUMBER.fullmatch(record.ref.name):
-                pieces = int(record.ref.name) + 1
-                _, most, latest = found.get(generation, (None, 0, 0.0))
-                try:
-                    found[generation] = _owner(record), max(most, pieces), max(latest, record.stored_at)
-                except CorruptError as exc:
-                    exc.ref = record.ref
-                    tell(exc)
-        for generation, (ref, pieces, written_at) in found.items():
-            delete = partial(self._delete_content, ref, generation, pieces)
-            yield Content(generation, written_at, partial(self._get, ref, False), delete)
-
     def _piece_size(self) -> int:
         """Return how many bytes a piece has."""
         return PART
 
-    # What nobody points to
-
-    def remove_orphans(self, older_than: Duration = _DAY) -> int:
-        """Delete contents that no record points to: what writers that died have left; return their number.
-
-        Args:
-            older_than: leave alone what was written within that time: a record may be about to point to it. With 0,
-                nobody may be storing meanwhile.
-        """
-        before = self._time() - seconds(older_than)
-        removed = 0
-        try:
-            for record in self._pages(Query(kinds=(PIECE,)), False):
-                if record.ref.name == _GENERATIONS:
-                    self._discard_noted(record)
-            for content in self._contents():
-                if content.written_at <= before and _is_orphan(content):
-                    content.delete()
-                    removed += 1
-        except Exception as exc:
-            self._raise(exc)
-        return removed
-
-    def _discard_noted(self, note: Record) -> None:
-        try:
-            owner = _owner(note)
-            if note_of(owner) != note.ref:
-                raise CorruptError(f"{note.ref} is the note of another record than {owner}, which it names")
-            self._discard_contents(owner, None)
-        except CorruptError as exc:
-            exc.ref = note.ref
-            tell(exc)
+    # What was pointed to
 
     def _settle_content(self, ref: Ref, written: Mapping[str, int] | None = None) -> None:
         """Delete what a record pointed to once and doesn't any more.
@@ -197,8 +146,8 @@ class Contents(Records):
     def _discard_contents(self, ref: Ref, written: Mapping[str, int] | None) -> None:
         for _ in range(_TRIES):
             note = self._get(note_of(ref), False)
-            noted = {} if note is None else _noted(note)
-            known = {**noted, **(written or {})}
+            before = {} if note is None else noted(note)
+            known = {**before, **(written or {})}
             if not known:
                 return
             # Read after the note: what was pointed to and is not now never will be again.
@@ -207,7 +156,7 @@ class Contents(Records):
             for generation, pieces in known.items():
                 if generation not in left:
                     self._delete_content(ref, generation, pieces)
-            if note is not None and noted == left:
+            if note is not None and before == left:
                 return
             if self._write_content_note(ref, note, left):
                 return
@@ -216,7 +165,7 @@ class Contents(Records):
     def _write_content_note(self, ref: Ref, note: Record | None, generations: Mapping[str, int]) -> bool:
         """Replace a note, or delete it; tell whether it was still the one that was read."""
         revision = None if note is None else note.revision
-        headers = {"format": FORMAT, "stored_at": self.now(), "of": _names(ref), _GENERATIONS: generations}
+        headers = {"format": FORMAT, "stored_at": self.now(), "of": _names(ref), GENERATIONS: generations}
         try:
             return self._change_content_note(Record(note_of(ref), b"", headers), revision or 0, bool(generations))
         except UnsupportedError:
@@ -260,14 +209,7 @@ def content_of(record: Record) -> Mapping[str, Any] | None:
 
 def note_of(ref: Ref) -> Ref:
     """Return where the generations of a record's contents are noted."""
-    return Ref(PIECE, Key("", "", ref.address.hex()), _GENERATIONS)
-
-
-def _is_orphan(content: Content) -> bool:
-    try:
-        return generation_of(content.owner()) != content.generation
-    except CorruptError:
-        return False  # what can't be read may point to it
+    return Ref(PIECE, Key("", "", ref.address.hex()), GENERATIONS)
 
 
 def _piece(generation: str, number: int) -> Ref:
@@ -279,7 +221,7 @@ def _names(ref: Ref) -> list[str]:
     return [ref.kind, ref.key.flow_name, ref.key.task_name, ref.key.task_id, ref.name]
 
 
-def _owner(record: Record) -> Ref:
+def owner_of(record: Record) -> Ref:
     """Return the reference of the record that a piece or a note belongs to."""
     names: Any = record.headers.get("of")
     check_headers({"of": names}, record.ref)
@@ -287,8 +229,8 @@ def _owner(record: Record) -> Ref:
     return Ref(kind, Key(flow_name, task_name, task_id), name)
 
 
-def _noted(note: Record) -> Mapping[str, int]:
+def noted(note: Record) -> Mapping[str, int]:
     """Return the generations in a note."""
-    generations: Mapping[str, int] | None = note.headers.get(_GENERATIONS)
-    check_headers({_GENERATIONS: generations}, note.ref)
+    generations: Mapping[str, int] | None = note.headers.get(GENERATIONS)
+    check_headers({GENERATIONS: generations}, note.ref)
     return generations or {}

@@ -8,14 +8,14 @@ from flowstore.damage import damage_told_once, tell
 from flowstore.duration import Duration, seconds
 from flowstore.errors import UnsupportedError
 from flowstore.record import HISTORY, PIECE, RUN, Damaged, Key, Page, Query, Record, Ref, pages, survives_clear
-from flowstore.storage.contents import Contents
+from flowstore.storage.orphans import Orphans
 from flowstore.storage.records import selected
 
 _BATCH = 500
 _KEYS = 64
 
 
-class Upkeep(Contents):
+class Upkeep(Orphans):
     """The operations that delete more than one record.
 
     All of them work in bounded batches, and may be repeated or run in several processes at once. They delete what they
@@ -47,6 +47,24 @@ class Upkeep(Contents):
                 some = tuple(task_ids[start : start + _KEYS])
                 query = Query(flow_name=flow_name, task_name=task_name, task_ids=some)
                 yield from self._pages_of(query, _BATCH)
+
+    def _scan_doomed(self, query: Query, cursor: str | None, limit: int) -> Page:
+        """Return a page of heads as ``_scan`` does, in whatever order they are found most quickly.
+
+        A page should cost the same, however many records are selected.
+        """
+        return self._scan(query, cursor, limit, False)
+
+    def _runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
+        """Return which of some runs have something stored since a time that has not expired ``now``.
+
+        One round trip where the database can.
+        """
+        return {
+            run_id
+            for run_id in run_ids
+            if self._scan(Query(run_id=run_id, stored_from=stored_from, live_at=now), None, 1, False).records
+        }
 
     # Tasks and runs
 
@@ -82,6 +100,14 @@ class Upkeep(Contents):
             deleted += self._delete_damaged(page.damaged, lambda kind: kind != HISTORY)
         return deleted
 
+    def runs_since(self, run_ids: Iterable[str], age: Duration) -> set[str]:
+        """Return which of some runs have something that was stored within a span of time."""
+        now = self._time()
+        try:
+            return self._runs_since(list(run_ids), now - seconds(age), now)
+        except Exception as exc:
+            self._raise(exc)
+
     # The whole storage
 
     def cleanup(
@@ -91,6 +117,7 @@ class Upkeep(Contents):
         kinds: Iterable[str] | None = None,
         batch: int = _BATCH,
         keep: Callable[[Record], bool] | None = None,
+        look: Callable[[Sequence[Record]], object] | None = None,
     ) -> int:
         """Delete what has expired, and on request what is old; return the number of records.
 
@@ -101,13 +128,14 @@ class Upkeep(Contents):
             kinds: only these kinds.
             batch: how many records are looked at and deleted at a time.
             keep: called with the head of each record that would be deleted; true keeps it.
+            look: called with the heads of each batch, before ``keep`` is asked about any of them.
 
         Without ``kinds``, what writers that died have left of blobs and large values goes too, after a day; it is not
         counted. What can't be read is passed over and told of.
         """
         _check_batch(batch)
         with damage_told_once():
-            return self._cleanup(older_than, kinds, batch, keep)
+            return self._cleanup(older_than, kinds, batch, keep, look)
 
     def _cleanup(
         self,
@@ -115,11 +143,12 @@ class Upkeep(Contents):
         kinds: Iterable[str] | None,
         batch: int,
         keep: Callable[[Record], bool] | None,
+        look: Callable[[Sequence[Record]], object] | None,
     ) -> int:
         wanted = None if kinds is None else tuple(kinds)
         _refuse_pieces(wanted or ())
         now = self._time()
-        deleted = self._delete_selected(Query(kinds=wanted, expired_at=now), keep, batch)
+        deleted = self._delete_selected(Query(kinds=wanted, expired_at=now), keep, batch, look=look)
         if wanted is None:
             self.remove_orphans()
         if older_than is None:
@@ -129,7 +158,7 @@ class Upkeep(Contents):
         def keep_old(record: Record) -> bool:
             return (wanted is None and survives_clear(record.kind)) or (keep is not None and keep(record))
 
-        return deleted + self._delete_selected(old, keep_old, batch)
+        return deleted + self._delete_selected(old, keep_old, batch, look=look)
 
     def clear(self) -> int:
         """Delete everything but the kinds that survive it: variables, configuration, history, and registered ones.
@@ -182,6 +211,7 @@ class Upkeep(Contents):
         keep: Callable[[Record], bool] | None,
         batch: int,
         damaged: Callable[[str | None], bool] = lambda _: False,
+        look: Callable[[Sequence[Record]], object] | None = None,
     ) -> int:
         """Delete what a query selects, expired or not, a page at a time.
 
@@ -190,6 +220,8 @@ class Upkeep(Contents):
         """
         deleted = 0
         for page in self._pages_of(query, batch):
+            if look is not None:
+                look(page.records)
             deleted += self._delete_all(one for one in page.records if keep is None or not keep(one))
             deleted += self._delete_damaged(page.damaged, damaged)
         return deleted
@@ -213,7 +245,7 @@ class Upkeep(Contents):
     def _pages_of(self, query: Query, size: int) -> Iterator[Page]:
         """Read the heads of what a query selects, expired or not, a page at a time."""
         try:
-            for page in pages(lambda cursor: self._scan(query, cursor, size, False)):
+            for page in pages(lambda cursor: self._scan_doomed(query, cursor, size)):
                 yield selected(query, page)
         except Exception as exc:
             self._raise(exc)

@@ -1,0 +1,139 @@
+"""Contents that no record points to: what writers that died have left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Final, TypeVar
+
+from flowstore.damage import tell
+from flowstore.duration import Duration, seconds
+from flowstore.errors import CorruptError
+from flowstore.headers import is_generation
+from flowstore.record import PIECE, Query, Record, Ref, pages
+from flowstore.storage.contents import GENERATIONS, NUMBER, Content, Contents, generation_of, note_of, noted, owner_of
+
+_DAY: Final = 86_400.0
+_PAGE: Final = 500
+_OWNERS: Final = 100
+
+T = TypeVar("T")
+
+
+class Orphans(Contents):
+    """The operation that finds them: a few statements for hundreds of contents, and a page of them in memory."""
+
+    def _contents(self) -> Iterator[Content]:
+        """Go through all contents that there are, whatever points to them; what is being written may be among them."""
+        # The latest first: so the first piece that is met tells how many there are, and when the last was written.
+        query = Query(kinds=(PIECE,), descending=True)
+        begun: dict[str, tuple[Ref, int, float]] = {}
+        for page in pages(lambda cursor: self._page(query, cursor, _PAGE, False)):
+            whole = []
+            for record in page.records:
+                generation = record.key.task_id
+                # What is called otherwise is no piece of flowstore's, and stays.
+                if is_generation(generation) and NUMBER.fullmatch(record.ref.name):
+                    number = int(record.ref.name)
+                    try:
+                        owner, most, latest = begun.get(generation) or (owner_of(record), 0, 0.0)
+                    except CorruptError as exc:
+                        _tell(exc, record)
+                        continue
+                    begun[generation] = owner, max(most, number + 1), max(latest, record.stored_at)
+                    whole += [generation] if number == 0 else []
+            yield from self._told({generation: begun.pop(generation) for generation in whole if generation in begun})
+        yield from self._told(begun)
+
+    def _told(self, found: dict[str, tuple[Ref, int, float]]) -> Iterator[Content]:
+        owners = _Owners(self, [ref for ref, _, _ in found.values()])
+        for generation, (ref, number, written_at) in found.items():
+            delete = partial(self._delete_content, ref, generation, number)
+            yield Content(generation, written_at, partial(owners.head, ref), delete)
+
+    def remove_orphans(self, older_than: Duration = _DAY) -> int:
+        """Delete contents that no record points to: what writers that died have left; return their number.
+
+        Args:
+            older_than: leave alone what was written within that time: a record may be about to point to it. With 0,
+                nobody may be storing meanwhile.
+        """
+        before = self._time() - seconds(older_than)
+        removed = 0
+        try:
+            heads = self._pages(Query(kinds=(PIECE,)), False)
+            for notes in _batches(head for head in heads if head.ref.name == GENERATIONS):
+                self._settle_notes(notes)
+            for content in self._contents():
+                if content.written_at <= before and _is_orphan(content):
+                    content.delete()
+                    removed += 1
+        except Exception as exc:
+            self._raise(exc)
+        return removed
+
+    def _settle_notes(self, notes: Sequence[Record]) -> None:
+        """Delete what the owners of some notes pointed to once and don't any more."""
+        of: list[tuple[Record, Ref]] = []
+        for note in notes:
+            try:
+                of.append((note, _owner_of_note(note)))
+            except CorruptError as exc:
+                _tell(exc, note)
+        owners = _Owners(self, [owner for _, owner in of])
+        for note, owner in of:
+            try:
+                if set(noted(note)) != {generation_of(owners.head(owner))}:
+                    self._discard_contents(owner, None)
+            except CorruptError as exc:
+                _tell(exc, note)
+
+
+class _Owners:
+    """The heads of records that contents were written for, read together when the first of them is asked for."""
+
+    def __init__(self, storage: Contents, refs: Sequence[Ref]) -> None:
+        self._storage = storage
+        self._refs = list(dict.fromkeys(refs))
+        self._found: dict[Ref, Record | None] | None = None
+
+    def head(self, ref: Ref) -> Record | None:
+        """Return one of them.
+
+        Raises:
+            CorruptError: it can't be read.
+        """
+        if self._found is None:
+            self._found = {}
+            for some in _batches(self._refs, _OWNERS):
+                try:
+                    self._found |= zip(some, self._storage._get_many(some), strict=True)
+                except CorruptError:
+                    continue  # of these, each is read by itself
+        return self._found[ref] if ref in self._found else self._storage._get(ref, False)
+
+
+def _owner_of_note(note: Record) -> Ref:
+    owner = owner_of(note)
+    if note_of(owner) != note.ref:
+        raise CorruptError(f"{note.ref} is the note of another record than {owner}, which it names")
+    return owner
+
+
+def _tell(exc: CorruptError, record: Record) -> None:
+    exc.ref = record.ref
+    tell(exc)
+
+
+def _is_orphan(content: Content) -> bool:
+    try:
+        return generation_of(content.owner()) != content.generation
+    except CorruptError:
+        return False  # what can't be read may point to it
+
+
+def _batches(items: Iterable[T], size: int = _PAGE) -> Iterator[list[T]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
