@@ -18,11 +18,11 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
 from flowstore.errors import CorruptError, NotFoundError, StorageError, UnreachableError
+from flowstore.headers import is_generation
 from flowstore.storage import PART, Source
 
 _SUFFIX: Final = "_blobs"
 _PAGE: Final = 1000
-_GENERATION: Final = {"$regex": "^[0-9a-f]{32}$"}
 
 Calling = Callable[[bool], AbstractContextManager[None]]
 """Turns what the driver raises inside into flowstore's errors; told whether something is changed."""
@@ -115,12 +115,12 @@ class BlobFiles:
         """Go through what a condition selects, in the order of the generations, a page at a time."""
         last = ""
         while True:
-            here = {**condition, name: {**_GENERATION, "$gt": last}}
+            here = {"$and": [condition, {name: {"$gt": last}}]}
             with self._calling(False):
                 page = list(collection.find(here, fields).sort(name, ASCENDING).limit(_PAGE))
             if not page:
                 return
-            yield page
+            yield [document for document in page if is_generation(document[name])]
             last = page[-1][name]
 
     def _written_at(self, generation: str) -> float | None:
