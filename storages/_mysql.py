@@ -51,6 +51,8 @@ _EXISTS: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME)
 
 _STATEMENT_SIZE: Final = 1_000_000
 _BATCH: Final = 1000
+_ADDRESS: Final = 200
+"""Bytes of a statement that an address takes at most, with room to spare: lists of them are filled up."""
 
 
 class MysqlLink(ServerLink):
@@ -82,10 +84,11 @@ class MysqlLink(ServerLink):
         try:
             self._cursor.executemany(sql.upsert, rows)
             revisions: dict[bytes, int] = {}
-            for start in range(0, len(addresses), _BATCH):
-                revisions.update(self.run(*sql.revisions(addresses[start : start + _BATCH])).rows)
+            size = max(1, min(_BATCH, self.largest // _ADDRESS))
+            for start in range(0, len(addresses), size):
+                revisions.update(self.run(*sql.revisions(addresses[start : start + size])).rows)
             self.connection.commit()
-        except pymysql.MySQLError:
+        except (pymysql.MySQLError, StorageError):
             if self.connection.open:
                 self.connection.rollback()
             raise

@@ -69,6 +69,26 @@ def test_a_record_that_is_too_large_is_not_sent(mysql_recipe: Recipe) -> None:
         assert storage.count(Query()) == 1
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["small", "refused"])
+def test_a_batch_under_a_small_packet_is_stored_or_leaves_nothing_open(
+    mysql_recipe: Recipe, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    """What is refused in the middle of a batch's transaction ends it: what is stored afterwards is seen by others."""
+    with opened(mysql_recipe) as storage, opened(mysql_recipe) as other:
+        link = storage._database._hold()
+        link.largest = 20_000
+        batch = [record(Key("f", "t", str(number)), 0) for number in range(1000)]
+        if refused:
+            monkeypatch.setattr("flowstore.storages._mysql._ADDRESS", 1)
+            with pytest.raises(StorageError, match="max_allowed_packet is 20000"):
+                storage.put_many(batch)
+            assert other.count(Query()) == 0
+        else:
+            assert len(storage.put_many(batch)) == other.count(Query()) == 1000
+        storage.store("f", "t", "afterwards", 1)
+        assert other.retrieve("f", "t", "afterwards") == 1
+
+
 def test_what_just_fits_is_stored(mysql_recipe: Recipe) -> None:
     [(limit,)] = ask(mysql_recipe, "SELECT @@max_allowed_packet")
     with opened(mysql_recipe) as storage:
