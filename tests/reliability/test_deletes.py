@@ -46,6 +46,7 @@ def contend(adapter: Adapter, barrier: Any, worker: int) -> tuple[int, int]:
     with adapter.opened() as storage:
         for number in range(CONTESTS // ROUND):
             keys = keys_of(number)
+            mine: list[Key] = []
             if worker:
                 past = storage.now() - 60
                 storage.put_many([record(key, None, CLAIM, "lock", owner="gone", expires_at=past) for key in keys])

@@ -203,7 +203,12 @@ def test_documents_are_a_mapping(each: Documents) -> None:
     assert isinstance(each, MutableMapping)
     assert dict(each) == {**each} == dict(each.items()) == {"a": 1, "b": [2]}
     assert (list(each), list(each.keys()), list(each.values())) == (["a", "b"], ["a", "b"], [1, [2]])
-    assert (len(each.items()), ("a", 1) in each.items(), ("a", 2) in each.items(), 3 in each) == (2, True, False, False)
+    assert (len(each.items()), ("a", 1) in each.items(), ("a", 2) in each.items(), "c" in each) == (
+        2,
+        True,
+        False,
+        False,
+    )
     assert each == {"a": 1, "b": [2]}
     assert each.setdefault("a", 5) == 1
     assert each.setdefault("c", 5) == 5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,8 @@ def test_a_batch_under_a_small_packet_is_stored_or_leaves_nothing_open(
 ) -> None:
     """What is refused in the middle of a batch's transaction ends it: what is stored afterwards is seen by others."""
     with opened(mysql_recipe) as storage, opened(mysql_recipe) as other:
-        link = storage._database._hold()
+        assert isinstance(storage, SqlStorage)
+        link: Any = storage._connected()._hold()
         link.largest = 20_000
         batch = [record(Key("f", "t", str(number)), 0) for number in range(1000)]
         if refused:
