@@ -18,8 +18,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
 from flowstore.errors import CorruptError, NotFoundError, StorageError, UnreachableError
-from flowstore.headers import is_generation
-from flowstore.storage import PART, Source
+from flowstore.storage import PART, Source, is_generation
 
 _SUFFIX: Final = "_blobs"
 _PAGE: Final = 1000

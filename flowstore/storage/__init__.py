@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowstore.damage import tell
-from flowstore.headers import check_headers, mistake_in
+from flowstore.headers import check_headers, is_generation, mistake_in
 from flowstore.storage.blobs import Blobs, blob_facts
 from flowstore.storage.capabilities import (
     Batches,
@@ -44,6 +44,7 @@ __all__ = [
     "blob_facts",
     "check_headers",
     "is_earlier",
+    "is_generation",
     "keeps_errors",
     "mistake_in",
     "new_revision",
