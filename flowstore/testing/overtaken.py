@@ -47,17 +47,20 @@ class OvertakenTests(AdapterTests):
         storage.put(record(KEY, "old", run_id="r", stored_at=past, expires_at=past))
         beside = Key("flow", "task", "beside")
         storage.put(record(beside, "old", run_id="r", stored_at=past, expires_at=past))
-        scan = storage._scan
         done: list[str] = []
 
-        def looked(query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-            page = scan(query, cursor, limit, payload)
-            if any(one.key == KEY and one.kind == RESULT for one in page.records) and not done:
-                done.append(overtakes)
-                OVERTAKES[overtakes](storage, record(KEY, "new", run_id="new"))
-            return page
+        def followed(look: Callable[..., Page]) -> Callable[..., Page]:
+            def looked(*arguments: Any) -> Page:
+                page = look(*arguments)
+                if any(one.key == KEY and one.kind == RESULT for one in page.records) and not done:
+                    done.append(overtakes)
+                    OVERTAKES[overtakes](storage, record(KEY, "new", run_id="new"))
+                return page
 
-        monkeypatch.setattr(storage, "_scan", looked)
+            return looked
+
+        for name in ("_scan", "_scan_doomed"):
+            monkeypatch.setattr(storage, name, followed(getattr(storage, name)))
         deleted = DELETES[deletes](storage)
         monkeypatch.undo()
         assert done == [overtakes]
