@@ -322,10 +322,12 @@ class Records(DataStorage):
             heads = self._pages(replace(query, order="stored", skip=0), False)
             return sorted_page(query, cursor, limit, heads, self._read_each if payload else None)
         if query.skip and not self.skips:
-            cursor = self._page(replace(query, skip=0), None, query.skip, False).cursor
-            if cursor is None:
-                return Page([])
-            query = replace(query, skip=0)
+            skip, query = query.skip, replace(query, skip=0)
+            while skip:
+                passed = self._page(query, cursor, min(skip, _PAGE), False)
+                cursor, skip = passed.cursor, skip - len(passed.records)
+                if cursor is None:
+                    return Page([])
         return self._scan(query, cursor, limit, payload)
 
     def _read_each(self, refs: Sequence[Ref]) -> tuple[list[Record], list[Damaged]]:
