@@ -35,6 +35,7 @@ def test_people_can_read_a_record(server: servers.Server) -> None:
     ("query", "index"),
     [
         (Query(run_id="r"), "run:r"),
+        (Query(run_id="r", task_ids=("1",)), "task:1"),
         (Query(flow_name="f", task_name="t", task_id="1"), "task:1"),
         (Query(kinds=("run",), flow_name="f"), "flow:3:run:f"),
         (Query(kinds=("error",), descending=True), "kind:error"),
