@@ -120,6 +120,7 @@ class AdapterTests:
     - ``faults``: there is a server that may be unreachable.
     - ``raw access``: what is stored can be read by other means than the adapter.
     - ``foreign data``: other programs may keep something in the same place.
+    - ``damaged records``: what is stored can be damaged by other means than the adapter.
     """
 
     deadline: ClassVar[float] = 60.0
@@ -153,6 +154,11 @@ class AdapterTests:
     @pytest.fixture
     def bystander(self) -> Bystander | None:
         """What another program keeps beside flowstore's records; with it, emptying is shown to leave that alone."""
+        return None
+
+    @pytest.fixture
+    def damage(self) -> Callable[[Ref], None] | None:
+        """A function that overwrites what is stored of a record's headers with bytes that are none."""
         return None
 
     @pytest.fixture

@@ -16,6 +16,7 @@ REWRITTEN: Final = (
     "capabilities",
     "claims",
     "contents",
+    "damaged",
     "expiry",
     "faults",
     "lifecycle",

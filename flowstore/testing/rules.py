@@ -8,7 +8,7 @@ from typing import Any, Final
 LACKS: Final = "not offered: "
 """What the reason of a skipped test begins with if the adapter lacks the aspect."""
 
-OPTIONAL: Final = frozenset({"instances", "processes", "faults", "raw access", "foreign data"})
+OPTIONAL: Final = frozenset({"instances", "processes", "faults", "raw access", "foreign data", "damaged records"})
 """Aspects that ``lacks`` may name."""
 
 _HOOKS: Final = frozenset(
@@ -19,6 +19,7 @@ _HOOKS: Final = frozenset(
         "lost_answer",
         "raw_get",
         "bystander",
+        "damage",
         "waivers",
         "lacks",
         "deadline",

@@ -15,6 +15,7 @@ from flowstore.testing.blobs import BlobTests
 from flowstore.testing.capabilities import CapabilityTests
 from flowstore.testing.claims import ClaimTests, ProcessClaimTests, ThreadClaimTests
 from flowstore.testing.contents import ContentTests
+from flowstore.testing.damaged import DamageTests
 from flowstore.testing.expiry import ExpiryTests, ServerClockTests
 from flowstore.testing.faults import FaultTests, FaultValueTests
 from flowstore.testing.lifecycle import LifecycleTests
@@ -85,6 +86,7 @@ class StorageTests(
     ProcessTests,
     FaultTests,
     LostAnswerTests,
+    DamageTests,
 ):
     """What every ``RecordStorage`` promises."""
 

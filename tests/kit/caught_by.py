@@ -145,6 +145,13 @@ CAUGHT_BY: Final = {
     "TestDriverRepeats": "test_a_replacement_whose_answer_is_lost_is_done_once",
     "TestLostIsNotDone": "test_a_replacement_whose_answer_is_lost_is_done_once",
     "TestReadsAreWrites": "test_a_read_whose_answer_is_lost_changes_nothing",
+    # records, damaged
+    "TestDamageIsMiss": "test_a_damaged_record_is_corrupt",
+    "TestDamageIsBug": "test_a_damaged_record_is_corrupt",
+    "TestDamageEndsListings": "test_listings_pass_over_a_damaged_record",
+    "TestDamageIsPassedOverSilently": "test_listings_pass_over_a_damaged_record",
+    "TestDamageEndsCleanups": "test_cleanups_pass_over_a_damaged_record",
+    "TestDamageStays": "test_a_damaged_record_can_be_replaced_and_deleted",
 }
 
 WORKS: Final = "test_gives_back_what_was_stored"

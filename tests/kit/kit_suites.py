@@ -15,6 +15,7 @@ from tests.kit import (
     broken,
     broken_addresses,
     broken_blobs,
+    broken_damaged,
     broken_faults,
     broken_loads,
     broken_plain,
@@ -22,6 +23,7 @@ from tests.kit import (
     plain,
     wire,
 )
+from tests.kit.wire_server import dump_ref
 
 Given = tuple[int, wire.WireOutage]
 
@@ -82,6 +84,15 @@ class WireTests(StorageTests):
 
         return look
 
+    @pytest.fixture
+    def damage(self, configuration: dict[str, Any]) -> Callable[[Ref], None]:
+        def spoil(ref: Ref) -> None:
+            direct = wire.WireStorage(**configuration)
+            direct._call("damage", dump_ref(ref))
+            direct.disconnect()
+
+        return spoil
+
 
 class PlainTests(DataStorageTests):
     storage_class: ClassVar[Any] = plain.PlainStorage
@@ -125,6 +136,7 @@ MODULES = (
     (broken, WireTests),
     (broken_addresses, WireTests),
     (broken_blobs, WireTests),
+    (broken_damaged, WireTests),
     (broken_faults, WireTests),
     (broken_loads, WireTests),
     (broken_queries, WireTests),

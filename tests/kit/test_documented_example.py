@@ -28,6 +28,7 @@ class TestDict(StorageTests):
         "faults": "there is no server",
         "raw access": "there is nothing but the adapter",
         "foreign data": "there is nothing but the adapter",
+        "damaged records": "there is nothing but the adapter",
     }
 
     @pytest.fixture

@@ -15,10 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from flowstore.errors import ConflictError, OutcomeUnknownError, SerializationError, StorageError, UnreachableError
-from flowstore.record import Page, Query, Record, Ref
+from flowstore.errors import (
+    ConflictError,
+    CorruptError,
+    OutcomeUnknownError,
+    SerializationError,
+    StorageError,
+    UnreachableError,
+)
+from flowstore.record import Damaged, Page, Query, Record, Ref
 from flowstore.storage import QueriesFields, RecordStorage
-from tests.kit.wire_server import dump_record, dump_ref, load_record
+from tests.kit.wire_server import dump_record, dump_ref, load_record, load_ref
 
 _MUTATIONS = frozenset({"put", "put_many", "delete"})
 _abandoned: list[Any] = []
@@ -114,8 +121,9 @@ class WireStorage(RecordStorage, QueriesFields):
         return deleted
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        records, cursor = self._call("scan", dataclasses.asdict(query), cursor, limit, payload)
-        return Page([record for told in records if (record := self._loaded(told)) is not None], cursor)
+        records, cursor, damaged = self._call("scan", dataclasses.asdict(query), cursor, limit, payload)
+        found = [record for told in records if (record := self._loaded(told)) is not None]
+        return Page(found, cursor, [self._damaged(*told) for told in damaged])
 
     def _dumped(self, record: Record) -> Any:
         return dump_record(record)
@@ -141,9 +149,16 @@ class WireStorage(RecordStorage, QueriesFields):
         answer = json.loads(told)
         if "conflict" in answer:
             raise ConflictError(answer["message"], self._loaded(answer["conflict"]))
+        if "corrupt" in answer:
+            raise CorruptError(answer["corrupt"])
         if "error" in answer:
             raise StorageError(answer["error"])
         return answer["answer"]
+
+    def _damaged(self, ref: list[str], message: str) -> Damaged:
+        error = CorruptError(message)
+        error.ref = load_ref(ref)
+        return Damaged(error)
 
     def _line(self, request: Any) -> bytes:
         try:

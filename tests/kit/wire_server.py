@@ -13,9 +13,10 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from flowstore.errors import ConflictError, StorageError
+from flowstore.errors import ConflictError, CorruptError, StorageError
 from flowstore.record import Key, Page, Query, Record, Ref
 from flowstore.storages import MemoryStorage
 
@@ -58,6 +59,8 @@ class Database:
             return {"answer": getattr(self, f"do_{operation}")(storage, *arguments)}
         except ConflictError as exc:
             return {"conflict": dump_record(exc.current), "message": str(exc)}
+        except CorruptError as exc:
+            return {"corrupt": str(exc)}
         except StorageError as exc:
             return {"error": str(exc)}
 
@@ -78,9 +81,14 @@ class Database:
     def do_delete(self, storage: MemoryStorage, ref: list[str], if_revision: int | None) -> bool:
         return storage._delete(load_ref(ref), if_revision)
 
+    def do_damage(self, storage: MemoryStorage, ref: list[str]) -> None:
+        entry = storage._entries[load_ref(ref).address]
+        storage._entries[load_ref(ref).address] = replace(entry, headers=b"{")
+
     def do_scan(self, storage: MemoryStorage, query: Any, cursor: str | None, limit: int, payload: bool) -> Any:
         page: Page = storage._scan(load_query(query), cursor, limit, payload)
-        return [[dump_record(record) for record in page.records], page.cursor]
+        damaged = [[dump_ref(one.error.ref), str(one.error)] for one in page.damaged if one.error.ref is not None]
+        return [[dump_record(record) for record in page.records], page.cursor, damaged]
 
 
 class Server:

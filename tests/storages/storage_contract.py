@@ -10,11 +10,12 @@ import flowstore.storages
 from flowstore.testing import HOSTILE, StorageTests
 from tests.storages.bystanders import Bystander, beside
 from tests.storages.storage_kit import Recipe
+from tests.storages.wrecks import Wrecked
 
 __all__ = ["HOSTILE", "StorageContract"]
 
 
-class StorageContract(StorageTests):
+class StorageContract(Wrecked, StorageTests):
     """``StorageTests`` with an adapter's name and configuration given by one fixture, ``recipe``."""
 
     @pytest.fixture

@@ -18,6 +18,7 @@ from flowstore.testing import HOSTILE, StorageTests
 from tests.storages.bystanders import Bystander, beside
 from tests.storages.storage_kit import contents, file_size_limit, in_child, open_files, record, wait_for
 from tests.storages.storage_races import ProcessRaces
+from tests.storages.wrecks import Wrecked
 
 KEY = Key("f", "t", "1")
 
@@ -27,7 +28,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "records"
 
 
-class TestFileStorage(ProcessRaces, StorageTests):
+class TestFileStorage(Wrecked, ProcessRaces, StorageTests):
     storage_class = FileStorage
     lacks: ClassVar = {"faults": "there is no server; what a folder can do is tested below"}
 

@@ -8,9 +8,10 @@ from flowstore.record import Query
 from flowstore.storages import MemoryStorage
 from flowstore.testing import StorageTests
 from flowstore.testing.concurrency import in_child, wait_for
+from tests.storages.wrecks import Wrecked
 
 
-class TestMemoryStorage(StorageTests):
+class TestMemoryStorage(Wrecked, StorageTests):
     storage_class = MemoryStorage
     lacks: ClassVar = {
         "instances": "each instance has records of its own",

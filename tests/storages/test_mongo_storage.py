@@ -15,11 +15,12 @@ from tests.servers.proxy import Proxy
 from tests.storages.bystanders import Bystander, beside
 from tests.storages.mongo_kit import fresh, in_front, through
 from tests.storages.storage_races import ProcessRaces
+from tests.storages.wrecks import Wrecked
 
 pytest_plugins = ("tests.storages.mongo_fixtures",)
 
 
-class MongoTests(StorageTests):
+class MongoTests(Wrecked, StorageTests):
     storage_class = MongoStorage
 
     @pytest.fixture

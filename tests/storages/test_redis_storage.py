@@ -17,6 +17,7 @@ from tests.servers import redis as servers
 from tests.servers.proxy import Proxy, proxy
 from tests.storages.bystanders import Bystander, beside
 from tests.storages.redis_kit import fresh_prefix
+from tests.storages.wrecks import Wrecked
 
 pytest_plugins = ("tests.storages.redis_fixtures",)
 
@@ -26,7 +27,7 @@ def stored_payload(client: Any, prefix: str, ref: Ref) -> bytes | None:
     return payload
 
 
-class TestRedis(StorageTests):
+class TestRedis(Wrecked, StorageTests):
     storage_class = RedisStorage
 
     @pytest.fixture

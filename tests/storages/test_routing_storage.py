@@ -18,7 +18,7 @@ from tests.storages.storage_races import ProcessRaces
 
 pytest_plugins = ("tests.storages.redis_fixtures",)
 
-LACKS = {"faults": NO_SERVER, "raw access": ELSEWHERE, "foreign data": ELSEWHERE}
+LACKS = {"faults": NO_SERVER, "raw access": ELSEWHERE, "foreign data": ELSEWHERE, "damaged records": ELSEWHERE}
 
 
 class TestRoutingBySizeAndKind(ProcessRaces, StorageTests):
@@ -88,7 +88,7 @@ class TestRoutingOverAServer(StorageTests):
     """Small records in Redis, which is gone now and then, large payloads in files."""
 
     storage_class = RoutingStorage
-    lacks: ClassVar = {"raw access": ELSEWHERE, "foreign data": ELSEWHERE}
+    lacks: ClassVar = {"raw access": ELSEWHERE, "foreign data": ELSEWHERE, "damaged records": ELSEWHERE}
 
     @pytest.fixture
     def outage(self, redis_server_url: str) -> Iterator[Proxy]:

@@ -14,6 +14,7 @@ from tests.servers import s3
 from tests.servers.s3 import Store
 from tests.storages.bystanders import Bystander, beside
 from tests.storages.storage_races import ProcessRaces
+from tests.storages.wrecks import Wrecked
 
 pytest_plugins = ("tests.storages.s3_fixtures",)
 
@@ -38,7 +39,7 @@ def look(store: Store, prefix: str) -> Callable[[Ref], bytes | None]:
 DEADLINE = 240.0
 
 
-class TestS3(ProcessRaces, StorageTests):
+class TestS3(Wrecked, ProcessRaces, StorageTests):
     storage_class = S3Storage
     deadline = DEADLINE
     many_references = 300  # each is a request of its own
@@ -60,7 +61,7 @@ class TestS3(ProcessRaces, StorageTests):
         return store if store.server else None
 
 
-class TestS3Emulation(StorageTests):
+class TestS3Emulation(Wrecked, StorageTests):
     """The contract alone: nothing that is seen here proves anything about races."""
 
     storage_class = S3Storage

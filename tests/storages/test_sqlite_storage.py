@@ -18,11 +18,12 @@ from tests.storages.bystanders import Bystander, beside
 from tests.storages.sqlite_kit import sql
 from tests.storages.storage_kit import contents
 from tests.storages.storage_races import ProcessRaces, ThreadRaces
+from tests.storages.wrecks import Wrecked
 
 pytest_plugins = ("tests.storages.sqlite_fixtures",)
 
 
-class TestSqlite(ProcessRaces, StorageTests):
+class TestSqlite(Wrecked, ProcessRaces, StorageTests):
     storage_class = SqlStorage
     lacks: ClassVar = {"faults": "there is no server; what a file can do is tested elsewhere"}
 

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from flowstore.record import Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages import MemoryStorage, RedisStorage, S3Storage
 from flowstore.storages._folder_names import Place
+from flowstore.testing import Adapter
 from tests.storages.bystanders import S3, Mongo, Redis
 from tests.storages.sql_servers import ask
 from tests.storages.storage_kit import Recipe
+
+NO_JSON = b"{"
 
 Change = Callable[[bytes], bytes]
 """Makes the text of other headers of that of those which are stored."""
@@ -96,3 +100,12 @@ _WAYS = {
     "MemoryStorage": _memory, "FileStorage": _file, "SqlStorage": _sql, "RedisStorage": _redis, "MongoStorage": _mongo,
     "S3Storage": _s3,
 }  # fmt: skip
+
+
+class Wrecked:
+    """What the kit needs to prove that one damaged record stops nothing beside it."""
+
+    @pytest.fixture
+    def damage(self, adapter: Adapter, storage: RecordStorage) -> Callable[[Ref], None]:
+        recipe = (adapter.storage_class.__name__, dict(adapter.configuration))
+        return lambda ref: wreck(recipe, storage, ref, lambda _: NO_JSON)
