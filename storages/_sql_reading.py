@@ -29,29 +29,35 @@ class Found(NamedTuple):
     what: Record | Damaged
 
 
-def selected(database: Database, query: Query, after: int | Place | None, limit: int, payload: bool) -> list[Found]:
-    """Return the first rows of a query behind a place, in its order.
+def selected(
+    database: Database, query: Query, after: int | Place | None, limit: int, payload: bool
+) -> tuple[list[Found], bool]:
+    """Return the first rows of a query behind a place, in its order, and whether there are more.
 
     A server may fail at one value that is not the JSON that its headers claim. The values are then looked at here, page
     by page.
     """
     try:
-        return _sorted(database, query, database.rows(*database.sql.scan(query, after, limit, payload)))
+        # One row more than asked for tells whether there is a next page.
+        rows = _sorted(database, query, database.rows(*database.sql.scan(query, after, limit + 1, payload)))
+        return rows[:limit], len(rows) > limit
     except CorruptError:
         if not query.where or database.sql.tells_json:
             raise
     found: list[Found] = []
-    skip = query.skip
+    skip, left = query.skip, limit
     for row in _matching(database, query, after):
-        if skip and isinstance(row.what, Record):
-            skip -= 1
-            continue
-        if not payload and isinstance(row.what, Record):
-            row = row._replace(what=replace(row.what, payload=b""))
+        if isinstance(row.what, Record):
+            if skip:
+                skip -= 1
+                continue
+            if not left:
+                return found, True
+            left -= 1
+            if not payload:
+                row = row._replace(what=replace(row.what, payload=b""))
         found.append(row)
-        if len(found) == limit:
-            break
-    return found
+    return found, False
 
 
 def counted(database: Database, query: Query) -> int:

@@ -254,12 +254,11 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         after = None if cursor is None else read(cursor)
         if _selects_nothing(query):
             return Page([])
-        # One row more than asked for tells whether there is a next page.
-        found = selected(database, query, after, limit + 1, payload)
-        here = [row.what for row in found[:limit]]
-        if len(found) <= limit:
+        found, has_more = selected(database, query, after, limit, payload)
+        here = [row.what for row in found]
+        if not has_more:
             return _page(here, None)
-        last = found[limit - 1]
+        last = found[-1]
         return _page(here, dump_place(last.place) if query.order == "task_id" else str(last.number))
 
     def _scan_doomed(self, query: Query, cursor: str | None, limit: int) -> Page:
