@@ -12,7 +12,6 @@ from typing import Final
 import click
 
 from flowstore.cli.text import LINES, one_line, printable
-from flowstore.damage import damage_to
 
 ERROR: Final = 1
 USAGE: Final = 2
@@ -26,6 +25,8 @@ INTERRUPTED: Final = 130
 @contextmanager
 def outcomes(*, debug: bool) -> Iterator[None]:
     """Turn what a command raises into a message on stderr and an exit status."""
+    from flowstore.damage import damage_to
+
     damaged: list[BaseException] = []
 
     def passed_over(exc: BaseException) -> None:

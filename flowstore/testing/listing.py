@@ -159,13 +159,12 @@ class ListingTests(AdapterTests):
         for number, at in enumerate(times):
             storage.put(record(Key("f", "t", str(number)), number, stored_at=at))
         for at in (*times, 1000.00045, 1000.95):
-            for fields, expected in (
-                ({"stored_from": at}, [one for one in times if one >= at]),
-                ({"stored_before": at}, [one for one in times if one < at]),
+            for query, expected in (
+                (Query(stored_from=at), [one for one in times if one >= at]),
+                (Query(stored_before=at), [one for one in times if one < at]),
             ):
-                query = Query(**fields)
-                assert [one.headers["stored_at"] for one in storage.records(query)] == expected, fields
-                assert storage.count(query) == len(expected), fields
+                assert [one.headers["stored_at"] for one in storage.records(query)] == expected, query
+                assert storage.count(query) == len(expected), query
 
     def test_follows_a_record_to_another_run(self, storage: RecordStorage) -> None:
         """An index still points to a record by what it was before it was replaced."""

@@ -31,7 +31,12 @@ storages:
     import: acme
     configuration: {{path: '{path}', durable: false}}
 """
-LACKS = ("--lacks", "faults=there is no server", "--lacks", "raw access=left out", "--lacks", "foreign data=left out")
+LACKS = (
+    *("--lacks", "faults=there is no server"),
+    *("--lacks", "raw access=left out"),
+    *("--lacks", "foreign data=left out"),
+    *("--lacks", "damaged records=left out"),
+)
 
 
 @pytest.fixture
@@ -113,7 +118,11 @@ def test_empties_a_place_only_if_told_to(acme: Place) -> None:
         (["acme:AcmeStorage", "--config", "no-such.yaml"], 3, "no-such.yaml"),
         (["acme:AcmeStorage", "--config", "ForgetsDeletes.yaml"], 3, "has to be a acme:AcmeStorage; there are: none"),
         (["acme:AcmeStorage", "--lacks", "faults"], 2, "'faults' is not of the form ASPECT=REASON"),
-        (["acme:AcmeStorage", "--lacks", "revisions=none"], 2, "--lacks 'revisions': what may be left out is faults"),
+        (
+            ["acme:AcmeStorage", "--lacks", "revisions=none"],
+            2,
+            "--lacks 'revisions': what may be left out is damaged records",
+        ),
         (["acme:AcmeStorage", "--config", "AcmeStorage.yaml", "-k", "no_such_test"], 2, "selects no test"),
     ],
 )

@@ -26,6 +26,7 @@ class MemoryTests(StorageTests):
         "faults": "no server",
         "raw access": "no other way in",
         "foreign data": "nobody else's is there",
+        "damaged records": "nobody else gets at them",
     }
 
     @pytest.fixture
@@ -49,7 +50,10 @@ def run(pytester: pytest.Pytester, text: str, *arguments: str) -> pytest.RunResu
         ("aspect = 'nothing'", "overrides 'aspect' of the kit"),
         ("waivers = {'test_count': 'a reason'}", "waives 'test_count', which is no test of the kit"),
         ("waivers = {'test_counts': ' '}", "waives 'test_counts' without a reason"),
-        ("lacks = {'revisions': 'a reason'}", "lacks 'revisions'; what may be left out is: faults, foreign data,"),
+        (
+            "lacks = {'revisions': 'a reason'}",
+            "lacks 'revisions'; what may be left out is: damaged records, faults, foreign data,",
+        ),
         ("lacks = {'faults': ''}", "lacks 'faults' without a reason"),
     ],
 )
