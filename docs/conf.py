@@ -20,7 +20,7 @@ html_theme = "furo"
 html_title = f"flowstore {release}"
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
