@@ -40,14 +40,24 @@ def start(store: FlowStore, app: Celery | None, flow_name: str, canvas: Any, opt
             result = signature.apply_async(**given)
         except BaseException:
             if not sent:
-                store.flow_runs.forget(run)
+                _forget(store, run)
             raise
     eager = app.conf.task_always_eager
     if not sent and not eager and plan.members:
-        store.flow_runs.forget(run)
+        _forget(store, run)
         raise NotSentError(_nothing_sent(flow_name, part, result))
     _correct(store, run, plan, result)
     return run
+
+
+def _forget(store: FlowStore, run: FlowRun) -> None:
+    """Delete a run of which nothing was sent; why it was not is what has to be raised, so a failure is only logged."""
+    try:
+        store.flow_runs.forget(run)
+    except Exception as exc:
+        if is_interrupt(exc):
+            raise
+        log.exception("nothing of %r was sent, but its record could not be deleted", run)
 
 
 def _nothing_sent(flow_name: str, part: Any, result: Any) -> str:

@@ -254,6 +254,22 @@ def test_where_start_raises_nothing_was_sent(
             run.get(timeout=0)
 
 
+def test_why_nothing_was_sent_is_told_also_where_the_record_stays(
+    app: Celery, store: FlowStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError("the broker is away")
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise UnreachableError("the storage is away too")
+
+    monkeypatch.setattr(app.tasks["t"], "apply_async", refuse)
+    monkeypatch.setattr(store.flow_runs, "forget", away)
+    with pytest.raises(OSError, match="the broker is away"):
+        store.start("f", app.tasks["t"].s(1))
+    assert "nothing of <FlowRun 'f'" in caplog.text
+
+
 def test_the_record_of_a_run_is_there_before_anything_is_sent(app: Celery, store: FlowStore) -> None:
     known: list[int] = []
 
