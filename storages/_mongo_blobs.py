@@ -10,12 +10,14 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from bson.binary import Binary
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
+from pymongo.cursor import Cursor
 
 from flowstore.errors import CorruptError, NotFoundError, StorageError, UnreachableError
 from flowstore.storage import PART, Source, is_generation
@@ -94,33 +96,30 @@ class BlobFiles:
 
     def all(self) -> Iterator[Found]:
         """Go through all files, and what writers that died have left of some."""
-        # What is called otherwise, or says nothing of when it was written, is not flowstore's to delete.
-        ours = {"metadata.record": {"$gt": ""}, "metadata.written_at": {"$gte": 0}}
-        for files in self._pages(self._files, "_id", ours, {"metadata": True}):
+        for files in self._pages(self._files.find({"metadata.record": {"$gt": ""}}, {"metadata": True})):
             for file in files:
                 facts = file["metadata"]
-                yield file["_id"], facts["written_at"], facts["record"], partial(self.remove, file["_id"])
-        for chunks in self._pages(self._chunks, "files_id", {"n": 0}, {"files_id": True}):
-            begun = [chunk["files_id"] for chunk in chunks]
+                # What is called otherwise, or says nothing of when it was written, is not flowstore's to delete.
+                if is_generation(file["_id"]) and isinstance(facts.get("written_at"), int | float):
+                    yield file["_id"], facts["written_at"], facts["record"], partial(self.remove, file["_id"])
+        for chunks in self._pages(self._chunks.find({"n": 0}, {"files_id": True})):
+            begun = [chunk["files_id"] for chunk in chunks if is_generation(chunk["files_id"])]
             with self._calling(False):
                 whole = {file["_id"] for file in self._files.find({"_id": {"$in": begun}}, {"_id": True})}
             for generation in begun:
                 if generation not in whole and (written_at := self._written_at(generation)) is not None:
                     yield generation, written_at, None, partial(self.remove, generation)
 
-    def _pages(
-        self, collection: Collection[dict[str, Any]], name: str, condition: dict[str, Any], fields: dict[str, Any]
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Go through what a condition selects, in the order of the generations, a page at a time."""
-        last = ""
+    def _pages(self, found: Cursor[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        """Go through what is found, a page at a time: there may be more than memory holds."""
+        with self._calling(False):
+            found.batch_size(_PAGE)
         while True:
-            here = {"$and": [condition, {name: {"$gt": last}}]}
             with self._calling(False):
-                page = list(collection.find(here, fields).sort(name, ASCENDING).limit(_PAGE))
+                page = list(islice(found, _PAGE))
             if not page:
                 return
-            yield [document for document in page if is_generation(document[name])]
-            last = page[-1][name]
+            yield page
 
     def _written_at(self, generation: str) -> float | None:
         """Return when the last chunk of a file was written that has no end, if that is told."""
