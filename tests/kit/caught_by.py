@@ -140,7 +140,7 @@ CAUGHT_BY: Final = {
     "TestLeaksFromPurge": "test_operations_tell_that_the_server_is_unreachable",
     "TestLeaksFromPatternScan": "test_operations_tell_that_the_server_is_unreachable",
     "TestLeaksFromBlobRead": "test_operations_tell_that_the_server_is_unreachable",
-    "TestBlobPieceSwallows": "test_an_outage_while_a_blob_is_written_leaves_the_old_one",
+    "TestBlobPieceSwallows": "test_an_outage_while_a_blob_is_written_tears_nothing",
     "TestBlobOutageIsLoss": "test_an_outage_while_a_blob_is_read_is_no_loss",
     "TestDriverRepeats": "test_a_replacement_whose_answer_is_lost_is_done_once",
     "TestLostIsNotDone": "test_a_replacement_whose_answer_is_lost_is_done_once",
