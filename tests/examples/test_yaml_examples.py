@@ -14,7 +14,7 @@ import pytest
 import yaml
 from celery import Celery
 
-from flowstore import FlowStore, NotFoundError, Query, ResultSchemaError, UnsupportedError
+from flowstore import FlowStore, NotFoundError, Query, ReadonlyError, ResultSchemaError
 from flowstore.loading import json_schema
 from flowstore.operations import as_records
 from flowstore.storages import MemoryStorage, RoutingStorage
@@ -149,7 +149,7 @@ def test_each_task_and_flow_is_stored_as_configured(example: Path) -> None:
             if entry.has_storage_key and entry.storage is None:
                 assert store.route(flow, name) is None
             elif entry.storage_readonly:
-                with pytest.raises(UnsupportedError):
+                with pytest.raises(ReadonlyError):
                     store.store(flow, name, "1", RESULT)
             else:
                 store.store(flow, name, "1", RESULT)
