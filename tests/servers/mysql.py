@@ -79,7 +79,9 @@ class Mysql(Server):
         data = f"--datadir={self.folder}/data"
         if install and "mariadb" in self.program:
             method = "--auth-root-authentication-method=normal"
-            self.call(install, "--no-defaults", data, method, "--skip-test-db", "--skip-name-resolve")
+            # A folder of its own for temporary files too: two that begin at once have the same names for theirs.
+            temporary = f"--tmpdir={self.folder}"
+            self.call(install, "--no-defaults", data, method, "--skip-test-db", "--skip-name-resolve", temporary)
         else:
             self.call(self.program, "--no-defaults", "--initialize-insecure", data)
         # The server's user is created with the server's first start: this file is read at each.
