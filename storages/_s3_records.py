@@ -146,15 +146,7 @@ class Records:
             if self._write(place, record, data, None):
                 return record.revision
         for _ in _tries(self._bucket.where):
-            try:
-                found = self._read(place, False)
-            except CorruptError:
-                if if_revision is not None:
-                    raise
-                # What can't be read is replaced as what is not there, but for the condition.
-                list(each(self._mark, own))
-                self._write(place, record, data, None, conditions=False)
-                return record.revision
+            found = self._read(place, False)
             old = found.record if found else None
             if if_revision is not None:
                 live = None if old is None or old.has_expired(now) else old
@@ -178,13 +170,11 @@ class Records:
     def _mark(self, marker: str) -> None:
         self._bucket.put(marker, b"", content_type="text/plain")
 
-    def _write(
-        self, place: Place, record: Record, data: bytes, etag: str | None, *, conditions: bool = True
-    ) -> str | None:
+    def _write(self, place: Place, record: Record, data: bytes, etag: str | None) -> str | None:
         # Two lines of JSON, or whatever the payload is behind the first.
         content_type = "application/x-ndjson" if record.is_json else "application/octet-stream"
         key = self._index.record(place)
-        if not (conditions and self._conditions.put):
+        if not self._conditions.put:
             return self._bucket.put(key, data, content_type=content_type)
         return self._bucket.put(key, data, content_type=content_type, if_match=etag, if_absent=etag is None)
 

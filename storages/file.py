@@ -101,12 +101,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         place = Place.of(record.ref)
         with self._folder.lock(place) as shard:
-            try:
-                old = self._read(place, False, record.ref)
-            except CorruptError:
-                if if_revision is not None:
-                    raise
-                old = None  # replaced as what is not there
+            old = self._read(place, False, record.ref)
             live = None if old is None or old.record.has_expired(now) else old
             self._check(record.ref, place, live, if_revision)
             revision, created = (old.record.revision + 1, old.created) if old else (record.revision, time.time_ns())

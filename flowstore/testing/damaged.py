@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -61,15 +62,17 @@ class DamageTests(AdapterTests):
             assert storage.cleanup(60) in (len(beside), len(beside) + 1)
             assert list(storage.ids(Query())) == []
 
-    def test_a_damaged_record_can_be_replaced_and_deleted(
+    def test_a_damaged_record_can_be_deleted(
         self, storage: RecordStorage, beside: list[Ref], damage: Callable[[Ref], None] | None
     ) -> None:
         """What can't be read can't be got rid of."""
         spoil = needs(damage, "damage", "damaged records")
         with damage_to(lambda _: None):
-            storage.put(record(BAD.key, "new"))
-            assert pipeline.decode(storage.get(BAD.key)) == "new"
-            spoil(BAD)
+            # An adapter may also refuse to overwrite what it can't read.
+            with suppress(CorruptError):
+                storage.put(record(BAD.key, "new"))
+                assert pipeline.decode(storage.get(BAD.key)) == "new"
+                spoil(BAD)
             assert storage.delete(BAD.key)
             with pytest.raises(NotFoundError):
                 storage.get(BAD.key)
