@@ -204,6 +204,8 @@ def test_a_cluster_follows_its_replica() -> None:
         with replica.client() as client:
             client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
             servers.wait_until(lambda: client.info("replication")["role"] == "master", "the replica takes over")
+        # Until all have heard of it, the servers themselves may say that the cluster is down.
+        servers.wait_until(lambda: all(map(_is_whole, (replica, *nodes[1:]))), "the cluster is whole")
         storage.put_many(records)
         with nodes[0].client() as client:
             servers.wait_until(lambda: _follows(client), "the former primary follows")
@@ -225,6 +227,11 @@ def test_a_cluster_is_found_by_its_configured_name_when_all_addresses_have_chang
         assert not succeeds(lambda: storage.store("f", "t", "1", 2))
         storage.store("f", "t", "1", 2)
         storage.disconnect()
+
+
+def _is_whole(server: servers.Server) -> bool:
+    with server.client(decode_responses=True) as client:
+        return bool(client.cluster("info")["cluster_state"] == "ok")
 
 
 def _follower() -> dict[str, str]:
