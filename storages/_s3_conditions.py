@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import Final
 
 from flowstore.errors import StorageError, UnreachableError
 from flowstore.storages._s3_bucket import Bucket
+from flowstore.storages._s3_errors import code_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,42 +19,59 @@ class Conditions:
     delete: bool
 
 
+_TRIES: Final = 3
 _known: dict[tuple[str | None, str], Conditions] = {}
 
 
 def conditions_of(bucket: Bucket, prefix: str) -> Conditions:
-    """Return the conditions that the bucket's store keeps to; tried once in a process, with one small object.
+    """Return the conditions that the bucket's store keeps to; tried once in a process, with small objects.
 
     Credentials that may not write can't find out: for them, there are none.
+
+    Raises:
+        UnreachableError: the store can't be asked now.
     """
     store = bucket.settings.endpoint_url, bucket.settings.bucket
     known = _known.get(store)
-    if known is None:
+    if known is not None:
+        return known
+    for _ in range(_TRIES):
         try:
-            known = _try(bucket, f"{prefix}probe/{secrets.token_hex(16)}")
-        except UnreachableError:
-            raise
-        except StorageError:
+            tried = _try(bucket, f"{prefix}probe/{secrets.token_hex(16)}")
+        except StorageError as exc:
+            if isinstance(exc, UnreachableError) and code_of(exc.__cause__) != "NotImplemented":
+                raise
             # The store knows no conditions, or these credentials may not write: the writes that follow will say so.
-            return Conditions(put=False, delete=False)
-        _known[store] = known
-    return known
+            continue
+        if tried is not None:
+            _known[store] = tried
+            return tried
+    return Conditions(put=False, delete=False)
 
 
-def _try(bucket: Bucket, key: str) -> Conditions:
+def _try(bucket: Bucket, key: str) -> Conditions | None:
+    """Return the conditions that the store keeps to, or None if it refused what it should have done.
+
+    A refusal proves nothing: a busy store refuses now and then. Only a write that was done against its condition
+    proves that the store overlooks conditions.
+    """
+
     def put(data: bytes, if_match: str | None = None, if_absent: bool = False) -> str | None:
         return bucket.put(key, data, content_type="text/plain", if_match=if_match, if_absent=if_absent)
 
-    left = False
+    first = put(b"1", if_absent=True)
+    if first is None:
+        return None
+    left = True
     try:
-        first = put(b"1", if_absent=True)
-        left = True
         second = put(b"2", if_match=first)
-        creates = first is not None and put(b"3", if_absent=True) is None
-        replaces = second is not None and put(b"4", if_match=first) is None
+        if second is None:
+            return None
+        creates = put(b"3", if_absent=True) is None
+        replaces = put(b"4", if_match=first) is None
         deletes = not bucket.delete(key, first)
         left = not (deletes and bucket.delete(key, second))
+        return Conditions(put=creates and replaces, delete=deletes and not left)
     finally:
         if left:
             bucket.delete(key)
-    return Conditions(put=creates and replaces, delete=deletes and not left)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from flowstore.errors import StorageError
+from flowstore.errors import StorageError, UnreachableError
 from flowstore.forks import ForkSafeLock
 from flowstore.querying import dump_place, load_place
 from flowstore.record import PIECE, Damaged, Page, Query, Record, Ref
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flowstore.storages._sql_database import Database
 
 _BATCH: Final = 500
+_TRIES: Final = 20
 
 
 class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
@@ -174,7 +175,7 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         database = self._connected()
         row = row_of(database, record)
-        while True:
+        for _ in range(_TRIES):
             if if_revision:
                 content = content_of(row)
                 if database.change(database.sql.replace, (*content, record.ref.address, if_revision, now)):
@@ -188,6 +189,8 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
             # Otherwise the record has changed between the two looks at it, so that the condition may hold now.
             if if_revision != (live.revision if live else 0):
                 raise conflict(record.ref, live, if_revision or 0)
+        # A server whose reads lag behind its writes, as a replica's behind a balancer, shows the former record.
+        raise UnreachableError(f"{record.ref}: others keep writing it, or reads lag behind writes ({_TRIES} tries)")
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
         database = self._connected()

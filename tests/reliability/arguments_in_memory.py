@@ -6,7 +6,6 @@ usage: python -m tests.reliability.arguments_in_memory plain|attached TASKS BYTE
 from __future__ import annotations
 
 import gc
-import resource
 import sys
 import tempfile
 from typing import Any
@@ -15,10 +14,7 @@ from celery import Celery
 from celery.app.trace import build_tracer
 
 from flowstore import FlowStore
-
-
-def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+from tests.peak import peak
 
 
 def main(kind: str, tasks: int, size: int) -> int:

@@ -24,5 +24,5 @@ def test_arguments_take_no_more_memory_than_without_flowstore(figures: Figures) 
     plain, attached = taken("plain"), taken("attached")
     counts = {"tasks": TASKS, "plain_MB": plain // 10**6, "attached_MB": attached // 10**6}
     figures.note("memory of tasks with arguments of 20 MB, over what the process had", "", **counts)
-    assert plain >= SIZE
-    assert attached <= 1.1 * plain
+    assert plain > SIZE / 2  # the arguments of one task are seen
+    assert attached < plain + SIZE / 2

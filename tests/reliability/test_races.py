@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import flowstore.storages
-from flowstore.testing import Adapter
+from flowstore.errors import UnreachableError
+from flowstore.record import Key
+from flowstore.testing import Adapter, record
 from flowstore.testing.concurrency import PROCESSES, in_processes
 from tests.reliability import work
 from tests.reliability.figures import Figures
@@ -63,6 +65,16 @@ def test_the_histories_find_a_stale_cache(tmp_path: Path, figures: Figures) -> N
     bad = sum(not is_linearizable(history) for history in histories)
     figures.planted(ORDER, "a stale cache", records=len(histories), wrong=bad)
     assert bad > 0
+
+
+def test_a_conditional_write_ends_where_reads_lag_behind_writes(tmp_path: Path) -> None:
+    key = Key("f", "t", "1")
+    with Adapter(work.Lagging, {"connection_string": f"sqlite:///{tmp_path}/records.db"}).opened() as storage:
+        storage.put(record(key, "first"))
+        seen = storage.get(key).revision
+        storage.put(record(key, "second"))
+        with pytest.raises(UnreachableError, match="lag behind"):
+            storage.put(record(key, "third"), if_revision=seen)
 
 
 GOOD = [

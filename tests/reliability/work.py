@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowstore.errors import ConflictError, NotFoundError
-from flowstore.record import Key, Record, Ref
+from flowstore.record import RESULT, Key, Record, Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages import SqlStorage
 from flowstore.testing import Adapter, record
@@ -34,6 +34,19 @@ class LooksFirst(SqlStorage):
 
 class Stale(SqlStorage):
     """Answers from a cache that nobody tells of others' writes."""
+
+    def connect(self) -> None:
+        super().connect()
+        self._kept: dict[Key, Record] = {}
+
+    def get(self, key: Key, kind: str = RESULT, name: str = "", *, payload: bool = True) -> Record:
+        if key not in self._kept:
+            self._kept[key] = super().get(key, kind, name, payload=payload)
+        return self._kept[key]
+
+
+class Lagging(SqlStorage):
+    """Reads what was stored first, as from a replica that no longer follows."""
 
     def connect(self) -> None:
         super().connect()

@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSResponse
 
 from flowstore.errors import ConflictError, OutcomeUnknownError, StorageError, UnreachableError, UnsupportedError
 from flowstore.record import Key, Query
-from flowstore.storages import S3Storage, _s3_bucket
+from flowstore.storages import S3Storage, _s3_bucket, _s3_conditions
 from flowstore.testing import record
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import Store
@@ -206,6 +206,23 @@ def test_keeps_to_conditions_where_the_store_does(emulation: Store, emulated_con
         assert storage.put(record(KEY, "x"), if_revision=0) == storage.get(KEY)
         with pytest.raises(ConflictError):
             storage.put(record(KEY, "y"), if_revision=0)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(404, "NoSuchKey"), (409, "ConditionalRequestConflict"), (412, "PreconditionFailed"), (501, "NotImplemented")],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_one_refusal_does_not_prove_that_a_store_overlooks_conditions(
+    s3_configuration: dict[str, Any], monkeypatch: pytest.MonkeyPatch, status: int, code: str, times: int
+) -> None:
+    with opened(s3_configuration) as storage:
+        monkeypatch.setattr(_s3_conditions, "_known", {})
+        with failing(storage, "PUT", status, times=times, code=code, asking_for="probe") as asked:
+            bucket = storage._connected()._bucket
+            found = _s3_conditions.conditions_of(bucket, f"{uuid.uuid4()}/")
+        assert found.put
+        assert len(asked) > times
 
 
 def test_trying_a_store_leaves_nothing_behind(store: Store, s3_configuration: dict[str, Any]) -> None:
