@@ -9,9 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowstore.checkpoints import Checkpoints
-    from flowstore.context import TaskContext, current
-    from flowstore.documents import Documents
+    from flowstore.celery.context import TaskContext, current
     from flowstore.errors import (
         ConfigurationError,
         ConflictError,
@@ -32,20 +30,22 @@ if TYPE_CHECKING:
         UnreachableError,
         UnsupportedError,
     )
-    from flowstore.failure import Failure, RemoteTaskError
-    from flowstore.flow import FlowRun, TaskRun
-    from flowstore.history import HistoryEntry
     from flowstore.record import Key, Page, Query, Record, Ref
-    from flowstore.reference import Reference
+    from flowstore.record.failure import Failure, RemoteTaskError
+    from flowstore.record.reference import Reference
     from flowstore.storage import DataStorage, RecordStorage
     from flowstore.store import FlowStore
+    from flowstore.store.checkpoints import Checkpoints
+    from flowstore.store.documents import Documents
+    from flowstore.store.flow import FlowRun, TaskRun
+    from flowstore.store.history import HistoryEntry
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "checkpoints": ("Checkpoints",),
-    "context": ("TaskContext", "current"),
-    "documents": ("Documents",),
+    "store.checkpoints": ("Checkpoints",),
+    "celery.context": ("TaskContext", "current"),
+    "store.documents": ("Documents",),
     "errors": (
         "ConfigurationError",
         "ConflictError",
@@ -66,11 +66,11 @@ _HOMES = {
         "UnreachableError",
         "UnsupportedError",
     ),
-    "failure": ("Failure", "RemoteTaskError"),
-    "flow": ("FlowRun", "TaskRun"),
-    "history": ("HistoryEntry",),
+    "record.failure": ("Failure", "RemoteTaskError"),
+    "store.flow": ("FlowRun", "TaskRun"),
+    "store.history": ("HistoryEntry",),
     "record": ("Key", "Page", "Query", "Record", "Ref"),
-    "reference": ("Reference",),
+    "record.reference": ("Reference",),
     "storage": ("DataStorage", "RecordStorage"),
     "store": ("FlowStore",),
 }

@@ -11,7 +11,7 @@
     ├── ResultTooLargeError         a result that is larger than its storage's ``max_result_size``
     ├── OutsideTaskError            asked for the current task outside of one
     ├── NotSentError                a flow that was not started, because nothing was sent
-    ├── RemoteTaskError             the stored error of a task (``flowstore.failure``)
+    ├── RemoteTaskError             the stored error of a task (``flowstore.record.failure``)
     └── StorageError                a storage could not answer
         ├── NotFoundError           nothing is stored under that key
         │   └── ExpiredError        what was stored there has expired

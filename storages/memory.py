@@ -11,8 +11,8 @@ from flowstore.errors import CorruptError
 from flowstore.forks import ForkSafeLock
 from flowstore.record import PIECE, Damaged, Page, Query, Record, Ref
 from flowstore.storage import Guarantees, QueriesFields, RecordStorage
-from flowstore.storages import _guarantees
-from flowstore.storages._records import conflict, cursor_number, dump_headers, load_headers, without_payload
+from flowstore.storages.shared import guarantees as _guarantees
+from flowstore.storages.shared.headers import conflict, cursor_number, dump_headers, load_headers, without_payload
 
 
 @dataclass(frozen=True, slots=True)

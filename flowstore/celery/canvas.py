@@ -14,7 +14,7 @@ from celery.app.task import Task
 from celery.canvas import Signature, _chain, _chord, chunks, group, maybe_signature, task_name_from, xmap, xstarmap
 from celery.utils.functional import _regen, regen
 
-from flowstore.plan import Chain, Chord, Group, Member, Part
+from flowstore.store.plan import Chain, Chord, Group, Member, Part
 
 Name = Callable[[str], str]
 

@@ -16,10 +16,10 @@ from celery.app import trace
 from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, Retry
 
+from flowstore.celery.context import TaskContext, enter, leave, running
 from flowstore.celery.recording import Ending, keep
 from flowstore.celery.requests import context_of
-from flowstore.context import TaskContext, enter, leave, running
-from flowstore.flow import FAILURE, RETRY
+from flowstore.store.flow import FAILURE, RETRY
 
 if TYPE_CHECKING:
     from flowstore.celery.attaching import Attachment

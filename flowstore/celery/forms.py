@@ -8,7 +8,7 @@ from typing import Any, Final
 from celery.result import ResultBase
 from kombu.utils.json import JSONEncoder, dumps, loads
 
-from flowstore.serialize import UNKNOWN, Forms, Registered, add_forms
+from flowstore.encoding.serialize import UNKNOWN, Forms, Registered, add_forms
 
 _KOMBU: Final = "kombu"
 _ENVELOPE: Final = {"__type__", "__value__"}

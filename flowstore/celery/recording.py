@@ -13,8 +13,8 @@ from typing import Any, Final, NoReturn
 
 from celery.app.task import Task
 
+from flowstore.celery.context import TaskContext
 from flowstore.celery.texts import arguments_of, text
-from flowstore.context import TaskContext
 from flowstore.errors import (
     ConflictError,
     FlowstoreError,
@@ -23,12 +23,12 @@ from flowstore.errors import (
     SerializationError,
     UnsupportedError,
 )
-from flowstore.failure import summary
-from flowstore.flow import FAILURE, RETRY, REVOKED, SUCCESS
 from flowstore.interrupts import is_interrupt
-from flowstore.patience import limited
 from flowstore.record import RESULT, RUN, Key
-from flowstore.routing import Route
+from flowstore.record.failure import summary
+from flowstore.store.flow import FAILURE, RETRY, REVOKED, SUCCESS
+from flowstore.store.patience import limited
+from flowstore.store.routing import Route
 
 log = logging.getLogger(__name__)
 

@@ -13,14 +13,14 @@ from celery.exceptions import NotRegistered, Retry, TaskRevokedError
 from celery.worker import state as worker_state
 
 from flowstore.celery import propagation
+from flowstore.celery.context import TaskContext, running
 from flowstore.celery.executing import FOLLOWED, execution_of
 from flowstore.celery.header import header_of
 from flowstore.celery.recording import Ending, keep
 from flowstore.celery.requests import context_of, full
 from flowstore.celery.texts import name_in, text
 from flowstore.celery.writer import hand_over
-from flowstore.context import TaskContext, running
-from flowstore.flow import FAILURE, RETRY, REVOKED
+from flowstore.store.flow import FAILURE, RETRY, REVOKED
 
 if TYPE_CHECKING:
     from flowstore.celery.attaching import Attachment

@@ -12,12 +12,12 @@ from celery.result import GroupResult
 
 from flowstore.celery import propagation
 from flowstore.celery.canvas import part_of, prepared
-from flowstore.context import running
+from flowstore.celery.context import running
 from flowstore.errors import ConfigurationError, NotSentError
-from flowstore.flow import FlowRun
 from flowstore.interrupts import is_interrupt
-from flowstore.plan import Plan, members_of
 from flowstore.store import FlowStore
+from flowstore.store.flow import FlowRun
+from flowstore.store.plan import Plan, members_of
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def check(connect: bool, json_schema: bool, form: str) -> None:
     """Check the configuration: all mistakes at once, each with its place. Connects to nothing unless told to."""
     if json_schema:
-        from flowstore.loading import json_schema as make_schema
+        from flowstore.config.loading import json_schema as make_schema
 
         output.print_json(make_schema())
         return

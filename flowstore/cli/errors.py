@@ -53,7 +53,7 @@ def errors(
 
 def _row(store: FlowStore, storage: str, record: Record, full: bool, damaged: list[Exception]) -> dict[str, Any]:
     from flowstore.errors import CorruptError
-    from flowstore.operations import as_records
+    from flowstore.store.operations import as_records
 
     headers = record.headers
     row: dict[str, Any] = {

@@ -55,8 +55,8 @@ global:
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 def init(path: Path, force: bool) -> None:
     """Write a commented configuration for SQLite to PATH, and the JSON Schema for editors beside it."""
+    from flowstore.config.loading import json_schema
     from flowstore.copying.newfile import appearing
-    from flowstore.loading import json_schema
 
     schema = path.with_name(f"{path.stem}.schema.json")
     texts = {

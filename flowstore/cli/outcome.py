@@ -25,7 +25,7 @@ INTERRUPTED: Final = 130
 @contextmanager
 def outcomes(*, debug: bool) -> Iterator[None]:
     """Turn what a command raises into a message on stderr and an exit status."""
-    from flowstore.damage import damage_to
+    from flowstore.record.damage import damage_to
 
     damaged: list[BaseException] = []
 

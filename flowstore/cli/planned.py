@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from flowstore.cli.shape import Bundle, Step, shape_of
 
 if TYPE_CHECKING:
-    from flowstore.flow import TaskRun
-    from flowstore.plan import Part, Plan
+    from flowstore.store.flow import TaskRun
+    from flowstore.store.plan import Part, Plan
 
 NEVER_RAN: Final = "never ran"
 """The state of a task that follows one that failed: it won't be executed."""
@@ -20,9 +20,9 @@ NOT_FINISHED: Final = "not finished"
 
 def with_missing(flow_name: str, tasks: Sequence[TaskRun], plan: Plan) -> list[TaskRun]:
     """Return what ran, and after it the tasks of the canvas of which nothing is stored."""
-    from flowstore.flow import TaskRun
-    from flowstore.plan import members_of
     from flowstore.record import Key
+    from flowstore.store.flow import TaskRun
+    from flowstore.store.plan import members_of
 
     if plan.canvas is None:
         return list(tasks)
@@ -72,7 +72,7 @@ def _parent_of(branch: Sequence[Step]) -> str:
 
 def _sequence(parts: Iterable[Part], by_id: Mapping[str, TaskRun], steps: dict[str, Step]) -> list[Step]:
     """Return the steps of parts that follow each other, after a step without a task."""
-    from flowstore.plan import Chain, Chord, Group, Member
+    from flowstore.store.plan import Chain, Chord, Group, Member
 
     found = [Step(None)]
     pending = list(parts)[::-1]
@@ -100,7 +100,7 @@ def _branch(part: Part, by_id: Mapping[str, TaskRun], steps: dict[str, Step]) ->
 
 def _first_name(part: Part) -> str | None:
     """Return the name of the task that joins a header, if that is one."""
-    from flowstore.plan import Chain, Group, Member
+    from flowstore.store.plan import Chain, Group, Member
 
     while not isinstance(part, Member):
         if isinstance(part, Group):

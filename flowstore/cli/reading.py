@@ -8,10 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowstore.flow import FlowRun, TaskRun
-    from flowstore.plan import Plan
     from flowstore.record import Query, Record
     from flowstore.store import FlowStore
+    from flowstore.store.flow import FlowRun, TaskRun
+    from flowstore.store.plan import Plan
 
 _PAGE = 200
 _SHORTEST = 4  # characters of an abbreviated run id
@@ -69,7 +69,7 @@ class Listing:
             cursor = None
 
     def _scan(self, name: str, cursor: str | None, limit: int) -> Any:
-        from flowstore.operations import as_records
+        from flowstore.store.operations import as_records
 
         storage = as_records(self.store.storage(name))
         return storage.scan(self.query, limit=limit, cursor=cursor, payload=self.payload)
@@ -135,8 +135,8 @@ def find_run(store: FlowStore, text: str) -> FlowRun:
 def read_run(store: FlowStore, run: FlowRun) -> tuple[list[TaskRun], Plan | None, dict[str, Exception]]:
     """Return what ran in a run and what was planned, as far as it can be read, and the errors of the other storages."""
     from flowstore.errors import StorageError
-    from flowstore.flow import tasks_of
     from flowstore.record import ERROR, RESULT
+    from flowstore.store.flow import tasks_of
 
     failures: dict[str, StorageError] = {}
     plan = None

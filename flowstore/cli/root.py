@@ -41,7 +41,7 @@ class Source:
         Raises:
             ConfigurationError: there is no configuration, or it is wrong.
         """
-        from flowstore.loading import load
+        from flowstore.config.loading import load
         from flowstore.store import FlowStore
 
         attached = FlowStore.attached_to(self.app)
@@ -76,7 +76,7 @@ class _Group(click.Group):
     """A group whose commands end with the exit status of what went wrong."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from flowstore.patience import limited
+        from flowstore.store.patience import limited
 
         # Whoever waits at a terminal wants to know at once, and can do it again.
         with outcomes(debug=ctx.params["debug"]), limited(0.0):

@@ -97,7 +97,7 @@ def _versioned(names: Sequence[str]) -> dict[str, VersionedSchema]:
         UnknownStorageError: there is none of that name.
         UnsupportedError: it has no versions.
     """
-    from flowstore import loading
+    from flowstore.config import loading
     from flowstore.errors import UnknownStorageError
     from flowstore.storage import VersionedSchema
     from flowstore.storage.capabilities import require

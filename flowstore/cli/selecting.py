@@ -41,6 +41,6 @@ def records_of(store: FlowStore, name: str) -> RecordStorage:
         UnknownStorageError: there is none of that name.
         UnsupportedError: it keeps no records.
     """
-    from flowstore.operations import as_records
+    from flowstore.store.operations import as_records
 
     return as_records(store.storage(name))

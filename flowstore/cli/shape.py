@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowstore.flow import TaskRun
     from flowstore.record import Key
+    from flowstore.store.flow import TaskRun
 
 _DEEPEST = 50  # branches inside of branches, from which on all is laid out as one sequence
 

@@ -71,8 +71,8 @@ def cat(flow: str, task: str, id: str) -> None:
 
     What JSON has no form for is printed as it is stored: {"$type": "datetime", "value": "…"}.
     """
+    from flowstore.encoding.serialize import dumps
     from flowstore.errors import NotFoundError
-    from flowstore.serialize import dumps
     from flowstore.storage import RecordStorage
 
     store = source().open()

@@ -23,8 +23,8 @@ _NOWHERE: Final = "flowstore ping"
 @output.output_option
 def storages(form: str) -> None:
     """List the storages that are declared. Connects to none of them."""
-    from flowstore.loading import adapter_class
-    from flowstore.nesting import references
+    from flowstore.config.loading import adapter_class
+    from flowstore.config.nesting import references
     from flowstore.storage.capabilities import capabilities_of
 
     configuration = source().open().configuration
@@ -114,8 +114,7 @@ def stats(names: tuple[str, ...], sizes: bool, form: str) -> None:
 
 
 def _counted(store: FlowStore, name: str, sizes: bool) -> Iterator[dict[str, Any]]:
-    from flowstore import record
-    from flowstore.record import Query
+    from flowstore.record import Query, record
 
     storage = records_of(store, name)
     if sizes:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
-    from flowstore.flow import FlowRun, TaskRun
-    from flowstore.plan import Plan
+    from flowstore.store.flow import FlowRun, TaskRun
+    from flowstore.store.plan import Plan
 
 _MANY = 100  # tasks, from which on a group is abbreviated
 _FEW = 5  # branches of an abbreviated group that are shown, and four times as many failed ones

@@ -14,9 +14,10 @@ from pydantic.errors import PydanticUserError
 from flowstore.config.document import Document
 from flowstore.config.mistakes import closest, did_you_mean
 from flowstore.config.nodes import Fields, Node, Path, Scalar, children, is_sound, to_data
-from flowstore.config.secrets import file_of, is_secret_name, read_secret
+from flowstore.config.secrets import file_of, read_secret
 from flowstore.config.shape import plain_words
 from flowstore.interrupts import is_interrupt
+from flowstore.texts import is_secret_name
 
 UNKNOWN: Final = inspect.Parameter.empty
 """Stands for the annotation of a parameter that has none, or none that can be resolved."""

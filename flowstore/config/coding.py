@@ -7,12 +7,12 @@ import binascii
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar, get_args
 
-from flowstore.codec import AES, KEY_BYTES, LEVELS, PACKAGES, Compression, CompressionCodec, Encryption
 from flowstore.config.document import Document
 from flowstore.config.mistakes import did_you_mean
 from flowstore.config.nodes import Fields, Node, Path, Scalar, children, is_sound, to_data
 from flowstore.config.secrets import file_of, read_secret
 from flowstore.config.shape import CompressionShape, EncryptionShape, Shape
+from flowstore.encoding.codec import AES, KEY_BYTES, LEVELS, PACKAGES, Compression, CompressionCodec, Encryption
 
 _MAKE_KEY: Final = "Make one with: openssl rand -base64 32."
 

@@ -11,8 +11,8 @@ from typing import Final
 from flowstore.config.mistakes import Mistake, Place
 from flowstore.config.model import Configuration, FlowEntry, StorageEntry, TaskEntry
 from flowstore.config.nodes import Fields, Node, Path, Scalar, dotted, locate, scalars
-from flowstore.config.secrets import Span, mask, spans_in_text
 from flowstore.config.source import Source
+from flowstore.texts import Span, mask, spans_in_text
 
 # A short secret is masked as a word of its own only: inside other words it would make messages unreadable.
 _SECRET_ANYWHERE: Final = 8

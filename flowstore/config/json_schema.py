@@ -7,11 +7,11 @@ from typing import Any, Final, get_args
 
 from pydantic.errors import PydanticUserError
 
-from flowstore.codec import LEVELS, CompressionCodec
 from flowstore.config.arguments import UNKNOWN, adapter_of, parameters, takes_file
 from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, HistoryPolicy, StoreErrorPolicy
 from flowstore.config.shape import VERSION
-from flowstore.serialize import Serializer
+from flowstore.encoding.codec import LEVELS, CompressionCodec
+from flowstore.encoding.serialize import Serializer
 
 _NAME: Final = {"type": "string", "minLength": 1}
 _VARIABLE: Final = {"type": "string", "pattern": r"\{[A-Za-z_][A-Za-z0-9_]*[}:]"}

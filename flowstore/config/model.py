@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from flowstore.codec import Compression, Encryption
 from flowstore.config.mistakes import Mistake, Place
-from flowstore.serialize import Serializer
+from flowstore.encoding.codec import Compression, Encryption
+from flowstore.encoding.serialize import Serializer
 
 OWN_MODULE: Final = "flowstore.storages"
 """The module of a storage entry without ``import``."""

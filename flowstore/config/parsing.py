@@ -15,8 +15,9 @@ import yaml
 from flowstore.config.expand import VARIABLE_NAME
 from flowstore.config.mistakes import Mistake, Place
 from flowstore.config.nodes import DEEPEST, Entry, Fields, Items, Node, Path, Problem, Scalar, dotted
-from flowstore.config.secrets import file_of, is_secret_name
+from flowstore.config.secrets import file_of
 from flowstore.config.source import Source
+from flowstore.texts import is_secret_name
 
 MOST_VALUES: Final = 100_000
 """Values that a file may hold once its aliases are followed."""

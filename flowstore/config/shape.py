@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from flowstore.codec import CompressionCodec
 from flowstore.config.mistakes import did_you_mean
 from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, HistoryPolicy
 from flowstore.duration import seconds
-from flowstore.serialize import Serializer
+from flowstore.encoding.codec import CompressionCodec
+from flowstore.encoding.serialize import Serializer
 
 VERSION: Final = 1
 

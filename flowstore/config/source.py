@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowstore.config.secrets import Span, is_secret_name, spans_of_keys
+from flowstore.texts import Span, is_secret_name, spans_of_keys
 
 _LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _COMMENT: Final = re.compile(r"(?:^|\s)#")

@@ -17,8 +17,8 @@ from flowstore.copying.lines import BlobParts, LineReader, LineWriter, packed
 from flowstore.copying.outcome import PAGE, CopyResult, OnConflict, Problem, Report, counted, damage_failing, is_whole
 from flowstore.copying.writer import Writer
 from flowstore.errors import CorruptError, NotFoundError
-from flowstore.headers import mistake_in
 from flowstore.record import BLOB, PIECE, Key, Query, Record, Ref
+from flowstore.record.headers import mistake_in
 from flowstore.storage import PART, RecordStorage
 from flowstore.storage.revisions import LATEST
 

@@ -15,8 +15,8 @@ from typing import IO, Any, BinaryIO, Final, Literal
 import orjson
 
 from flowstore.copying.newfile import appearing
+from flowstore.encoding.parts import Parts
 from flowstore.errors import CorruptError, UnsupportedError
-from flowstore.parts import Parts
 
 FORMAT: Final = "flowstore-export"
 VERSION: Final = 1

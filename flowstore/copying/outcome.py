@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar
 
-from flowstore.damage import damage_to, listener
 from flowstore.errors import CorruptError, FlowstoreError, UnreachableError
 from flowstore.record import Record, Ref
+from flowstore.record.damage import damage_to, listener
 from flowstore.storage import RecordStorage
 
 OnConflict = Literal["keep", "replace", "newer"]

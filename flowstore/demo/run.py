@@ -15,8 +15,8 @@ from flowstore.demo.app import CONFIGURATION, FLOW, canvas, create_app
 from flowstore.demo.process import READY, DemoError, Worker
 from flowstore.demo.sources import Selection
 from flowstore.demo.tasks import PUBLISH, SUMMARIZE
-from flowstore.flow import FAILURE, RETRY, FlowRun, TaskRun
 from flowstore.store import FlowStore
+from flowstore.store.flow import FAILURE, RETRY, FlowRun, TaskRun
 
 _STALLED_SECONDS = 60.0
 _PAUSE = 0.2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flowstore.damage import tell
-from flowstore.headers import check_headers, is_generation, mistake_in
+from flowstore.record.damage import tell
+from flowstore.record.headers import check_headers, is_generation, mistake_in
 from flowstore.storage.blobs import Blobs, blob_facts
 from flowstore.storage.capabilities import (
     Batches,

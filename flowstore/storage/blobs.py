@@ -9,10 +9,10 @@ import time
 from collections.abc import Generator, Mapping
 from typing import Any, BinaryIO, Final
 
+from flowstore.encoding.pipeline import Pipeline
 from flowstore.errors import ConflictError, CorruptError, NotFoundError, StorageError, UnreachableError
-from flowstore.headers import check_headers
-from flowstore.pipeline import Pipeline
 from flowstore.record import BLOB, FORMAT, Key, Query, Record, Ref
+from flowstore.record.headers import check_headers
 from flowstore.storage.contents import CONTENT, content_of, generation_of
 from flowstore.storage.large import BYTES, READS, LargeRecords
 from flowstore.storage.revisions import new_revision

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 from flowstore.errors import ConfigurationError, FlowstoreError, StorageError, UnreachableError
 from flowstore.interrupts import is_interrupt
 from flowstore.storage.minimum import DataStorage
-from flowstore.texts import MAX_TEXT, summary
+from flowstore.texts import MAX_TEXT, mask, spans_in_text, summary
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _REFUSED: Final = frozenset({"ProgrammingError", "NotSupportedError"})
 """By PEP 249, how a driver calls what was asked wrongly."""
 
 
-_CALLERS: Final = frozenset({__name__, "flowstore.registry", "flowstore.storage.exclusion"})
+_CALLERS: Final = frozenset({__name__, "flowstore.store.registry", "flowstore.storage.exclusion"})
 """The modules that call an adapter's methods here."""
 
 
@@ -97,8 +97,6 @@ def _typed(exc: Exception, storage: Any, name: str, method: str) -> FlowstoreErr
 
 def _told(exc: Exception) -> str:
     """Return type and text of an exception, without passwords: drivers repeat what they were given."""
-    from flowstore.config.secrets import mask, spans_in_text
-
     text = summary(exc, MAX_TEXT)
     return mask(text, list(spans_in_text(text)))[0]
 

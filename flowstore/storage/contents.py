@@ -26,9 +26,9 @@ from flowstore.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from flowstore.headers import check_headers
 from flowstore.interrupts import is_interrupt
 from flowstore.record import FORMAT, PIECE, Key, Record, Ref
+from flowstore.record.headers import check_headers
 from flowstore.storage.records import Records
 from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Source

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final
 
-from flowstore.damage import tell
 from flowstore.errors import ConflictError, CorruptError, NotFoundError, OutcomeUnknownError, UnreachableError
 from flowstore.record import BLOB, RESULT, Damaged, Key, Page, Query, Record, Ref
+from flowstore.record.damage import tell
 from flowstore.storage.contents import CONTENT, Contents, content_of, generation_of, new_generation, note_of
 from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Source

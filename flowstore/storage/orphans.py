@@ -7,11 +7,11 @@ from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
-from flowstore.damage import tell
 from flowstore.duration import Duration, seconds
 from flowstore.errors import CorruptError
-from flowstore.headers import is_generation
 from flowstore.record import PIECE, Query, Record, Ref, pages
+from flowstore.record.damage import tell
+from flowstore.record.headers import is_generation
 from flowstore.storage.contents import GENERATIONS, NUMBER, Content, Contents, generation_of, note_of, noted, owner_of
 
 _DAY: Final = 86_400.0

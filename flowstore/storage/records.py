@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar, NoReturn
 
-from flowstore.damage import tell
 from flowstore.errors import (
     ConflictError,
     CorruptError,
@@ -20,6 +19,7 @@ from flowstore.errors import (
 )
 from flowstore.interrupts import is_interrupt
 from flowstore.record import RESULT, Damaged, Key, Page, Query, Record, Ref, pages
+from flowstore.record.damage import tell
 from flowstore.storage.capabilities import QueriesFields, require
 from flowstore.storage.minimum import DataStorage
 from flowstore.storage.revisions import new_revision

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from flowstore.querying import Place, dump_place, load_place
 from flowstore.record import Damaged, Page, Query, Record, Ref
+from flowstore.record.querying import Place, dump_place, load_place
 
 
 def sorted_page(

@@ -7,7 +7,7 @@ import io
 from collections.abc import Generator
 from typing import Any, Protocol
 
-from flowstore.parts import Parts
+from flowstore.encoding.parts import Parts
 
 
 class BinaryFile(Protocol):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from flowstore.damage import damage_told_once, tell
 from flowstore.duration import Duration, seconds
 from flowstore.errors import UnsupportedError
 from flowstore.record import HISTORY, PIECE, RUN, Damaged, Key, Page, Query, Record, Ref, pages, survives_clear
+from flowstore.record.damage import damage_told_once, tell
 from flowstore.storage.orphans import Orphans
 from flowstore.storage.records import selected
 

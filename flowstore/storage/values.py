@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowstore.failure import RemoteTaskError
-from flowstore.pipeline import PLAIN, Pipeline
+from flowstore.encoding.pipeline import PLAIN, Pipeline
 from flowstore.record import ERROR, RESULT, Key, Ref
+from flowstore.record.failure import RemoteTaskError
 from flowstore.storage.minimum import ExcInfo
 from flowstore.storage.records import Records
 

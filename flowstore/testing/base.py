@@ -10,12 +10,11 @@ from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeVar
 
 import pytest
 
-from flowstore import loading
-from flowstore.config import Configuration
+from flowstore.config import Configuration, loading
 from flowstore.errors import UnknownStorageError
 from flowstore.record import Ref
-from flowstore.registry import Registry
 from flowstore.storage import DataStorage
+from flowstore.store.registry import Registry
 from flowstore.testing import rules
 
 T = TypeVar("T")

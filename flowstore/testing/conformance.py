@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import pytest
 
-from flowstore import loading
+from flowstore.config import loading
 from flowstore.errors import ConfigurationError
 from flowstore.storage import DataStorage, RecordStorage
 from flowstore.testing.base import Adapter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any, Final
 
-from flowstore import pipeline
+from flowstore.encoding import pipeline
 from flowstore.record import RESULT, Key, Record, Ref
 
 KEY: Final = Key("flow", "task", "1")

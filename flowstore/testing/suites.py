@@ -8,28 +8,28 @@ from typing import Any
 import pytest
 
 from flowstore.storage import RecordStorage
-from flowstore.testing.addresses import AddressTests
+from flowstore.testing.aspects.addresses import AddressTests
+from flowstore.testing.aspects.batches import BatchTests
+from flowstore.testing.aspects.blobs import BlobTests
+from flowstore.testing.aspects.capabilities import CapabilityTests
+from flowstore.testing.aspects.claims import ClaimTests, ProcessClaimTests, ThreadClaimTests
+from flowstore.testing.aspects.contents import ContentTests
+from flowstore.testing.aspects.damaged import DamageTests
+from flowstore.testing.aspects.expiry import ExpiryTests, ServerClockTests
+from flowstore.testing.aspects.faults import FaultTests, FaultValueTests
+from flowstore.testing.aspects.lifecycle import LifecycleTests
+from flowstore.testing.aspects.listing import ListingTests
+from flowstore.testing.aspects.loads import LoadTests
+from flowstore.testing.aspects.lost import LostAnswerTests
+from flowstore.testing.aspects.overtaken import ExecutionTests, OvertakenTests
+from flowstore.testing.aspects.processes import ForkRecordTests, ForkTests, ProcessTests, ProcessValueTests
+from flowstore.testing.aspects.queries import FieldTests, QueryTests
+from flowstore.testing.aspects.records import ErrorRecordTests, KeyTests, RecordTests, RevisionTests
+from flowstore.testing.aspects.sizes import RawTests, SizeTests
+from flowstore.testing.aspects.threads import ThreadTests, ThreadValueTests
+from flowstore.testing.aspects.upkeep import BystanderTests, CleanupTests, DeletionTests, EmptyingTests, LimitTests
+from flowstore.testing.aspects.values import ErrorTests, InstanceTests, ValueTests
 from flowstore.testing.base import Adapter
-from flowstore.testing.batches import BatchTests
-from flowstore.testing.blobs import BlobTests
-from flowstore.testing.capabilities import CapabilityTests
-from flowstore.testing.claims import ClaimTests, ProcessClaimTests, ThreadClaimTests
-from flowstore.testing.contents import ContentTests
-from flowstore.testing.damaged import DamageTests
-from flowstore.testing.expiry import ExpiryTests, ServerClockTests
-from flowstore.testing.faults import FaultTests, FaultValueTests
-from flowstore.testing.lifecycle import LifecycleTests
-from flowstore.testing.listing import ListingTests
-from flowstore.testing.loads import LoadTests
-from flowstore.testing.lost import LostAnswerTests
-from flowstore.testing.overtaken import ExecutionTests, OvertakenTests
-from flowstore.testing.processes import ForkRecordTests, ForkTests, ProcessTests, ProcessValueTests
-from flowstore.testing.queries import FieldTests, QueryTests
-from flowstore.testing.records import ErrorRecordTests, KeyTests, RecordTests, RevisionTests
-from flowstore.testing.sizes import RawTests, SizeTests
-from flowstore.testing.threads import ThreadTests, ThreadValueTests
-from flowstore.testing.upkeep import BystanderTests, CleanupTests, DeletionTests, EmptyingTests, LimitTests
-from flowstore.testing.values import ErrorTests, InstanceTests, ValueTests
 
 
 class DataStorageTests(

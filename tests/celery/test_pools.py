@@ -128,7 +128,7 @@ def test_the_result_is_stored_before_the_successor_is_sent(make_site: MakeSite) 
 def test_a_workers_children_inherit_what_their_storages_import(make_site: MakeSite) -> None:
     site = make_site()
     worker = site.start_worker("prefork", 1)
-    run = site.start("pools", "has_imported", "flowstore.storages._sqlite")
+    run = site.start("pools", "has_imported", "flowstore.storages.sql.sqlite.database")
     # Before the child stored anything.
     pid, imported = site.end_of(run)
     assert imported

@@ -17,9 +17,9 @@ from kombu.utils.json import dumps, loads
 
 from flowstore import FlowStore, NotSentError, Record, UnreachableError
 from flowstore.celery.canvas import part_of, prepared
-from flowstore.plan import Plan, members_of
 from flowstore.record import RUN
 from flowstore.storages.memory import MemoryStorage
+from flowstore.store.plan import Plan, members_of
 
 ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CONFIGURATION = {

@@ -22,8 +22,8 @@ from kombu.utils.json import dumps, loads, register_type
 
 from flowstore import FlowStore
 from flowstore.celery import forms
+from flowstore.encoding.pipeline import Pipeline
 from flowstore.errors import SerializationError
-from flowstore.pipeline import Pipeline
 from flowstore.record import RESULT, Key, Ref
 
 REF = Ref(RESULT, Key("flow", "task", "1"))

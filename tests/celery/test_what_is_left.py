@@ -23,9 +23,9 @@ from flowstore.celery import recording
 from flowstore.celery.header import HEADER
 from flowstore.celery.propagation import _put_header
 from flowstore.celery.texts import arguments_of, hidden_in, text
-from flowstore.flow import FAILURE
 from flowstore.interrupts import is_interrupt
 from flowstore.record import RESULT, Record
+from flowstore.store.flow import FAILURE
 
 
 def configured(policy: str = "fail", history: str = "none") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flowstore import FlowRun, FlowStore, Key
-from flowstore.pipeline import encode_error
+from flowstore.encoding.pipeline import encode_error
 from flowstore.record import ERROR, RESULT, Ref
 from flowstore.storage import RecordStorage
 from tests.cli.helpers import SCRIPT, Place, shown_on

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flowstore import FlowStore
-from flowstore.flow import FlowRun
-from flowstore.plan import Chain, Chord, Group, Member, Plan
+from flowstore.store.flow import FlowRun
+from flowstore.store.plan import Chain, Chord, Group, Member, Plan
 from tests.cli.helpers import Place
 from tests.cli.test_cli_commands import put, put_error
 

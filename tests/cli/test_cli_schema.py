@@ -11,7 +11,7 @@ import pytest
 
 from flowstore import FlowStore
 from tests.cli.helpers import Place
-from tests.storages import test_sql_migrations as migrations
+from tests.storages.sql import test_sql_migrations as migrations
 
 OWN = f"""
 from pathlib import Path
@@ -20,11 +20,11 @@ from flowstore.storages import SqlStorage
 
 class OlderStorage(SqlStorage):
     def schema_history(self):
-        from flowstore.storages._sql_migrations import history
+        from flowstore.storages.sql.migrating import history
         return history(Path({str(migrations.OLDER)!r}))
 
     def upgrade_schema(self):
-        from flowstore.storages._sql_migrations import upgrade
+        from flowstore.storages.sql.migrating import upgrade
         return upgrade(self._to_migrate(), Path({str(migrations.OLDER)!r}))
 """
 

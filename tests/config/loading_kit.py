@@ -8,7 +8,7 @@ import pytest
 
 from flowstore import ConfigurationError
 from flowstore.config import StorageEntry
-from flowstore.loading import load
+from flowstore.config.loading import load
 
 
 def loaded(classname: str, configuration: Any = None, module: str = "adapters_of_test", **environ: str) -> StorageEntry:

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from flowstore import ConfigurationError, FlowStore, Key
-from flowstore.codec import Compression, Encryption
-from flowstore.loading import json_schema, load
+from flowstore.config.loading import json_schema, load
+from flowstore.encoding.codec import Compression, Encryption
 from flowstore.storage import DataStorage
 
 KEY = base64.b64encode(b"hunter2-" * 4).decode()

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from flowstore.config import json_schema as editors
-from flowstore.loading import json_schema
+from flowstore.config.loading import json_schema
 
 
 class Pool(BaseModel):

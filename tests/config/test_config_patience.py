@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from flowstore import ConfigurationError
-from flowstore.loading import json_schema, load
+from flowstore.config.loading import json_schema, load
 
 
 def source(policy: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowstore import ConfigurationError
 from flowstore.config import read
-from flowstore.loading import load
+from flowstore.config.loading import load
 
 PLANTED = "hunter2-planted"
 BEFORE = """\

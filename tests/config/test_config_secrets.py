@@ -9,8 +9,8 @@ import yaml
 
 from flowstore import ConfigurationError
 from flowstore.config import Configuration, read
-from flowstore.config.secrets import is_secret_name, mask, spans_in_text
-from flowstore.loading import load
+from flowstore.config.loading import load
+from flowstore.texts import is_secret_name, mask, spans_in_text
 
 PLANTED = "hunter2-planted"
 

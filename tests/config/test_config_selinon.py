@@ -8,7 +8,7 @@ import pytest
 
 from flowstore import ConfigurationError
 from flowstore.config import selinon
-from flowstore.loading import adapter_class, load
+from flowstore.config.loading import adapter_class, load
 
 STORAGES = """\
 storages:

@@ -10,7 +10,7 @@ import pytest
 
 from flowstore import ConfigurationError
 from flowstore.config import Configuration
-from flowstore.loading import load
+from flowstore.config.loading import load
 
 pytest_plugins = ("tests.config.loading_fixtures",)
 
@@ -117,14 +117,14 @@ def in_a_new_process(code: str) -> str:
 
 
 def test_importing_costs_neither_yaml_nor_pydantic() -> None:
-    code = "import sys, flowstore, flowstore.loading, flowstore.config; print({'yaml', 'pydantic'} & set(sys.modules))"
+    code = "import sys, flowstore, flowstore.config.loading; print({'yaml', 'pydantic'} & set(sys.modules))"
     assert in_a_new_process(code) == "set()"
 
 
 def test_loading_imports_no_driver_and_opens_nothing(tmp_path: Path) -> None:
     database = tmp_path / "x.db"
     code = (
-        "import sys; from flowstore.loading import load\n"
+        "import sys; from flowstore.config.loading import load\n"
         f"load({{'storages': [{{'name': 'MemoryStorage'}}, {{'name': 'S', 'classname': 'SqlStorage', "
         f"'configuration': {{'connection_string': 'sqlite:///{database}'}}}}]}})\n"
         "print({'sqlalchemy', 'sqlite3', 'celery', 'jsonschema'} & set(sys.modules))"

@@ -9,7 +9,7 @@ import pytest
 
 from flowstore import ConfigurationError
 from flowstore.config import StorageEntry
-from flowstore.loading import adapter_class, load
+from flowstore.config.loading import adapter_class, load
 from tests.config.loading_kit import hint_of, refused
 
 pytest_plugins = ("tests.config.loading_fixtures",)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowstore.loading import load
+from flowstore.config.loading import load
 from tests.config.loading_kit import loaded, refused
 
 pytest_plugins = ("tests.config.loading_fixtures",)

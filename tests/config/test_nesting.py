@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowstore import ConfigurationError, FlowStore
-from flowstore.loading import json_schema, load
+from flowstore.config.loading import json_schema, load
 
 PLAIN = """
 from flowstore import DataStorage

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from flowstore import ConfigurationError, FlowStore, RecordStorage
-from flowstore.loading import json_schema, load
+from flowstore.config.loading import json_schema, load
 
-PLAIN = {"name": "P", "classname": "PlainStorage", "import": "tests.core.own_adapters"}
+PLAIN = {"name": "P", "classname": "PlainStorage", "import": "tests.store.own_adapters"}
 
 
 def storage(**keys: Any) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Page:
         data = yaml.safe_load(block["code"])
         if isinstance(data, dict) and "storages" in data:
             # Imported here, so that pages without a configuration can be checked on their own.
-            loading = importlib.import_module("flowstore.loading")
+            loading = importlib.import_module("flowstore.config.loading")
             path = Path(block["title"] or re.sub(r"\W", "-", block["place"]) + ".yaml")
             path.write_text(block["code"], encoding="utf-8")
             loading.load(path)

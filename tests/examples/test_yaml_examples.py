@@ -15,9 +15,9 @@ import yaml
 from celery import Celery
 
 from flowstore import FlowStore, NotFoundError, Query, ReadonlyError, ResultSchemaError
-from flowstore.loading import json_schema
-from flowstore.operations import as_records
+from flowstore.config.loading import json_schema
 from flowstore.storages import MemoryStorage, RoutingStorage
+from flowstore.store.operations import as_records
 from tests.servers import s3
 
 pytest_plugins = ("tests.storages.every_storage",)

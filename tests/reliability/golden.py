@@ -16,10 +16,10 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from flowstore.codec import Compression, Encryption
 from flowstore.copying import export_records
+from flowstore.encoding.codec import Compression, Encryption
+from flowstore.encoding.pipeline import Pipeline
 from flowstore.errors import FlowstoreError
-from flowstore.pipeline import Pipeline
 from flowstore.record import CHECKPOINT, CONFIGURATION, ERROR, HISTORY, RESULT, VARIABLE, Key, Record, Ref
 from flowstore.storages import MemoryStorage
 

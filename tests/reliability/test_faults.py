@@ -19,8 +19,8 @@ from flowstore.errors import ConflictError, ExpiredError, FlowstoreError, Outcom
 from flowstore.record import Key, Query
 from flowstore.storage import RecordStorage
 from flowstore.testing import Adapter, record
+from flowstore.testing.aspects.processes import kill_writers
 from flowstore.testing.concurrency import in_child, in_threads, wait_for
-from flowstore.testing.processes import kill_writers
 from tests.reliability.figures import Figures
 from tests.servers.proxy import Proxy, proxy
 from tests.storages.places import SHARED

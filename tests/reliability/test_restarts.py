@@ -29,7 +29,7 @@ from tests.reliability.restart_app import SETTINGS, build
 from tests.servers import mysql, postgres
 from tests.servers import redis as redis_servers
 from tests.servers.process import running
-from tests.storages.redis_kit import need_program
+from tests.storages.redis.redis_kit import need_program
 
 CLAIM = "a database that is restarted under 4 writers and flows of chains, chords and retries"
 RESTARTS = int(os.environ.get("FLOWSTORE_TEST_RESTARTS", "2"))

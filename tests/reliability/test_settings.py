@@ -8,7 +8,7 @@ from flowstore.errors import UnsupportedError
 from flowstore.storages import RedisStorage
 from tests.reliability.figures import Figures
 from tests.servers import redis as servers
-from tests.storages.redis_kit import need_program
+from tests.storages.redis.redis_kit import need_program
 
 CLAIM = "unsafe settings of a server: planted, detected"
 UNSAFE = {

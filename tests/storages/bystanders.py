@@ -13,7 +13,7 @@ import boto3
 import pymongo
 import redis
 
-from tests.storages.sql_servers import ask
+from tests.storages.sql.sql_servers import ask
 from tests.storages.storage_kit import Recipe, contents
 
 MINE = b"mine"

@@ -12,10 +12,10 @@ from tests.storages.places import PLACES, adapter, recipe_of
 from tests.storages.storage_kit import Recipe
 
 pytest_plugins = (
-    "tests.storages.mongo_fixtures",
-    "tests.storages.redis_fixtures",
-    "tests.storages.s3_fixtures",
-    "tests.storages.sql_fixtures",
+    "tests.storages.mongo.mongo_fixtures",
+    "tests.storages.redis.redis_fixtures",
+    "tests.storages.s3.s3_fixtures",
+    "tests.storages.sql.sql_fixtures",
 )
 
 

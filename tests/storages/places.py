@@ -11,9 +11,9 @@ import flowstore.storages
 from flowstore.testing import Adapter
 from tests.servers import met, s3
 from tests.servers.process import free_port
-from tests.storages.mongo_kit import fresh as fresh_mongo
-from tests.storages.redis_kit import fresh_prefix
-from tests.storages.s3_kit import fresh as fresh_s3
+from tests.storages.mongo.mongo_kit import fresh as fresh_mongo
+from tests.storages.redis.redis_kit import fresh_prefix
+from tests.storages.s3.s3_kit import fresh as fresh_s3
 from tests.storages.storage_kit import Recipe
 
 PLACES = ("memory", "file", "sqlite", "postgres", "mysql", "redis", "mongo", "s3", "routing")

@@ -20,7 +20,7 @@ from flowstore.storages import FileStorage, MongoStorage, S3Storage
 from tests.servers import s3
 from tests.servers.s3 import Store
 
-pytest_plugins = ("tests.storages.s3_fixtures", "tests.storages.mongo_fixtures")
+pytest_plugins = ("tests.storages.s3.s3_fixtures", "tests.storages.mongo.mongo_fixtures")
 
 KEY = Key("flow", "task", "1")
 BLOB = b"".join(os.urandom(1024) * 1024 for _ in range(17))

@@ -9,7 +9,7 @@ import pytest
 
 from flowstore import FlowStore, Key, Query, Ref
 from flowstore.storages import SqlStorage
-from flowstore.storages._sql_database import Database
+from flowstore.storages.sql.database import Database
 
 
 @pytest.fixture

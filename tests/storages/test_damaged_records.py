@@ -12,9 +12,9 @@ import pytest
 
 from flowstore import CorruptError, FlowStore, Key, Query
 from flowstore.copying import copy, export_records, verify
-from flowstore.damage import damage_to
 from flowstore.errors import FlowstoreError
 from flowstore.record import ERROR, RESULT, RUN, Ref
+from flowstore.record.damage import damage_to
 from flowstore.storage import RecordStorage
 from flowstore.storages import MemoryStorage
 from tests.reliability.figures import COLLECTED

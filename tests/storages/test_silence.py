@@ -16,13 +16,15 @@ from flowstore.storages import MongoStorage, RedisStorage, S3Storage
 from tests.servers.mongo import Place
 from tests.servers.proxy import Proxy, proxy
 from tests.servers.s3 import Store
-from tests.storages import mongo_kit, redis_kit, s3_kit
+from tests.storages.mongo import mongo_kit
+from tests.storages.redis import redis_kit
+from tests.storages.s3 import s3_kit
 from tests.storages.storage_kit import record, returns
 
 pytest_plugins = (
-    "tests.storages.mongo_fixtures",
-    "tests.storages.redis_fixtures",
-    "tests.storages.s3_fixtures",
+    "tests.storages.mongo.mongo_fixtures",
+    "tests.storages.redis.redis_fixtures",
+    "tests.storages.s3.s3_fixtures",
 )
 
 KEY = Key("f", "t", "1")

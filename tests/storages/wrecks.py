@@ -15,10 +15,10 @@ import pytest
 from flowstore.record import Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages import MemoryStorage, RedisStorage, S3Storage
-from flowstore.storages._folder_names import Place
+from flowstore.storages.shared.names import Place
 from flowstore.testing import Adapter
 from tests.storages.bystanders import S3, Mongo, Redis
-from tests.storages.sql_servers import ask
+from tests.storages.sql.sql_servers import ask
 from tests.storages.storage_kit import Recipe
 
 NO_JSON = b"{"

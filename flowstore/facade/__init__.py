@@ -1,1 +1,0 @@
-"""What ``FlowStore`` offers, in parts by concern; ``flowstore.store`` puts them together."""

@@ -1,0 +1,53 @@
+"""What is stored: keys, references to records, records, and queries."""
+
+from __future__ import annotations
+
+from flowstore.record.record import (
+    BLOB,
+    CHECKPOINT,
+    CLAIM,
+    CONFIGURATION,
+    ERROR,
+    FORMAT,
+    HISTORY,
+    JSON,
+    PIECE,
+    RESULT,
+    RUN,
+    VARIABLE,
+    Damaged,
+    Key,
+    Page,
+    Query,
+    Record,
+    Ref,
+    known_kinds,
+    pages,
+    register_kind,
+    survives_clear,
+)
+
+__all__ = [
+    "BLOB",
+    "CHECKPOINT",
+    "CLAIM",
+    "CONFIGURATION",
+    "ERROR",
+    "FORMAT",
+    "HISTORY",
+    "JSON",
+    "PIECE",
+    "RESULT",
+    "RUN",
+    "VARIABLE",
+    "Damaged",
+    "Key",
+    "Page",
+    "Query",
+    "Record",
+    "Ref",
+    "known_kinds",
+    "pages",
+    "register_kind",
+    "survives_clear",
+]

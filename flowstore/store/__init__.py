@@ -1,0 +1,7 @@
+"""``FlowStore``, and the parts that it is made of."""
+
+from __future__ import annotations
+
+from flowstore.store.store import APP_ATTRIBUTE, FlowStore
+
+__all__ = ["APP_ATTRIBUTE", "FlowStore"]

@@ -1,0 +1,328 @@
+"""Storing and retrieving by the policies of a route: retry, conflict, schema, cache."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, TypeVar
+
+from flowstore.config import Configuration, StorageEntry
+from flowstore.encoding.pipeline import Pipeline
+from flowstore.errors import (
+    ConflictError,
+    FlowstoreError,
+    NotFoundError,
+    ReadonlyError,
+    StorageError,
+    UnsupportedError,
+)
+from flowstore.interrupts import is_interrupt
+from flowstore.record import ERROR, RESULT, Key, Page, Query, Record, Ref, pages
+from flowstore.record.failure import MAX_TEXT, RemoteTaskError, summary
+from flowstore.storage import DataStorage, RecordStorage, keeps_errors
+from flowstore.store.cache import Caches
+from flowstore.store.patience import Patience
+from flowstore.store.registry import Registry
+from flowstore.store.routing import Route
+from flowstore.store.schema import check_result
+
+log = logging.getLogger(__name__)
+
+_PAGE = 500
+
+T = TypeVar("T")
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+class Operations:
+    """Carry out what callers and tasks ask for, on the storages of a registry. Safe in threads."""
+
+    def __init__(self, configuration: Configuration, registry: Registry) -> None:
+        self._registry = registry
+        self.caches = Caches(configuration, lambda storage: as_records(registry.get(storage)).now())
+
+    def store_result(self, route: Route, key: Key, result: object, facts: Mapping[str, Any]) -> str | None:
+        """Store a result; return the record's id.
+
+        Raises:
+            ResultSchemaError, SerializationError: the result is refused; what was stored before is still there.
+            ConflictError: something else is stored already, under ``on_conflict: error``.
+            StorageError: it could not be stored, also after all the tries that the policy allows.
+        """
+        refuse_readonly(route, key)
+        check_result(route.output_schema, result, key)
+        ref = Ref(RESULT, key)
+        # Once, also when the write is tried again: its token tells that it is the same write.
+        record = made_once(
+            lambda storage: self.pipeline(route.storage).encode(ref, result, {**facts, **times(storage, route)})
+        )
+
+        def write(storage: DataStorage) -> str | None:
+            if isinstance(storage, RecordStorage):
+                self._put(route.storage, storage, record(storage))
+                return ref.address.hex()
+            _refuse_expiry(storage, route)
+            stored = storage.store(key.flow_name, key.task_name, key.task_id, result)
+            return None if stored is None else str(stored)
+
+        try:
+            return self._tried(route.storage, write)
+        finally:
+            self.caches.drop(route.storage.name, ref)
+
+    def store_error(
+        self, route: Route, key: Key, exc: BaseException, facts: Mapping[str, Any], name: str = "", retry: bool = True
+    ) -> str | None:
+        """Store an error; return the record's id.
+
+        Args:
+            facts: headers, and in ``node_args`` the task's arguments.
+            name: ``""`` for the error that ended the task, else the number of the attempt that failed.
+            retry: whether it is tried again as the policy allows.
+        """
+        refuse_readonly(route, key)
+        ref = Ref(ERROR, key, name)
+        record = made_once(
+            lambda storage: self.pipeline(route.storage).encode_error(ref, exc, {**facts, **times(storage, route)})
+        )
+
+        def write(storage: DataStorage) -> str | None:
+            if isinstance(storage, RecordStorage):
+                put_latest(storage, record(storage))
+                return ref.address.hex()
+            if not keeps_errors(storage):
+                raise UnsupportedError(f"storage {route.storage.name!r} keeps no errors: it defines no store_error()")
+            _refuse_expiry(storage, route)
+            exc_info: ExcInfo = (type(exc), exc, exc.__traceback__)
+            stored = storage.store_error(facts.get("node_args"), key.flow_name, key.task_name, key.task_id, exc_info)
+            return None if stored is None else str(stored)
+
+        return self._tried(route.storage, write, self.patience(route.storage, retry))
+
+    def retrieve(self, route: Route, key: Key) -> Any:
+        """Return the result stored under a key: an object of the caller's own.
+
+        Raises:
+            NotFoundError, CorruptError, UnreachableError
+        """
+        if route.storage.name not in self.caches:
+            return self._tried(route.storage, lambda storage: self._read(storage, route, key)[0])
+        ref = Ref(RESULT, key)
+        kept = self.caches.get(route.storage.name, ref)
+        if kept is not None:
+            return self.pipeline(route.storage).decode(kept) if isinstance(kept, Record) else copy.deepcopy(kept[0])
+        keep = self.caches.keeper(route.storage.name)
+
+        def read(storage: DataStorage) -> Any:
+            value, found = self._read(storage, route, key)
+            keep(ref, found)
+            return value
+
+        return self._tried(route.storage, read)
+
+    def _read(self, storage: DataStorage, route: Route, key: Key) -> tuple[Any, Record | tuple[Any]]:
+        """Return the value of a result, and what a cache keeps of it."""
+        if isinstance(storage, RecordStorage):
+            record = storage.get(key)
+            return self.pipeline(route.storage).decode(record), record
+        value = _foreign_result(storage, key)
+        return value, (value,)
+
+    def retrieve_error(self, route: Route, key: Key, name: str = "") -> RemoteTaskError:
+        """Return a stored error.
+
+        Raises:
+            NotFoundError, CorruptError, UnreachableError
+            UnsupportedError: the storage is a plain ``DataStorage``, which has no way to read errors back.
+        """
+        record = self.read(route.storage, lambda storage: storage.get(key, ERROR, name))
+        return self.pipeline(route.storage).decode_error(record)
+
+    def delete(self, route: Route, key: Key) -> bool:
+        """Delete everything stored under a key; tell whether there was anything."""
+        refuse_readonly(route, key)
+        ref = Ref(RESULT, key)
+
+        def delete(storage: DataStorage) -> bool:
+            if isinstance(storage, RecordStorage):
+                return storage.delete_task(key) > 0
+            method = getattr(storage, "delete", None)
+            if method is None:
+                raise UnsupportedError(f"storage {route.storage.name!r} can't delete: it defines no delete()")
+            try:
+                return method(key.flow_name, key.task_name, key.task_id) is not False
+            except storage.not_found_errors:
+                return False
+
+        try:
+            return self._call(route.storage, delete)
+        finally:
+            self.caches.drop(route.storage.name, ref)
+
+    def pipeline(self, entry: StorageEntry) -> Pipeline:
+        """Return what encodes and decodes the values of a storage, without connecting to it."""
+        return self._registry.pipeline(entry.name)
+
+    def put_value(self, entry: StorageEntry, ref: Ref, value: object, facts: Mapping[str, Any]) -> None:
+        """Store a value in a record of its own; tried again as the storage's policy allows."""
+        record = made_once(
+            lambda storage: self.pipeline(entry).encode(ref, value, {"stored_at": storage._time(), **facts})
+        )
+        self.write(entry, lambda storage: storage.put(record(storage)))
+
+    def patience(self, entry: StorageEntry, retry: bool = True) -> Patience:
+        """Return the time that a call has for trying again, to be shared by all that it asks of a storage."""
+        return Patience(entry.name, entry.patience if retry else 0)
+
+    def write(
+        self,
+        entry: StorageEntry,
+        operation: Callable[[RecordStorage], T],
+        retry: bool = True,
+        patience: Patience | None = None,
+    ) -> T:
+        """Write to a storage that keeps records, again while it can't be reached and its policy allows it.
+
+        Args:
+            operation: recognises itself, or does no harm, when it is done twice.
+            retry: whether it is tried again at all.
+            patience: the time for that, where several operations share it.
+        """
+        if not retry:
+            patience = self.patience(entry, retry)
+        return self._tried(entry, lambda storage: operation(as_records(storage)), patience)
+
+    def read(self, entry: StorageEntry, operation: Callable[[RecordStorage], T], patience: Patience | None = None) -> T:
+        """Read from a storage that keeps records, again while it can't be reached and its policy allows it.
+
+        Args:
+            operation: changes nothing.
+            patience: the time for trying again, where several operations share it.
+        """
+        return self._tried(entry, lambda storage: operation(as_records(storage)), patience)
+
+    def once(self, entry: StorageEntry, operation: Callable[[RecordStorage], T]) -> T:
+        """Do something in a storage that keeps records, and never again: its answer tells what this one call did."""
+        return self._call(entry, lambda storage: operation(as_records(storage)))
+
+    def listed(self, entry: StorageEntry, query: Query, *, payload: bool = True) -> Iterator[Record]:
+        """Iterate over all records that a query selects, reading a page at a time; each is a ``read`` of its own."""
+        if query.live_at is None and query.expired_at is None:
+            query = replace(query, live_at=self.read(entry, lambda storage: storage._time()))
+        dated = query
+
+        def page(cursor: str | None) -> Page:
+            return self.read(entry, lambda storage: storage.scan(dated, limit=_PAGE, cursor=cursor, payload=payload))
+
+        for each in pages(page):
+            yield from each.records
+
+    def records(self, entry: StorageEntry) -> RecordStorage:
+        """Return a storage that keeps records, connected.
+
+        Raises:
+            UnsupportedError: it is a plain ``DataStorage``.
+        """
+        return as_records(self._registry.get(entry.name))
+
+    def _put(self, entry: StorageEntry, storage: RecordStorage, record: Record) -> None:
+        if entry.on_conflict == "replace":
+            put_latest(storage, record)
+            return
+        try:
+            storage.put(record, if_revision=0)
+        except ConflictError as exc:
+            # The same result stored once more is a redelivered task, not a conflict.
+            if entry.on_conflict == "error" and not (exc.current and storage.pipeline.same(exc.current, record)):
+                raise ConflictError(
+                    f"another result is stored under {record.key} already, and on_conflict is 'error'", exc.current
+                ) from None
+
+    def _tried(self, entry: StorageEntry, operation: Callable[[DataStorage], T], patience: Patience | None = None) -> T:
+        return (patience or self.patience(entry)).call(lambda: self._call(entry, operation))
+
+    def _call(self, entry: StorageEntry, operation: Callable[[DataStorage], T]) -> T:
+        storage = self._registry.get(entry.name)
+        try:
+            return operation(storage)
+        except StorageError as exc:
+            exc.storage = entry.name
+            raise
+        except FlowstoreError:
+            raise
+        except Exception as exc:
+            if isinstance(storage, RecordStorage) or is_interrupt(exc):
+                raise
+            error = StorageError(f"storage {entry.name!r} failed: {summary(exc, MAX_TEXT)}")
+            error.storage = entry.name
+            raise error from exc
+
+
+def made_once(make: Callable[[RecordStorage], T]) -> Callable[[RecordStorage], T]:
+    """Return a function that makes something at its first call, and returns the same at every other."""
+    made: list[T] = []
+
+    def get(storage: RecordStorage) -> T:
+        if not made:
+            made.append(make(storage))
+        return made[0]
+
+    return get
+
+
+def put_latest(storage: RecordStorage, record: Record) -> None:
+    """Store what an execution of a task gave; that of an earlier one is passed over where a later one has stored."""
+    later = storage.put_latest(record)
+    if later is not None:
+        log.info(
+            "%s is not stored: it is of attempt %s, begun at %.3f, and that of a later execution is there:"
+            " attempt %s, begun at %.3f",
+            record.ref,
+            *(one.headers[name] for one in (record, later) for name in ("attempt", "started_at")),
+        )
+
+
+def as_records(storage: DataStorage) -> RecordStorage:
+    """Return the storage if it keeps records.
+
+    Raises:
+        UnsupportedError: it is a plain ``DataStorage``.
+    """
+    if not isinstance(storage, RecordStorage):
+        raise UnsupportedError(
+            f"{type(storage).__name__} only stores and retrieves results; "
+            "errors that can be read back, listings, runs and state need a RecordStorage"
+        )
+    return storage
+
+
+def times(storage: RecordStorage, route: Route) -> dict[str, float]:
+    """Return the headers that tell when a record is stored and when it expires, by the storage's clock."""
+    now = storage._time()
+    return {"stored_at": now} if route.expires_in is None else {"stored_at": now, "expires_at": now + route.expires_in}
+
+
+def _refuse_expiry(storage: DataStorage, route: Route) -> None:
+    if route.expires_in is not None:
+        name = type(storage).__name__
+        raise UnsupportedError(f"{name} keeps results for ever: only a RecordStorage lets them expire")
+
+
+def refuse_readonly(route: Route, key: Key) -> None:
+    """Refuse to change anything of a task with ``storage_readonly``.
+
+    Raises:
+        ReadonlyError: it has that.
+    """
+    if route.readonly:
+        raise ReadonlyError(f"task {key.task_name!r} has storage_readonly: nothing of it may be written or deleted")
+
+
+def _foreign_result(storage: DataStorage, key: Key) -> Any:
+    try:
+        return storage.retrieve(key.flow_name, key.task_name, key.task_id)
+    except storage.not_found_errors as exc:
+        raise NotFoundError(f"no result {key} is stored") from exc

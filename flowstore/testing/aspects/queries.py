@@ -1,0 +1,329 @@
+"""Queries by pattern and by fields of values, the order by task id, and what a page skips."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+import pytest
+
+from flowstore.errors import CorruptError, StorageError, UnsupportedError
+from flowstore.record import ERROR, JSON, RESULT, Key, Query, Record, Ref
+from flowstore.storage import QueriesFields, RecordStorage
+from flowstore.testing.aspects.listing import fill, pages
+from flowstore.testing.base import AdapterTests, not_offered
+from flowstore.testing.corpus import record
+
+IDS: Final = (
+    *("", "a", "A", "ab", "a ", " a", "-lock", "a-lock", "b-lock", "a-LOCK", "a/", "a/b", "a/b-lock", "/"),
+    *("axb", "a%b", "a_b", "a*b", "a?b", "a.b", "a!b", "a\\b", "a\nb", "a\0b", "a\0", "\0", "a\x01b", "a\x01\x01b"),
+    *("[ab]", "b", "a]", "^a$", "(a)", "a|b", "a+b", "{a}", "'; DROP TABLE flowstore_records; --", "$where", "%", "_"),
+    *("é", "e\u0301", "名前", "🍎", "🍎b", "\uffff", "\U0010ffff", "\ud7ff", "\ue000", "x" * 1023 + "y", "x" * 1024),
+)
+"""Task ids that a pattern could take for something else, all different."""
+
+PATTERNS: Final = (
+    *("", "*", "**", "?", "??", "???", "?*", "*?", "a", "A", "a*", "*a", "*a*", "a?b", "a*b", "a**b", "a?", "a??b"),
+    *("*-lock", "?-lock", "a-*", "*-l*k", "*lock*", "*/*", "a/", "a/*", "*/", "a%b", "a_b", "%", "_", "_*", "%b"),
+    *("[ab]", "[ab]*", "[a]", "[!a]", "a]", "^a$", "^*", "(a)", "a|b", "a+b", ".*", "a.b", "a.*", "a\\b", "a\\*"),
+    *(
+        "\\*",
+        "*!*",
+        "a!b",
+        "!_",
+        "{a}",
+        "*\0*",
+        "a\0*",
+        "\0",
+        "a\0b",
+        "*\0",
+        "a*\x01b",
+        "*\x01*",
+        "*'*",
+        "'; DROP TABLE*",
+    ),
+    *("$*", "é", "e*", "e?", "名?", "?前", "🍎*", "?b", "\uffff*", "\U0010ffff*", "\ud7ff*", "\n", "a\n*"),
+    *("x" * 999 + "*", "*" + "x" * 500 + "y", "x*y", "?" * 1000, "?" * 900 + "*"),
+)
+
+
+def is_like(text: str, pattern: str) -> bool:
+    """Compare a text with a pattern, by all places where the pattern may have come to."""
+    places = {0}
+    for character in pattern:
+        if character == "*":
+            places = set(range(min(places), len(text) + 1)) if places else places
+        else:
+            places = {at + 1 for at in places if at < len(text) and character in ("?", text[at])}
+    return len(text) in places
+
+
+def store(storage: RecordStorage, task_ids: tuple[str, ...]) -> list[Record]:
+    """Store a record for each task id; return them as they are stored."""
+    return [storage.put(record(Key("f", "t", task_id), number)) for number, task_id in enumerate(task_ids)]
+
+
+def by_task_id(records: list[Record]) -> list[Record]:
+    """Sort records as ``order="task_id"`` does."""
+    return sorted(records, key=lambda one: ([ord(character) for character in one.key.task_id], one.ref.address))
+
+
+class QueryTests(AdapterTests):
+    """Patterns are data and match exactly; pages by task id are sorted; what is skipped is counted after selecting."""
+
+    aspect = "queries"
+
+    def test_selects_by_pattern(self, storage: RecordStorage) -> None:
+        """A character of the pattern is taken for more than itself, or one of an id for less; case is ignored."""
+        stored = store(storage, IDS)
+        for pattern in PATTERNS:
+            expected = [one.key.task_id for one in stored if is_like(one.key.task_id, pattern)]
+            found = [one.key.task_id for one in storage.records(Query(pattern=pattern), payload=False)]
+            assert found == expected, pattern
+
+    def test_selects_by_pattern_and_all_else(self, storage: RecordStorage) -> None:
+        """A limit counts what the pattern leaves out, a count ignores it, or it replaces another condition."""
+        stored = store(storage, IDS)
+        for task_id in ("a-lock", "b-lock", "a/b-lock"):
+            stored.append(storage.put(record(Key("g", "t", task_id), 0, ERROR, run_id="r")))
+        some: list[dict[str, Any]] = [
+            {"pattern": "*-lock"},
+            {"pattern": "*-lock", "flow_name": "g"},
+            {"pattern": "?-lock", "run_id": "r"},
+            {"pattern": "a*", "kinds": (RESULT,)},
+            {"pattern": "*", "task_ids": ("a", "b", "a-lock")},
+            {"pattern": "b*", "task_id": "a"},
+            {"pattern": "a*", "stored_before": 1.0},
+        ]
+        for fields in some:
+            query = Query(**fields)
+            rest = Query(**{name: value for name, value in fields.items() if name != "pattern"})
+            expected = [one for one in stored if rest.matches(one) and is_like(one.key.task_id, str(fields["pattern"]))]
+            assert storage.scan(query).records == expected, fields
+            assert pages(storage, query, 2) == expected, fields
+            assert storage.count(query) == len(expected), fields
+
+    def test_is_not_held_up_by_a_hostile_pattern(self, storage: RecordStorage) -> None:
+        """Each star is tried at every place, for each place of the star before it: the test would not end."""
+        stored = store(storage, ("a" * 1000, "a" * 500 + "b"))
+        assert storage.scan(Query(pattern="*a" * 499 + "*c")).records == []
+        assert storage.scan(Query(pattern="*a" * 400 + "*b")).records == stored[1:]
+
+    @pytest.mark.parametrize("descending", [False, True])
+    def test_lists_by_task_id(self, storage: RecordStorage, descending: bool) -> None:
+        """The order is a language's, ignores case, is that of UTF-16, or is no order at all for equal ids."""
+        stored = store(storage, IDS)
+        for flow_name in ("f", "g"):
+            stored += [storage.put(record(Key(flow_name, "t", "a"), 0, ERROR, name)) for name in ("", "1")]
+        expected = by_task_id(stored)
+        if descending:
+            expected.reverse()
+        query = Query(order="task_id", descending=descending)
+        assert storage.scan(query, limit=len(stored)).records == expected
+        assert storage.scan(query, limit=len(stored)).cursor is None
+        assert pages(storage, query, 7) == expected
+        some = Query(order="task_id", descending=descending, kinds=(ERROR,))
+        assert pages(storage, some, 3) == [one for one in expected if one.kind == ERROR]
+        heads = [Record(one.ref, b"", one.headers, one.revision) for one in expected]
+        assert storage.scan(query, limit=5, payload=False).records == heads[:5]
+
+    def test_goes_on_by_task_id_while_records_come_and_go(self, storage: RecordStorage) -> None:
+        """A cursor that counts records repeats some and skips others as soon as one is stored or deleted."""
+        store(storage, ("b", "d", "f", "h", "j"))
+        page = storage.scan(Query(order="task_id"), limit=2)
+        assert [one.key.task_id for one in page.records] == ["b", "d"]
+        for task_id in ("b", "d", "h"):
+            storage.delete(Key("f", "t", task_id))
+        store(storage, ("a", "e", "z"))
+        rest = storage.scan(Query(order="task_id"), cursor=page.cursor)
+        assert [one.key.task_id for one in rest.records] == ["e", "f", "j", "z"]
+
+    @pytest.mark.parametrize("cursor", ["", "x", "12", "0" * 64, "0" * 64 + ".", "0" * 64 + ".!", "0" * 64 + "./w=="])
+    def test_refuses_a_foreign_cursor_by_task_id(self, storage: RecordStorage, cursor: str) -> None:
+        """A cursor comes from outside: what is none is refused with an error of flowstore's, or is just a place."""
+        stored = store(storage, ("a", "b"))
+        with suppress(StorageError):
+            assert storage.scan(Query(order="task_id"), cursor=cursor).records == stored
+
+    @pytest.mark.parametrize("order", ["stored", "task_id"])
+    @pytest.mark.parametrize("descending", [False, True])
+    def test_skips(self, storage: RecordStorage, order: Any, descending: bool) -> None:
+        """What is skipped is counted before selecting, on each page again, or by a count."""
+        stored = fill(storage)
+        some: list[dict[str, Any]] = [
+            {},
+            {"states": ("SUCCESS",)},
+            {"run_id": "r2", "task_name": "t"},
+            {"pattern": "1"},
+        ]
+        for fields in some:
+            query = Query(**fields, order=order, descending=descending)
+            selected = [one for one in stored if query.matches(one)]
+            expected = by_task_id(selected) if order == "task_id" else selected
+            if descending:
+                expected.reverse()
+            for skip in (1, 3, len(expected) - 1, len(expected), len(expected) + 5):
+                skipping = Query(**fields, order=order, descending=descending, skip=skip)
+                assert storage.scan(skipping).records == expected[skip:], (fields, skip)
+                assert storage.count(skipping) == len(expected)
+            skipping = Query(**fields, order=order, descending=descending, skip=2)
+            assert pages(storage, skipping, 2) == expected[2:]
+            assert list(storage.records(skipping)) == expected[2:]
+
+
+VALUES: Final[dict[str, Any]] = {
+    "apple": {"sku": "apple", "price": 3, "sold": True, "note": None, "in": {"hall": "A", "shelf": {"no": 1}}},
+    "pear": {"sku": "pear", "price": 4.5, "sold": False, "note": "", "in": {"hall": "a", "shelf": {"no": "1"}}},
+    "text": {"sku": "Apple", "price": "3", "sold": "true", "note": "null", "in": "hall"},
+    "list": {"sku": ["apple"], "price": [3], "sold": 1, "note": [None], "in": [{"hall": "A"}]},
+    "float": {"sku": "apple ", "price": 3.0, "sold": 0, "note": False, "in": {"hall": {"A": "A"}}},
+    "large": {"price": 2**53 + 1, "sku": "a\0b", "in": {}},
+    "small": {"price": -(2**63), "sku": "a", "in": {"hall": None}},
+    "names": {"a b": 1, 'a"b': 2, "a\\b": 3, "*": 4, "$": 5, "[0]": 6, "é": 7, "a'b": 8, "0": 9, "a%b": 10, "🍎": 11},
+    "unicode": {"sku": "é", "note": "🍎", "in": {"hall": 'a"b\\c', "shelf": "名前\n\t\x01"}},
+    "decomposed": {"sku": "e\u0301", "note": "'; DROP TABLE flowstore_records; --"},
+    "scalar": "apple",
+    "null": None,
+    "array": [{"sku": "apple"}],
+    "deep": {"a": {"a": {"a": {"a": {"a": "x"}}}}},
+}
+"""Values whose fields a query could confuse, by task id."""
+
+FIELDS: Final[tuple[tuple[dict[str, Any], tuple[str, ...]], ...]] = (
+    ({"sku": "apple"}, ("apple",)),
+    ({"sku": "Apple"}, ("text",)),
+    ({"sku": "apple "}, ("float",)),
+    ({"sku": "APPLE"}, ()),
+    ({"sku": "app%"}, ()),
+    ({"sku": "*"}, ()),
+    ({"sku": "a"}, ("small",)),
+    ({"sku": "a\0b"}, ("large",)),
+    ({"sku": "é"}, ("unicode",)),
+    ({"sku": "e\u0301"}, ("decomposed",)),
+    ({"sku": None}, ()),
+    ({"price": 3}, ("apple", "float")),
+    ({"price": 3.0}, ("apple", "float")),
+    ({"price": "3"}, ("text",)),
+    ({"price": 4.5}, ("pear",)),
+    ({"price": 4}, ()),
+    ({"price": True}, ()),
+    ({"price": 2**53 + 1}, ("large",)),
+    ({"price": 2**53}, ()),
+    ({"price": -(2**63)}, ("small",)),
+    ({"sold": True}, ("apple",)),
+    ({"sold": False}, ("pear",)),
+    ({"sold": 1}, ("list",)),
+    ({"sold": 0}, ("float",)),
+    ({"sold": "true"}, ("text",)),
+    ({"note": None}, ("apple",)),
+    ({"note": ""}, ("pear",)),
+    ({"note": "null"}, ("text",)),
+    ({"note": "🍎"}, ("unicode",)),
+    ({"note": "'; DROP TABLE flowstore_records; --"}, ("decomposed",)),
+    ({"in.hall": "A"}, ("apple",)),
+    ({"in.hall": "a"}, ("pear",)),
+    ({"in.hall": None}, ("small",)),
+    ({"in.hall": 'a"b\\c'}, ("unicode",)),
+    ({"in.shelf": "名前\n\t\x01"}, ("unicode",)),
+    ({"in.shelf.no": 1}, ("apple",)),
+    ({"in.shelf.no": "1"}, ("pear",)),
+    ({"in.hall.A": "A"}, ("float",)),
+    ({"in": "hall"}, ("text",)),
+    ({"0.sku": "apple"}, ()),
+    ({"in.0.hall": "A"}, ()),
+    ({"a b": 1}, ("names",)),
+    ({'a"b': 2}, ("names",)),
+    ({"a\\b": 3}, ("names",)),
+    ({"*": 4}, ("names",)),
+    ({"$": 5}, ("names",)),
+    ({"[0]": 6}, ("names",)),
+    ({"é": 7}, ("names",)),
+    ({"a'b": 8}, ("names",)),
+    ({"0": 9}, ("names",)),
+    ({"a%b": 10}, ("names",)),
+    ({"🍎": 11}, ("names",)),
+    ({"a.a.a.a.a": "x"}, ("deep",)),
+    ({"a.a.a.a": "x"}, ()),
+    ({"sku": "apple", "price": 3, "in.hall": "A"}, ("apple",)),
+    ({"sku": "apple", "price": 4}, ()),
+    ({"sku": "Apple", "price": 3}, ()),
+    ({"price": 3, "sku": "Apple"}, ()),
+    ({"'; DROP TABLE flowstore_records; --": 1}, ()),
+    ({"$where": "sleep(1000)"}, ()),
+)
+"""Conditions on fields, and the task ids whose values fulfil them."""
+
+
+class FieldTests(AdapterTests):
+    """Where the adapter queries fields: values are compared exactly, by type, and conditions are data."""
+
+    aspect = "fields"
+
+    def test_selects_by_fields(self, storage: RecordStorage) -> None:
+        """A value of another type is equal, a field is found in a list, or a name is taken for a path of its own."""
+        self._offered(storage)
+        stored = [storage.put(record(Key("f", "t", task_id), value)) for task_id, value in VALUES.items()]
+        by_id = {one.key.task_id: one for one in stored}
+        for where, expected in FIELDS:
+            query = Query(where=where)
+            assert tuple(one.key.task_id for one in storage.records(query, payload=False)) == expected, where
+            assert storage.count(query) == len(expected), where
+            assert storage.scan(query).records == [by_id[task_id] for task_id in expected], where
+
+    def test_selects_by_fields_and_all_else(self, storage: RecordStorage) -> None:
+        """A limit or what is skipped counts what the fields leave out; another condition or the order is forgotten."""
+        self._offered(storage)
+        stored = []
+        for number in range(30):
+            key = Key("f" if number % 3 else "g", "t", f"{29 - number:02}")
+            stored.append(storage.put(record(key, {"even": number % 2 == 0, "number": number})))
+        even = [one for number, one in enumerate(stored) if number % 2 == 0]
+        assert pages(storage, Query(where={"even": True}), 4) == even
+        assert pages(storage, Query(where={"even": True}, descending=True, skip=3), 4) == even[::-1][3:]
+        assert pages(storage, Query(where={"even": True}, order="task_id"), 4) == even[::-1]
+        assert pages(storage, Query(where={"even": True}, flow_name="g"), 2) == even[::3]
+        assert pages(storage, Query(where={"even": True}, pattern="2*"), 2) == [
+            one for one in even if one.key.task_id.startswith("2")
+        ]
+        assert storage.count(Query(where={"even": True}, flow_name="g", skip=2)) == 5
+        assert storage.scan(Query(where={}), limit=100).records == stored
+
+    def test_selects_by_fields_of_values_of_any_size(self, storage: RecordStorage) -> None:
+        """A large value is kept in another form, in which its fields are not looked for."""
+        self._offered(storage)
+        stored = []
+        for number, size in enumerate((0, 1_000, 100_000, 1_000_000)):
+            value = {"number": number, "rest": "x" * size, "list": [{}] * (size // 100)}
+            stored.append(storage.put(record(Key("f", "t", str(number)), value)))
+        for number, one in enumerate(stored):
+            assert storage.scan(Query(where={"number": number})).records == [one]
+            assert storage.count(Query(where={"number": number})) == 1
+
+    def test_passes_over_what_is_not_json(self, storage: RecordStorage) -> None:
+        """Bytes that look like JSON are taken for it."""
+        self._offered(storage)
+        others: list[dict[str, Any]] = [{}, {"content_type": "application/octet-stream"}, {"content_type": None}]
+        for number, headers in enumerate(others):
+            storage.put(Record(Ref(RESULT, Key("f", "t", str(number))), b'{"a": 1}', headers))
+        stored = storage.put(Record(Ref(RESULT, Key("f", "t", "json")), b'{"a": 1}', {"content_type": JSON}))
+        assert storage.scan(Query(where={"a": 1})).records == [stored]
+        assert storage.count(Query(where={"a": 1})) == 1
+
+    def test_is_not_misled_by_what_claims_to_be_json(self, storage: RecordStorage) -> None:
+        """One broken value makes the query fail with an error of the driver's, or is selected."""
+        self._offered(storage)
+        claims = {"content_type": JSON}
+        stored = storage.put(Record(Ref(RESULT, Key("f", "t", "json")), b'{"a": 1}', claims))
+        for number, payload in enumerate((b"", b"{", b'{"a": 1', b'{"a": 1} {"a": 1}', b'{"a": "\xff"}', b"a: 1")):
+            storage.put(Record(Ref(RESULT, Key("f", "t", str(number))), payload, claims))
+        # A database may tell that something is broken, and not what else there is.
+        with suppress(CorruptError):
+            assert storage.scan(Query(where={"a": 1})).records == [stored]
+
+    def _offered(self, storage: RecordStorage) -> None:
+        if not isinstance(storage, QueriesFields):
+            with pytest.raises(UnsupportedError, match="QueriesFields"):
+                storage.scan(Query(where={"a": 1}))
+            with pytest.raises(UnsupportedError, match="QueriesFields"):
+                storage.count(Query(where={"a": 1}))
+            not_offered("the adapter is not QueriesFields")

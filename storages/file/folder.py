@@ -1,0 +1,258 @@
+"""A folder of records: where each file is, and how files come and go without being seen half done."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Final
+
+import orjson
+
+from flowstore.errors import CorruptError, StorageError, UnreachableError
+from flowstore.record import Query
+from flowstore.storages.file.lock import locked
+from flowstore.storages.file.pointers import RunPointers
+from flowstore.storages.shared.names import KIND, NAME, SHARD, Place, key_hashes, kind_folder
+
+log = logging.getLogger(__name__)
+
+_FORMAT: Final = 1
+_MARKER: Final = "flowstore.json"
+_ABOUT: Final = "records of flowstore, one file each; see FileStorage in its documentation"
+_FOLDERS: Final = ("records", "runs", "blobs", "tmp")
+_NEW: Final = ".flowstore-"
+_STALE: Final = 3600.0
+_STRAYS: Final = 100
+
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Folder:
+    """The files and folders below a root, with or without waiting until they would survive a loss of power."""
+
+    def __init__(self, root: str, durable: bool, timeout: float) -> None:
+        self._root = root
+        self._durable = durable
+        self._timeout = timeout
+        self._runs = RunPointers(root, self.make, self.sync, self.names)
+        self._seen: os.stat_result | None = None
+        self._strays: set[str] = set()
+
+    def path(self, place: Place) -> str:
+        return f"{self._root}/records/{place.kind}/{place.shard}/{place.name}"
+
+    def prepare(self) -> None:
+        """Create what is missing, and remove what writers that died have left.
+
+        Raises:
+            StorageError: the folder holds other things; they are left alone.
+            CorruptError: the folder is damaged, or was written by a newer version.
+            UnreachableError: there is no folder to create it in, or the one that was used is gone.
+        """
+        if self._seen is not None and not os.path.exists(f"{self._root}/{_MARKER}"):
+            # An empty one in its place would answer that nothing is stored: a disk that is not mounted looks so.
+            raise self._gone()
+        parent = os.path.dirname(self._root)
+        if not os.path.isdir(parent):
+            raise UnreachableError(f"can't create {self._root}: the folder {parent} does not exist")
+        with suppress(FileExistsError):
+            os.mkdir(self._root, 0o700)
+            self.sync(parent)
+        if not self._is_marked():
+            self._mark()
+        for name in _FOLDERS:
+            with suppress(FileExistsError):
+                os.mkdir(f"{self._root}/{name}", 0o700)
+        self.sync(self._root)
+        self._sweep()
+        seen = os.stat(self._root)
+        if self._seen is None and seen.st_mode & stat.S_IWOTH:
+            log.warning(
+                "anybody may write into the folder %s: whoever does can replace what is stored in it", self._root
+            )
+        self._seen = seen
+
+    def check(self) -> None:
+        """Raise UnreachableError if the folder is not the one that was prepared."""
+        try:
+            if self._seen is None or os.path.samestat(os.stat(self._root), self._seen):
+                return
+        except OSError:
+            pass
+        raise self._gone()
+
+    def _gone(self) -> UnreachableError:
+        return UnreachableError(
+            f"can't use {self._root}: it was deleted or replaced while it was in use; put it back, or start anew"
+        )
+
+    def _is_marked(self) -> bool:
+        try:
+            with open(f"{self._root}/{_MARKER}", "rb") as file:
+                marker = orjson.loads(file.read())
+        except FileNotFoundError:
+            return False
+        except ValueError as exc:
+            raise CorruptError(f"{self._root}/{_MARKER} is damaged: {exc}") from exc
+        version = marker.get("format") if type(marker) is dict else None
+        if version != _FORMAT:
+            raise CorruptError(f"{self._root} has the format {version!r}; this version of flowstore reads {_FORMAT}")
+        return True
+
+    def _mark(self) -> None:
+        # Several processes may be here at once: each puts the same marker in its place.
+        foreign = [name for name in os.listdir(self._root) if not name.startswith(_NEW)]
+        if self._is_marked():
+            return
+        if foreign:
+            raise StorageError(
+                f"{self._root} is not empty and no folder of flowstore (it holds {min(foreign)!r}); it was left alone"
+            )
+        marker = orjson.dumps({"format": _FORMAT, "about": _ABOUT}, option=orjson.OPT_APPEND_NEWLINE)
+        self._write(f"{self._root}/{_NEW}{secrets.token_hex(8)}", f"{self._root}/{_MARKER}", marker)
+
+    def _sweep(self) -> None:
+        before = time.time() - _STALE
+        with os.scandir(f"{self._root}/tmp") as entries:
+            for entry in entries:
+                # Another process may be sweeping too, or this one may only read.
+                with suppress(OSError):
+                    if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
+                        os.unlink(entry.path)
+
+    def holds(self, place: Place) -> bool:
+        """Tell whether there is a file in that place, whatever it is."""
+        return os.path.lexists(self.path(place))
+
+    def lock(self, place: Place) -> AbstractContextManager[int]:
+        """Exclude other writers of the shard, in this and other processes; give the shard's folder, opened."""
+        path = f"{self._root}/records/{place.kind}/{place.shard}"
+
+        def opened() -> int:
+            try:
+                return os.open(path, _FOLDER)
+            except FileNotFoundError:
+                self.make("records", place.kind, place.shard)
+                return os.open(path, _FOLDER)
+
+        return locked(path, opened, self._timeout)
+
+    def replace(self, place: Place, shard: int, *parts: bytes) -> None:
+        """Put a file in its place, whole or not at all; the shard has to be locked."""
+        temporary = f"{self._root}/tmp/{os.getpid()}-{secrets.token_hex(8)}"
+        self._write(temporary, place.name, *parts, folder=shard)
+
+    def _write(self, temporary: str, target: str, *parts: bytes, folder: int | None = None) -> None:
+        try:
+            descriptor = os.open(temporary, _WRITE, 0o600)
+            try:
+                _write_all(descriptor, parts)
+                if self._durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, target, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        if folder is not None and self._durable:
+            os.fsync(folder)
+
+    def remove(self, place: Place, shard: int) -> bool:
+        """Delete a file; tell whether there was one. The shard has to be locked."""
+        try:
+            os.unlink(place.name, dir_fd=shard)
+        except FileNotFoundError:
+            return False
+        if self._durable:
+            os.fsync(shard)
+        return True
+
+    def point(self, run_id: str, place: Place) -> None:
+        """Note that a record belongs to a run, before it is written; its place has to be locked."""
+        self._runs.add(run_id, place)
+
+    def unpoint(self, run_id: str, place: Place) -> None:
+        """Forget that a record belongs to a run, after it is deleted; its place has to be locked."""
+        self._runs.remove(run_id, place)
+
+    def sweep_runs(self) -> None:
+        """Forget the records of runs that are not there."""
+        self._runs.sweep(self.holds, self.lock)
+
+    def places(self, query: Query) -> Iterator[Place]:
+        """Go through the files among which the records are that a query selects; what is none of them is told once."""
+        kinds = None if query.kinds is None else {kind_folder(kind) for kind in query.kinds}
+        if query.run_id is not None:
+            for path, place in self._runs.of(query.run_id):
+                if place is None:
+                    self._report(path)
+                elif kinds is None or place.kind in kinds:
+                    yield place
+            return
+        keys = key_hashes(query)
+        for kind in self._named(KIND, "records") if kinds is None else kinds:
+            for shard in self._named(SHARD, "records", kind) if keys is None else {key[:2] for key in keys}:
+                for name in self._named(NAME, "records", kind, shard):
+                    if keys is None or name[:16] in keys:
+                        yield Place(kind, name)
+
+    def _named(self, pattern: re.Pattern[str], *path: str) -> Iterator[str]:
+        for name in self.names(*path):
+            if pattern.fullmatch(name):
+                yield name
+            else:
+                self._report("/".join((self._root, *path, name)))
+
+    def _report(self, path: str) -> None:
+        if path not in self._strays and len(self._strays) < _STRAYS:
+            self._strays.add(path)
+            log.warning("%s is no file of flowstore's: it is passed over", path)
+
+    def names(self, *path: str) -> list[str]:
+        """Return the names in a folder below the root, if there is one; without hidden ones."""
+        try:
+            names = os.listdir("/".join((self._root, *path)))
+        except NotADirectoryError:
+            self._report("/".join((self._root, *path)))
+            return []
+        except FileNotFoundError:
+            return []
+        return [name for name in names if not name.startswith(".")]
+
+    def make(self, *path: str) -> None:
+        """Create a folder inside one that there is."""
+        folder = self._root
+        for name in path:
+            parent, folder = folder, f"{folder}/{name}"
+            with suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+                self.sync(parent)
+
+    def sync(self, path: str) -> None:
+        """Wait until what has been created in a folder would survive a loss of power."""
+        if not self._durable:
+            return
+        descriptor = os.open(path, _FOLDER)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write_all(descriptor: int, parts: Sequence[bytes]) -> None:
+    rest = [memoryview(part) for part in parts if part]
+    while rest:
+        written = os.writev(descriptor, rest)
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if rest:
+            rest[0] = rest[0][written:]

@@ -1,0 +1,7 @@
+"""``RedisStorage``."""
+
+from __future__ import annotations
+
+from flowstore.storages.redis.storage import RedisStorage
+
+__all__ = ["RedisStorage"]

@@ -1,0 +1,233 @@
+"""Which server has a key: one server, the primary that Sentinels know, or a cluster."""
+
+# The driver leaves most of its functions without annotations.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.exceptions import AskError, RedisClusterException, RedisError
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from flowstore.errors import ConfigurationError, UnreachableError
+from flowstore.storages.redis.errors import unreachable
+from flowstore.storages.redis.options import Options, cert_reqs
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A server; as text without any secret."""
+
+    name: str
+    address: tuple[str, int] | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Topology(ABC):
+    """Find the server of a key, and connect to it."""
+
+    @abstractmethod
+    def place(self, base: bytes) -> Place:
+        """Return the server of the keys that start so."""
+
+    @abstractmethod
+    def places(self) -> list[Place]:
+        """Return all servers that take writes."""
+
+    @abstractmethod
+    def connection(self, place: Place) -> AbstractConnection:
+        """Return a new connection that is not connected yet."""
+
+    def redirected(self, exc: AskError, *, refresh: bool) -> Place:
+        """Return the server that another one has named."""
+        raise ConfigurationError(f"the server belongs to a cluster ({exc}): set cluster: true") from exc
+
+    def lost(self, place: Place) -> None:  # noqa: B027
+        """Take note that a server can't be connected."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what was held to find servers."""
+
+
+class OneServer(Topology):
+    """A server by itself, at an address, a URL or a socket."""
+
+    def __init__(self, options: Options) -> None:
+        self._arguments, self._kind, name = _server(options)
+        self._place = Place(name)
+
+    def place(self, base: bytes) -> Place:
+        return self._place
+
+    def places(self) -> list[Place]:
+        return [self._place]
+
+    def connection(self, place: Place) -> AbstractConnection:
+        return self._kind(**self._arguments)
+
+
+class Watched(Topology):
+    """The server that the Sentinels call the primary at the time of connecting."""
+
+    def __init__(self, options: Options) -> None:
+        arguments = {**_common(options), **_ssl(options)}
+        watchers = {key: value for key, value in arguments.items() if key not in ("db", "username", "password")}
+        watchers |= {"username": options.sentinel_username, "password": options.sentinel_password, "ssl": options.ssl}
+        sentinel = Sentinel(list(options.sentinels), sentinel_kwargs=watchers)
+        name = options.service_name or ""
+        self._pool = SentinelConnectionPool(name, sentinel, ssl=options.ssl, **arguments)
+        self._sentinel = sentinel
+        self._place = Place(f"the primary of {name!r}")
+
+    def place(self, base: bytes) -> Place:
+        return self._place
+
+    def places(self) -> list[Place]:
+        return [self._place]
+
+    def connection(self, place: Place) -> AbstractConnection:
+        # Not the pool's own way: it counts connections that it will not get back.
+        return self._pool.connection_class(**self._pool.connection_kwargs)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        for client in self._sentinel.sentinels:
+            client.close()
+
+
+class Cluster(Topology):
+    """The servers of a cluster, and which of them has which slots."""
+
+    def __init__(self, options: Options) -> None:
+        self._arguments, self._kind, name = _server(options)
+        self._name = name
+        self._start = self._arguments.pop("host"), self._arguments.pop("port")
+        # A cluster has one database, and its client does not even take the argument.
+        del self._arguments["db"]
+        self._refreshing = threading.Lock()
+        try:
+            self._client = RedisCluster(
+                startup_nodes=[ClusterNode(*self._start)],
+                ssl=issubclass(self._kind, SSLConnection),
+                require_full_coverage=False,
+                **self._arguments,
+            )
+        except (RedisError, RedisClusterException, OSError) as exc:
+            raise unreachable(exc, f"the cluster at {name}") from exc
+        self._known: dict[bytes, Place] = {}
+
+    def place(self, base: bytes) -> Place:
+        try:
+            return self._known[base]
+        except KeyError:
+            pass
+        try:
+            node = self._client.get_node_from_key(base)
+        except RedisClusterException as exc:
+            self._refresh()
+            raise UnreachableError(f"no server of the cluster at {self._name} has the keys {base!r}…") from exc
+        place = self._known[base] = _at(node.host, node.port)
+        return place
+
+    def places(self) -> list[Place]:
+        return sorted({_at(node.host, node.port) for node in self._client.get_primaries()}, key=str)
+
+    def connection(self, place: Place) -> AbstractConnection:
+        host, port = place.address or ("", 0)
+        return self._kind(**{**self._arguments, "host": host, "port": port})
+
+    def redirected(self, exc: AskError, *, refresh: bool) -> Place:
+        if refresh:
+            self._refresh()
+        return _at(exc.host, exc.port)
+
+    def lost(self, place: Place) -> None:
+        self._refresh()
+
+    def _refresh(self) -> None:
+        with self._refreshing:
+            try:
+                # With the name that was configured: all addresses that it has led to may have changed by now.
+                start, manager = ClusterNode(*self._start), self._client.nodes_manager
+                manager.startup_nodes = {**manager.startup_nodes, start.name: start}
+                manager.initialize()
+            except (RedisError, RedisClusterException, OSError) as exc:
+                raise unreachable(exc, f"the cluster at {self._name}") from exc
+            finally:
+                self._known = {}
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def topology(options: Options) -> Topology:
+    """Return the topology that was configured; a cluster is asked for its servers."""
+    if options.sentinels:
+        return Watched(options)
+    return Cluster(options) if options.cluster else OneServer(options)
+
+
+def _at(host: str, port: int) -> Place:
+    return Place(f"{host}:{port}", (host, port))
+
+
+def _common(options: Options) -> dict[str, Any]:
+    return {
+        "db": options.db,
+        "username": options.username,
+        "password": options.password,
+        # Until a connection is made; then the link gives it more.
+        "socket_timeout": options.connect_timeout,
+        "socket_connect_timeout": options.connect_timeout,
+        # A mutation that is sent again behind flowstore's back would meet its own first try as a conflict.
+        "retry": Retry(NoBackoff(), 0),
+        # The older protocol: no messages but answers, so that what is there unasked is the connection's end.
+        "protocol": 2,
+    }
+
+
+def _ssl(options: Options) -> dict[str, Any]:
+    if not options.ssl and not (options.url or "").startswith("rediss:"):
+        return {}
+    return {
+        "ssl_ca_certs": options.ssl_ca_certs,
+        "ssl_certfile": options.ssl_certfile,
+        "ssl_keyfile": options.ssl_keyfile,
+        "ssl_cert_reqs": options.ssl_cert_reqs,
+        "ssl_check_hostname": options.ssl_check_hostname and options.ssl_cert_reqs != "none",
+    }
+
+
+def _server(options: Options) -> tuple[dict[str, Any], type[AbstractConnection], str]:
+    """Return the arguments of a connection, its class, and the server's name for messages."""
+    arguments = {**_common(options), **_ssl(options)}
+    if options.url is not None:
+        try:
+            given = parse_url(options.url)
+        except ValueError as exc:
+            raise ConfigurationError(f"url: {exc}") from None
+        kind = given.pop("connection_class", Connection)
+        arguments |= given
+        if kind is SSLConnection:
+            arguments["ssl_cert_reqs"] = cert_reqs(arguments["ssl_cert_reqs"])
+            arguments["ssl_check_hostname"] &= arguments["ssl_cert_reqs"] != "none"
+    else:
+        kind = SSLConnection if options.ssl else Connection
+        arguments |= {"host": options.host, "port": options.port}
+    path = arguments.get("path") if options.url is not None else options.unix_socket_path
+    if path is not None:
+        for name in ("host", "port"):
+            arguments.pop(name, None)
+        return arguments | {"path": path}, UnixDomainSocketConnection, f"Redis at {path}"
+    arguments.setdefault("host", "localhost")
+    arguments.setdefault("port", 6379)
+    return arguments, kind, f"Redis at {arguments['host']}:{arguments['port']}"

@@ -1,0 +1,272 @@
+"""Records in several storages, by what they are and how large."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from flowstore.errors import ConfigurationError, UnreachableError
+from flowstore.record import BLOB, RESULT, Key, Page, Query, Record, Ref
+from flowstore.storage import Batches, Child, Guarantees, Readable, RecordStorage, blob_facts
+from flowstore.storages.routing.children import Children
+from flowstore.storages.routing.copies import Mirrors, Strays
+from flowstore.storages.routing.homes import Homes
+from flowstore.storages.routing.rules import HIDDEN, LARGEST_LIMIT, Route, Rules
+from flowstore.storages.shared import guarantees as _guarantees
+
+log = logging.getLogger(__name__)
+
+
+class RoutingStorage(Homes, Batches):
+    """Keep records in other storages, chosen by kind, flow, task or size.
+
+    The home of a record is the storage of the first route that applies to its kind, flow and task and has no
+    ``min_size``, else the default. It decides who wins, counts revisions, and is what is listed. A payload that a route
+    with a ``min_size`` sends elsewhere is kept there under a name of its own, while the rest of its record stays at
+    home: a record that grows or shrinks has one revision after the other, and no second copy that could be read.
+
+    Args:
+        storages: by name, the names of declared storages, or entries with ``classname``, ``import``, ``configuration``.
+            What a route sends to a storage should be all that is stored there of that kind, flow and task.
+        default: the name of the storage for what no route applies to.
+        routes: tried in this order, the first one that applies is taken.
+        write_through: names of storages that get a copy of everything.
+        fallback: names of storages to go on with, in this order, while another one can't be reached.
+    """
+
+    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.ROUTING
+
+    def __init__(
+        self,
+        storages: Mapping[str, Child],
+        default: str,
+        routes: Sequence[Route] = (),
+        write_through: Sequence[str] = (),
+        fallback: Sequence[str] = (),
+    ) -> None:
+        given = {
+            "storages": storages,
+            "default": default,
+            "routes": routes,
+            "write_through": write_through,
+            "fallback": fallback,
+        }
+        for path, message in self.mistakes_in(given):
+            raise ConfigurationError(f"{'.'.join(map(str, path))}: {message}")
+        self._default = default
+        self._children = Children(storages)
+        self._rules = Rules(routes, default)
+        self._mirrors = Mirrors(write_through, self._rules, self._children, super().get_many, self._copy_blob)
+        self._strays = Strays(fallback, self._rules, self._children, super().get_many, self._put_home)
+        self._connected = False
+
+    @classmethod
+    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+        known = ", ".join(arguments["storages"])
+        routes = list(enumerate(arguments.get("routes", ())))
+        named: list[tuple[tuple[Any, ...], str]] = [(("default",), arguments["default"])]
+        named += [(("routes", at, "storage"), route.storage) for at, route in routes]
+        for argument in ("write_through", "fallback"):
+            named += [((argument, at), name) for at, name in enumerate(arguments.get(argument, ()))]
+        for path, name in named:
+            if name not in arguments["storages"]:
+                yield path, f"{name!r} is not among the storages: {known}"
+        for at, route in routes:
+            if route.min_size is not None and not 0 <= route.min_size <= LARGEST_LIMIT:
+                yield ("routes", at, "min_size"), f"must be between 0 and {LARGEST_LIMIT}"
+
+    # Connection
+
+    def describe(self) -> str:
+        return f"by {self._default!r} and rules, of {', '.join(self._children.names)}"
+
+    def connect(self) -> None:
+        """Connect to all storages; with a fallback, one that can't be reached is left for later.
+
+        Raises:
+            UnreachableError: one can't be reached, and there is no fallback, or none can.
+        """
+        failures = 0
+        for name in self._children.names:
+            try:
+                self._children.storage(name)
+            except UnreachableError as exc:
+                failures += 1
+                if not self._strays.names or failures == len(self._children.names):
+                    raise
+                log.warning("storage %r can't be reached, and there is a fallback: %s", name, exc)
+        self._connected = True
+
+    def disconnect(self) -> None:
+        self._connected = False
+        self._children.close()
+
+    def is_connected(self) -> bool:
+        return self._connected
+
+    def now(self) -> float:
+        """Return the time of the default storage, or of a fallback while that can't be reached."""
+        names = (self._default, *self._strays.names)
+        for name in names[:-1]:
+            try:
+                return self._children.storage(name).now()
+            except UnreachableError as exc:
+                log.debug("storage %r can't tell the time: %s", name, exc)
+        return self._children.storage(names[-1]).now()
+
+    # Records, with their copies
+
+    def get(self, key: Key, kind: str = RESULT, name: str = "", *, payload: bool = True) -> Record:
+        if not self._strays.names:
+            return super().get(key, kind, name, payload=payload)
+        ref = Ref(kind, key, name)
+        stray = self._strays.find([ref]).get(ref)
+        try:
+            if stray is not None:
+                self._settle([ref])
+            return super().get(key, kind, name, payload=payload)
+        except UnreachableError:
+            found = stray or self._strays.copy_in_mirror(ref, self._mirrors.names)
+            if found is None:
+                raise  # it may be there: that it is not found can't be said
+            return found if payload else Record(ref, b"", found.headers, found.revision)
+
+    def get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
+        if not self._strays.names:
+            return super().get_many(refs)
+        strays = self._strays.find(refs)
+        try:
+            self._settle(strays)
+            return super().get_many(refs)
+        except UnreachableError:
+            found = [strays.get(ref) or self._strays.copy_in_mirror(ref, self._mirrors.names) for ref in refs]
+            if None in found:
+                raise
+            return found
+
+    def put(self, record: Record, *, if_revision: int | None = None) -> Record:
+        try:
+            self._settle([record.ref])
+            stored = super().put(record, if_revision=if_revision)
+        except UnreachableError as exc:
+            if if_revision is not None or not self._strays.names:
+                raise  # who wins is decided at home alone
+            return self._strays.write(record, exc)
+        self._mirrors.write({stored.ref: stored})
+        return stored
+
+    def put_latest(self, record: Record) -> Record | None:
+        try:
+            return super().put_latest(record)
+        except UnreachableError:
+            if not self._strays.names:
+                raise
+            # Who is the latest is decided when it moves home.
+            self.put(record)
+            return None
+
+    def put_many(self, records: Sequence[Record]) -> list[Record]:
+        try:
+            self._settle(self._found(record.ref for record in records))
+            stored = super().put_many(records)
+        except UnreachableError:
+            if not self._strays.names:
+                raise
+            return [self.put(record) for record in records]
+        self._mirrors.write({one.ref: one for one in stored})
+        return stored
+
+    def add_many(self, records: Sequence[Record], *, as_they_are: bool = False) -> list[Record | None]:
+        self._settle(self._found(record.ref for record in records))
+        found = super().add_many(records, as_they_are=as_they_are)
+        if self._mirrors.names:
+            added = [one.ref for one, standing in zip(records, found, strict=True) if standing is None]
+            self._mirrors.write(dict(zip(added, super().get_many(added), strict=True)))
+        return found
+
+    def delete(self, key: Key, kind: str = RESULT, name: str = "", *, if_revision: int | None = None) -> bool:
+        ref = Ref(kind, key, name)
+        self._settle([ref])
+        deleted = super().delete(key, kind, name, if_revision=if_revision)
+        self._mirrors.write({ref: None})
+        return deleted
+
+    def delete_many(self, refs: Sequence[Ref]) -> int:
+        self._settle(self._found(refs))
+        deleted = super().delete_many(refs)
+        self._mirrors.write(dict.fromkeys(refs))
+        return deleted
+
+    def delete_seen(self, records: Sequence[Record]) -> int:
+        refs = [record.ref for record in records]
+        self._settle(self._found(refs))
+        deleted = super().delete_seen(records)
+        if self._mirrors.names:
+            # What was stored meanwhile is there still, and stays in the mirrors too.
+            there = super().get_many(refs) if deleted < len(refs) else [None] * len(refs)
+            self._mirrors.write(dict(zip(refs, there, strict=True)))
+        return deleted
+
+    def store_blob(
+        self,
+        key: Key,
+        name: str,
+        file: Readable,
+        *,
+        kind: str = BLOB,
+        facts: Mapping[str, Any] | None = None,
+        raw: bool = False,
+        revision: int | None = None,
+    ) -> int:
+        size = super().store_blob(key, name, file, kind=kind, facts=facts, raw=raw, revision=revision)
+        if self._mirrors.names:
+            ref = Ref(kind, key, name)
+            self._mirrors.write({ref: super().get_many([ref])[0]})
+        return size
+
+    def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
+        if cursor is None:
+            self._settle_all(query)
+        return super()._scan(query, cursor, limit, payload)
+
+    def _count(self, query: Query) -> int:
+        self._settle_all(query)
+        return super()._count(query)
+
+    def settle(self) -> int:
+        """Move home all that was written to fallbacks; return how many records. Reading and writing do so by and by.
+
+        Raises:
+            UnreachableError: a storage can't be reached still.
+        """
+        return self._settle_all(Query())
+
+    def _settle_all(self, query: Query) -> int:
+        if not self._strays.names:
+            return 0
+        moved = self._strays.settle_all(query)
+        self._mirrors.write(moved)
+        return len(moved)
+
+    def _settle(self, refs: Sequence[Ref] | Mapping[Ref, Record]) -> None:
+        if self._strays.names and refs:
+            self._mirrors.write(self._strays.settle(refs))
+
+    def _found(self, refs: Iterator[Ref] | Sequence[Ref]) -> Mapping[Ref, Record]:
+        return self._strays.find(list(refs)) if self._strays.names else {}
+
+    def _put_home(self, record: Record, if_revision: int) -> Record:
+        return super().put(record, if_revision=if_revision)
+
+    def _copy_blob(self, head: Record, storage: RecordStorage) -> None:
+        ref = head.ref
+        with self.retrieve_blob(ref.key, ref.name, kind=ref.kind, raw=True) as file:
+            storage.store_blob(ref.key, ref.name, file, kind=ref.kind, facts=blob_facts(head), raw=True)
+
+    def _purge(self) -> int:
+        deleted = super()._purge()
+        for name in self._children.names:
+            for record in self._children.scan(name, Query(kinds=HIDDEN)):
+                self._children.storage(name).delete(record.key, record.kind, record.ref.name)
+        return deleted

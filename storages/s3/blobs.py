@@ -1,0 +1,137 @@
+"""The bytes of blobs and large values in objects of their own."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from flowstore.errors import NotFoundError, StorageError, UnreachableError
+from flowstore.storage import Source
+from flowstore.storages.s3.bucket import Bucket
+from flowstore.storages.s3.errors import code_of
+from flowstore.storages.shared.names import Place
+
+log = logging.getLogger(__name__)
+
+_PART: Final = 8 << 20
+"""Bytes in memory; those of an upload's first parts, which grow then: it can have 10,000."""
+_GROWS: Final = 1000
+_NOT_FOR_US: Final = ("AccessDenied", "NotImplemented", "MethodNotAllowed")
+_BYTES: Final = "application/octet-stream"
+_NAME: Final = re.compile(r"([a-z0-9_-]+)/([0-9a-f]{16}-[0-9a-f]{64})\.([0-9a-f]{32})")
+
+Found = tuple[Place, str, float]
+"""The place of the record that an object was written for, its generation, and when it was written."""
+
+
+class BlobObjects:
+    """The objects ``blobs/<kind>/<name of the record's object>.<generation>``: the bytes as they are."""
+
+    def __init__(self, bucket: Bucket, prefix: str) -> None:
+        self._bucket = bucket
+        self._folder = f"{prefix}blobs/"
+
+    def write(self, place: Place, generation: str, source: Source) -> None:
+        """Write an object, by an upload in parts unless it is small; it is there as a whole or not at all."""
+        key, data = self._key(place, generation), source.read(_PART)
+        if len(data) < _PART:
+            self._bucket.put(key, data, content_type=_BYTES)
+            return
+        upload = self._call("create_multipart_upload", Key=key, ContentType=_BYTES, **self._bucket.stored_with)
+        the_upload = {"Key": key, "UploadId": upload["UploadId"]}
+        parts: list[dict[str, Any]] = []
+        try:
+            while data:
+                number = len(parts) + 1
+                answer = self._part(data, PartNumber=number, **the_upload)
+                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+                data = source.read(_PART * (1 + number // _GROWS))
+            self._call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **the_upload)
+        except BaseException as exc:
+            # A server that is silent would be silent once more, for as long: the next cleanup ends the upload.
+            if not isinstance(exc, UnreachableError):
+                with suppress(StorageError):  # the error that ended the upload is the one to tell
+                    self._call("abort_multipart_upload", **the_upload)
+            raise
+
+    def read(self, place: Place, generation: str) -> Generator[bytes, None, None]:
+        """Yield an object's bytes, in requests of their own, so that a slow reader keeps no connection waiting.
+
+        Raises:
+            NotFoundError: there is no such object any more.
+        """
+        key, start, total = self._key(place, generation), 0, 1
+        while start < total:
+            try:
+                answer = self._bucket.ask("get_object", Key=key, Range=f"bytes={start}-{start + _PART - 1}")
+            except StorageError as exc:
+                if code_of(exc.__cause__) in ("NoSuchKey", "404"):
+                    raise NotFoundError(f"there is no object {key} in {self._bucket.where}") from exc
+                raise
+            data: bytes = answer["Body"]
+            total = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
+            if not data:
+                return
+            start += len(data)
+            yield data
+
+    def remove(self, place: Place, generation: str) -> None:
+        """Delete an object, if it is there."""
+        self._bucket.delete(self._key(place, generation))
+
+    def all(self) -> Iterator[Found]:
+        """Go through all objects that are whole."""
+        for entry in self._pages("list_objects_v2", "Contents", "ContinuationToken"):
+            if found := self._found(entry["Key"], entry["LastModified"]):
+                yield found
+
+    def unfinished(self) -> Iterator[tuple[float, partial[Any]]]:
+        """Go through the uploads that are not finished: when each was begun, and what ends it."""
+        try:
+            for entry in self._pages("list_multipart_uploads", "Uploads", "KeyMarker", "UploadIdMarker"):
+                if found := self._found(entry["Key"], entry["Initiated"]):
+                    yield found[2], partial(self._abort, entry["Key"], entry["UploadId"])
+        except StorageError as exc:
+            if code_of(exc.__cause__) not in _NOT_FOR_US:
+                raise
+            # The rest of a cleanup does not depend on it, and a rule of the bucket can end them as well.
+            log.warning("uploads that were never finished are left in %s: %s", self._bucket.where, exc)
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        try:
+            self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
+        except StorageError as exc:
+            if code_of(exc.__cause__) != "NoSuchUpload":  # somebody else was faster
+                raise
+
+    def _pages(self, request: str, field: str, *markers: str) -> Iterator[dict[str, Any]]:
+        following: dict[str, str] = {}
+        while True:
+            answer = self._bucket.ask(request, Prefix=self._folder, **following)
+            yield from answer.get(field, ())
+            if not answer.get("IsTruncated"):
+                return
+            following = {name: answer[f"Next{name}"] for name in markers}
+
+    def _found(self, key: str, at: datetime) -> Found | None:
+        # Whatever else somebody has put there is not flowstore's to delete.
+        found = _NAME.fullmatch(key[len(self._folder) :])
+        return (Place(found[1], found[2]), found[3], at.timestamp()) if found else None
+
+    def _call(self, request: str, **arguments: Any) -> Any:
+        # Nothing that counts changes before a record points to the object: no outcome is unknown.
+        with self._bucket.request(mutates=False):
+            return getattr(self._bucket.client, request)(Bucket=self._bucket.name, **arguments)
+
+    def _part(self, data: bytes, **arguments: Any) -> Any:
+        with self._bucket.request(mutates=False):
+            send = self._bucket.client.upload_part
+            return self._bucket.checks.send(send, data, Bucket=self._bucket.name, **arguments)
+
+    def _key(self, place: Place, generation: str) -> str:
+        return f"{self._folder}{place.kind}/{place.name}.{generation}"

@@ -1,0 +1,77 @@
+"""Find out whether a store keeps to conditions, by trying."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from flowstore.errors import StorageError, UnreachableError
+from flowstore.storages.s3.bucket import Bucket
+from flowstore.storages.s3.errors import code_of
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The conditions that a store keeps to: when writing, and when deleting."""
+
+    put: bool
+    delete: bool
+
+
+_TRIES: Final = 3
+_known: dict[tuple[str | None, str], Conditions] = {}
+
+
+def conditions_of(bucket: Bucket, prefix: str) -> Conditions:
+    """Return the conditions that the bucket's store keeps to; tried once in a process, with small objects.
+
+    Credentials that may not write can't find out: for them, there are none.
+
+    Raises:
+        UnreachableError: the store can't be asked now.
+    """
+    store = bucket.settings.endpoint_url, bucket.settings.bucket
+    known = _known.get(store)
+    if known is not None:
+        return known
+    for _ in range(_TRIES):
+        try:
+            tried = _try(bucket, f"{prefix}probe/{secrets.token_hex(16)}")
+        except StorageError as exc:
+            if isinstance(exc, UnreachableError) and code_of(exc.__cause__) != "NotImplemented":
+                raise
+            # The store knows no conditions, or these credentials may not write: the writes that follow will say so.
+            continue
+        if tried is not None:
+            _known[store] = tried
+            return tried
+    return Conditions(put=False, delete=False)
+
+
+def _try(bucket: Bucket, key: str) -> Conditions | None:
+    """Return the conditions that the store keeps to, or None if it refused what it should have done.
+
+    A refusal proves nothing: a busy store refuses now and then. Only a write that was done against its condition
+    proves that the store overlooks conditions.
+    """
+
+    def put(data: bytes, if_match: str | None = None, if_absent: bool = False) -> str | None:
+        return bucket.put(key, data, content_type="text/plain", if_match=if_match, if_absent=if_absent)
+
+    first = put(b"1", if_absent=True)
+    if first is None:
+        return None
+    left = True
+    try:
+        second = put(b"2", if_match=first)
+        if second is None:
+            return None
+        creates = put(b"3", if_absent=True) is None
+        replaces = put(b"4", if_match=first) is None
+        deletes = not bucket.delete(key, first)
+        left = not (deletes and bucket.delete(key, second))
+        return Conditions(put=creates and replaces, delete=deletes and not left)
+    finally:
+        if left:
+            bucket.delete(key)

@@ -1,0 +1,96 @@
+"""The form of a record that is kept as one piece of bytes: a line of JSON that tells what it is, then the payload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from flowstore.errors import CorruptError, InvalidKeyError, SerializationError
+from flowstore.record import Key, Record, Ref
+from flowstore.storage import check_headers
+from flowstore.storages.shared.headers import MAX_HEADERS, dump_headers
+
+FORMAT: Final = 1
+_MAX_LINE: Final = 16 * MAX_HEADERS  # with names, which are longer than any that people give
+_NAMES: Final = ("kind", "flow_name", "task_name", "task_id", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record and when it was first stored, in nanoseconds."""
+
+    record: Record
+    created: int
+
+    @property
+    def position(self) -> tuple[int, str]:
+        """Where the record comes in a listing."""
+        return self.created, self.record.ref.address.hex()
+
+
+def first_line(record: Record, revision: int, created: int) -> bytes:
+    """Return what a record's bytes begin with."""
+    ref, key = record.ref, record.ref.key
+    envelope = {
+        "format": FORMAT,
+        "kind": ref.kind,
+        "flow_name": key.flow_name,
+        "task_name": key.task_name,
+        "task_id": key.task_id,
+        "name": ref.name,
+        "revision": revision,
+        "created": created,
+        "size": len(record.payload),
+        "headers": orjson.Fragment(dump_headers(record)),
+    }
+    line = orjson.dumps(envelope, option=orjson.OPT_APPEND_NEWLINE)
+    if len(line) > _MAX_LINE:
+        raise SerializationError(f"the names and headers of {ref.kind} take {len(line)} bytes, the most is {_MAX_LINE}")
+    return line
+
+
+def read_envelope(data: bytes, total: int, payload: bool, where: str, expected: Ref | None = None) -> Stored:
+    """Read a record from its bytes.
+
+    Args:
+        data: all of them, or without ``payload`` at least the first line.
+        total: how many bytes the whole has.
+        where: what is being read, for messages.
+        expected: the reference that the record should have: if it has, the record's is this very object.
+
+    Raises:
+        CorruptError: it is not whole, or no record of this format.
+    """
+    end = data.find(b"\n") + 1
+    if not end:
+        raise damaged(where, "its first line has no end")
+    stored, size = _parse(data[:end], data[end:] if payload else b"", where, expected)
+    if end + size != total:
+        raise damaged(where, f"its payload has {total - end} bytes instead of {size}")
+    return stored
+
+
+def _parse(line: bytes, payload: bytes, where: str, expected: Ref | None) -> tuple[Stored, int]:
+    if len(line) > _MAX_LINE:
+        raise damaged(where, f"its first line has {len(line)} bytes, the most is {_MAX_LINE}")
+    try:
+        envelope: dict[str, Any] = orjson.loads(line)
+        if envelope["format"] != FORMAT:
+            raise damaged(where, f"it has the format {envelope['format']!r}, this version reads {FORMAT}")
+        kind, *key, name = (envelope[part] for part in _NAMES)
+        # Making a reference takes longer than the rest of reading.
+        ref = expected if expected is not None and expected.names == (kind, *key, name) else Ref(kind, Key(*key), name)
+        headers, revision, created, size = (envelope[name] for name in ("headers", "revision", "created", "size"))
+    except (ValueError, KeyError, TypeError, InvalidKeyError) as exc:
+        raise damaged(where, f"its first line is not a record's ({type(exc).__name__}: {exc})") from exc
+    if not (type(headers) is dict and type(revision) is type(created) is type(size) is int):
+        raise damaged(where, "its first line is not a record's")
+    check_headers(headers, f"{ref} in {where}", ref)
+    return Stored(Record(ref, payload, headers, revision), created), size
+
+
+def damaged(where: str, why: str) -> CorruptError:
+    """Build the error of bytes that are no record."""
+    return CorruptError(f"{where} can't be read: {why}")

@@ -1,0 +1,7 @@
+"""``SqlStorage``."""
+
+from __future__ import annotations
+
+from flowstore.storages.sql.storage import SqlStorage
+
+__all__ = ["SqlStorage"]

@@ -1,0 +1,170 @@
+"""Connections to PostgreSQL through psycopg, and the creation of the tables there."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, Final
+
+import psycopg
+
+from flowstore.errors import ConfigurationError, FlowstoreError, StorageError
+from flowstore.record import Record
+from flowstore.storages.shared.clock import ServerClock, elapsed
+from flowstore.storages.sql.database import Link
+from flowstore.storages.sql.options import check_files
+from flowstore.storages.sql.postgres.errors import READ_ONLY, refused, translate
+from flowstore.storages.sql.postgres.link import Connection, PostgresLink
+from flowstore.storages.sql.postgres.statements import CHECKS_JSON, PostgresStatements, escape, unescape
+from flowstore.storages.sql.schema import SET_VERSION, VERSION, check_version, creation, meta, records
+from flowstore.storages.sql.server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, server_patience
+from flowstore.storages.sql.target import Settings, Target
+
+_LARGEST: Final = 1_000_000_000
+_LOCK: Final = 0x666C6F7773746F72
+
+# Tells the time, and whether this is the session of that number; if so, sets its limits.
+_FIRST: Final = (
+    "SELECT extract(epoch FROM clock_timestamp())::float8, CASE WHEN pg_backend_pid() = %s THEN"
+    " set_config('statement_timeout', %s, false) IS NOT NULL"
+    " AND set_config('default_transaction_isolation', 'read committed', false) IS NOT NULL ELSE false END"
+)
+# Not by to_regclass(), which may remember within a transaction that a table was missing when it began.
+_TABLES: Final = (
+    f"SELECT relname FROM pg_class WHERE relname IN ('{meta.name}', '{records.name}') AND pg_table_is_visible(oid)"
+)
+_HAS_LZ4: Final = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)"
+
+# The compression that PostgreSQL takes by itself costs more than all the rest of storing a large value.
+_STORED: Final = "ALTER TABLE {} ALTER COLUMN {} SET {}"
+
+
+class PostgresDatabase(ServerDatabase):
+    """The connections of one process to a PostgreSQL database."""
+
+    def __init__(self, target: Target, settings: Settings) -> None:
+        super().__init__(target, settings)
+        self.sql: PostgresStatements = PostgresStatements(self.key)
+
+    def _connect(self) -> PostgresLink:
+        settings, target = self.settings, self.target
+        began = time.monotonic()
+        try:
+            connection = Connection.connect(autocommit=True, prepare_threshold=None, **self._parameters())
+        except psycopg.Error as exc:
+            raise refused(exc, target) from exc
+        link = PostgresLink(connection)
+        try:
+            # The session is set up in what is left of the time for connecting.
+            connection.patience = max(0.1, settings.connect_timeout - (time.monotonic() - began))
+            self._set_up(link)
+        except BaseException:
+            link.close()
+            raise
+        connection.patience = settings.timeout
+        return link
+
+    def _parameters(self) -> dict[str, Any]:
+        settings, target = self.settings, self.target
+        known = {
+            "host": target.host,
+            "port": target.ports or target.port,
+            "user": target.user,
+            "password": target.password,
+            "dbname": target.database,
+            "client_encoding": "UTF8",
+            "connect_timeout": max(1, round(settings.connect_timeout)),
+            "application_name": "flowstore",
+            "tcp_user_timeout": max(1, round(settings.timeout * 1000)),
+        }
+        # What a connection string says holds.
+        return {name: value for name, value in known.items() if value not in (None, "")} | dict(target.options)
+
+    def _set_up(self, link: PostgresLink) -> None:
+        """Find out who is at the other end; set the session's limits, or have each transaction set them.
+
+        A pooler lends another server's session to each transaction. It shows by its number for the session, which
+        can't be the server's own.
+        """
+        connection, target, settings = link.connection, self.target, self.settings
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in (None, "UTF8"):
+            raise ConfigurationError(
+                f"{target} has the encoding {encoding}, in which not every text can be stored and found again:"
+                " create it with ENCODING 'UTF8'"
+            )
+        self.sql.tells_json = connection.info.server_version >= CHECKS_JSON
+        # The server gives up first, and says so; then what was asked has certainly not been done.
+        milliseconds = max(1, round(server_patience(settings.timeout) * 1000))
+        session = 0 if settings.pooler else connection.info.backend_pid
+        asked = elapsed()
+        [(server, is_direct)] = link.run(_FIRST, (session, str(milliseconds))).rows
+        self._clock = ServerClock(server, CLOCK_RESOLUTION, asked)
+        if is_direct:
+            # Prepared when a statement comes for the second time.
+            connection.prepare_threshold = 1
+            return
+        if "options" in target.options:
+            raise ConfigurationError(
+                f"{target} is behind a pooler, which does not pass on what 'options' in the connection string says:"
+                " write it as a setting of the user or of the database (ALTER ROLE … SET search_path = …)"
+            )
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        link.limit = f"SET LOCAL statement_timeout = {milliseconds}"
+
+    def _prepare(self, link: PostgresLink) -> None:
+        if not self._holds_ours(link.run(_TABLES).rows):
+            with link.transaction():
+                # Let go of at the end of the transaction.
+                link.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
+                # Else another process was faster.
+                if not self._holds_ours(link.run(_TABLES).rows):
+                    self._create(link)
+        version = link.run(VERSION).rows
+        check_version(version[0][0] if version else None, self.target)
+
+    def lock_schema(self, link: PostgresLink) -> None:
+        link.connection.autocommit = False
+        link.connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+    def _create(self, link: PostgresLink) -> None:
+        how = "COMPRESSION lz4" if link.run(_HAS_LZ4).rows else "STORAGE EXTERNAL"
+        stored = [_STORED.format(records.name, column, how) for column in ("value", "payload")]
+        for statement in (*creation(self.sql.dialect), *stored, SET_VERSION):
+            link.run(statement)
+
+    def key(self, text: str) -> str:
+        return escape(text)
+
+    def text(self, kept: Any) -> str:
+        return unescape(kept)
+
+    def columns(self, record: Record) -> tuple[str | None, bytes | None]:
+        if len(record.payload) > _LARGEST:
+            raise StorageError(f"{record.ref} has {len(record.payload)} bytes; PostgreSQL keeps up to {_LARGEST}")
+        if b"\0" in record.payload:
+            return None, record.payload  # no JSON: that has no NUL
+        return super().columns(record)
+
+    def translate(self, exc: BaseException) -> FlowstoreError | None:
+        return translate(exc, self.target)
+
+    def is_lost(self, link: Link, exc: BaseException) -> bool:
+        # Whatever else interrupted a call, the answer to it may still come.
+        return not isinstance(exc, psycopg.Error | StorageError) or link.connection.closed  # type: ignore[attr-defined]
+
+    def is_read_only(self, exc: BaseException) -> bool:
+        return isinstance(exc, psycopg.Error) and exc.sqlstate == READ_ONLY
+
+
+def to_migrate(target: Target, settings: Settings) -> PostgresDatabase:
+    """Return a database whose tables may be of any version, and without a connection."""
+    return PostgresDatabase(target, replace(settings, timeout=MIGRATION_TIMEOUT))
+
+
+def open_database(target: Target, settings: Settings) -> PostgresDatabase:
+    """Connect to a database, creating the tables where there are none; see ``SqlStorage.connect``."""
+    check_files(target.product, target.options)
+    database = PostgresDatabase(target, settings)
+    database.prepare()
+    return database

@@ -1,0 +1,127 @@
+"""A connection to PostgreSQL that waits for no longer than it may."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from flowstore.storages.sql.database import Outcome, Parameters
+from flowstore.storages.sql.postgres.errors import SilenceError
+from flowstore.storages.sql.server import ServerLink
+from flowstore.storages.sql.statements import Statements
+
+T = TypeVar("T")
+
+# What psycopg's generators wait for and are told: 1 stands for reading, 2 for writing.
+_EVENTS: Final = {1: select.POLLIN, 2: select.POLLOUT, 3: select.POLLIN | select.POLLOUT}
+
+
+_IDLE: Final = psycopg.pq.TransactionStatus.IDLE
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that closes itself where the server says nothing for too long.
+
+    psycopg itself waits without end: what ``statement_timeout`` promises has to be kept by a server that may have
+    stopped, and TCP only knows whether the other kernel has got what was sent.
+    """
+
+    patience: float
+    """Seconds of silence, each time something is awaited."""
+
+    def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
+        poll = select.poll()
+        descriptor = self.pgconn.socket
+        try:
+            wanted = next(gen)
+            while True:
+                poll.register(descriptor, _EVENTS[wanted])
+                found = poll.poll(self.patience * 1000)
+                if not found:
+                    # Before anything is rolled back, which would mean to wait once more.
+                    self.pgconn.finish()
+                    raise SilenceError("the server says nothing")
+                event = found[0][1]
+                # What is broken is ready: for the error that tells.
+                broken = event & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
+                wanted = gen.send(wanted if broken else _ready(event))
+        except StopIteration as done:
+            return done.value
+
+
+def _ready(event: int) -> int:
+    return (1 if event & select.POLLIN else 0) | (2 if event & select.POLLOUT else 0)
+
+
+class PostgresLink(ServerLink):
+    """A connection to PostgreSQL."""
+
+    limit: str | None = None
+    """What sets a transaction's limits: for a connection through a pooler, which keeps none of a session's."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection.fileno())
+        self.connection = connection
+        self._cursor = connection.cursor(binary=True)
+
+    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
+        if self.limit is not None and self.connection.info.transaction_status == _IDLE:
+            return self._limited(self.limit, lambda: self._cursor.execute(sql, parameters), self._outcome)
+        self._cursor.execute(sql, parameters)
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        cursor = self._cursor
+        # Not by the cursor's description, which takes a third of the call to make.
+        result = cursor.pgresult
+        return Outcome(cursor.fetchall() if result is not None and result.nfields else (), cursor.rowcount, None)
+
+    def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
+        with self.transaction():
+            self._cursor.executemany(sql.upsert, rows, returning=True)
+            return [revision for result in self._cursor.results() for (revision,) in result]
+
+    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
+        with self.transaction():
+            self._cursor.executemany(sql, rows, returning=True)
+            return [Outcome(result.fetchall(), result.rowcount, None) for result in self._cursor.results()]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do all of the block, or nothing."""
+        with self.connection.transaction():
+            if self.limit is not None:
+                self.connection.execute(self.limit)
+            yield
+
+    def _limited(self, limit: str, send: Callable[[], object], read: Callable[[], T]) -> T:
+        """Run a statement in a transaction of its own that has limits, in one round trip."""
+        connection = self.connection
+        try:
+            with connection.pipeline():
+                connection.execute(_BEGIN)
+                connection.execute(limit)
+                send()
+                connection.execute("COMMIT")
+            return read()
+        except psycopg.Error:
+            if not connection.closed:
+                connection.rollback()
+            raise
+
+    def _has_ended(self) -> bool:
+        try:
+            # It may be a notice, or a setting that was changed.
+            while self._poll(0):
+                self.connection.pgconn.consume_input()
+        except psycopg.Error:
+            return True
+        return self.connection.closed
+
+    def _close(self) -> None:
+        self.connection.close()

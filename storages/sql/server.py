@@ -1,0 +1,136 @@
+"""What databases behind a network connection have in common."""
+
+from __future__ import annotations
+
+import select
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, TypeVar
+
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import Pool, QueuePool
+
+from flowstore.errors import StorageError, UnreachableError
+from flowstore.storages.shared.clock import ServerClock
+from flowstore.storages.sql.database import Database, Link
+from flowstore.storages.sql.schema import meta, records
+
+T = TypeVar("T")
+
+MIGRATION_TIMEOUT: Final = 86_400.0
+"""Seconds: a large table takes its time."""
+
+CLOCK_RESOLUTION: Final = 1e-6
+"""Seconds; of the time that a server tells."""
+
+
+def server_patience(timeout: float) -> float:
+    """Return the seconds after which a server is to give up, so that it says so before nobody listens any more."""
+    return timeout - min(2.0, timeout / 4)
+
+
+# Idle connections of threads that have ended.
+_KEPT: Final = 5
+
+
+class ServerLink(Link):
+    """A connection to a server.
+
+    What the server sends to a connection that asked for nothing is its goodbye, as a rule: whoever looks before
+    sending knows that a statement has certainly not reached it, and may send it over another connection.
+    """
+
+    busy: bool = False
+    """Whether a statement is running: a signal's handler that comes meanwhile needs another connection."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        self._poll = poll.poll
+
+    def is_dead(self) -> bool:
+        """Tell whether the server has closed the connection, without asking it."""
+        return bool(self._poll(0)) and self._has_ended()
+
+    def _has_ended(self) -> bool:
+        """Look at what the server has sent unasked."""
+        return True
+
+
+class ServerDatabase(Database):
+    """The connections of one process to a database on a server."""
+
+    _clock: ServerClock
+    """Set anew with each connection."""
+
+    pool: ClassVar[dict[str, Any]] = {"pool_size": _KEPT, "max_overflow": -1}
+
+    def _make_pool(self) -> Pool:
+        if (limit := self.settings.pool_limit) is None:
+            return super()._make_pool()
+        return QueuePool(
+            self._open, reset_on_return=None, pool_size=limit, max_overflow=0, timeout=self.settings.timeout
+        )
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def _held(self) -> Link | None:
+        if self.settings.pool_limit is not None:
+            return None
+        link: ServerLink = super()._held()  # type: ignore[assignment]
+        if link.busy:
+            return None
+        if link.is_dead():
+            self._forget(link)
+            return self._hold()
+        return link
+
+    def _take(self) -> tuple[Any, Link]:
+        while True:
+            try:
+                fairy, link = super()._take()
+            except PoolTimeoutError as exc:
+                raise UnreachableError(
+                    f"{self.target}: all {self.settings.pool_limit} connections were busy for longer than the timeout"
+                ) from exc
+            if link.closed or not link.is_dead():  # type: ignore[attr-defined]
+                return fairy, link
+            link.close()
+            fairy.invalidate()
+
+    def prepare(self) -> None:
+        """Create the tables where there are none, and check the version."""
+        try:
+            fairy, link = self._take()
+            try:
+                self._prepare(link)
+            except Exception as exc:
+                self._fail(link, exc, False)
+            finally:
+                fairy.close()
+        except BaseException:
+            self.close()
+            raise
+
+    @abstractmethod
+    def _prepare(self, link: Any) -> None:
+        """Do so over that connection."""
+
+    def _holds_ours(self, tables: Sequence[tuple[str]]) -> bool:
+        """Tell whether our tables are there; refuse one without the other."""
+        found = {name for (name,) in tables}
+        if len(found) == 1:
+            missing = ({meta.name, records.name} - found).pop()
+            raise StorageError(
+                f"{self.target} has a table {found.pop()} but no {missing}: it is not flowstore's, and was left alone"
+            )
+        return bool(found)
+
+    def _work(self, link: Link, work: Callable[[Link], T], changes: bool) -> T:
+        link.busy = True  # type: ignore[attr-defined]
+        try:
+            return super()._work(link, work, changes)
+        finally:
+            link.busy = False  # type: ignore[attr-defined]

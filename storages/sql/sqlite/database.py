@@ -1,0 +1,222 @@
+"""Connections to a SQLite database, its creation, and its errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy.pool import Pool
+
+from flowstore.errors import StorageError, UnreachableError, UnsupportedError
+from flowstore.storages.sql.database import Database, Link, Parameters
+from flowstore.storages.sql.schema import SET_VERSION, VERSION, check_version, creation
+from flowstore.storages.sql.sqlite.errors import translate
+from flowstore.storages.sql.sqlite.file import Files, identity, make_private
+from flowstore.storages.sql.sqlite.link import SqliteLink, microseconds
+from flowstore.storages.sql.sqlite.look import TABLES, holds_ours, look
+from flowstore.storages.sql.sqlite.statements import SqliteStatements
+from flowstore.storages.sql.sqlite.turns import Turns
+from flowstore.storages.sql.target import Settings, Target
+
+T = TypeVar("T")
+
+APPLICATION_ID: Final = 0x666C7731
+"""Marks a database file as flowstore's: "flw1" in its header."""
+
+_OLDEST: Final = (3, 35, 0)
+_CHECKPOINT_PAGES: Final = 4000
+
+
+class SqliteDatabase(Database):
+    """The connections of one process to one database file."""
+
+    locks_rows = False  # but the whole file
+    # Any number of connections, all kept.
+    pool: ClassVar[dict[str, Any]] = {"pool_size": 0}
+
+    def __init__(self, target: Target, settings: Settings) -> None:
+        super().__init__(target, settings)
+        self.sql = SqliteStatements(self.key)
+        self._mode = "rwc"
+        self._file: tuple[int, int] | None = None
+        self._turns = Turns()
+
+    def _connect(self) -> Link:
+        path = self.target.path
+        before = None if path is None else identity(path)
+        connection = sqlite3.connect(
+            ":memory:" if path is None else f"file:{quote(path)}?mode={self._mode}",
+            uri=path is not None,
+            timeout=0,  # the link waits, see there
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        link = SqliteLink(connection, self.settings.timeout)
+        try:
+            link.run(f"PRAGMA synchronous = {self.settings.synchronous}")
+            # Pages that many stores change, those of the indexes, are copied into the file less often: 15 % faster
+            # stores.
+            link.run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            if path is not None:
+                link.opened = before or identity(path)
+                if self._file is not None:
+                    if link.opened != self._file:
+                        self._adopt(link, path)
+                    self._note_files(link, path)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def _adopt(self, link: SqliteLink, path: str) -> None:
+        """Go on with a file that has taken the place of the former one, if it is one of ours."""
+        if not look(path):
+            raise UnreachableError(f"{path} was replaced by a file in which there is nothing")
+        self._to_wal(link)
+
+    def _note_files(self, link: SqliteLink, path: str) -> None:
+        """Remember which files a connection uses; from its first reading on, there are all of them."""
+        link.run(VERSION)
+        files = Files(path)
+        if files.main is None or files.main != link.opened:
+            raise UnreachableError(f"{path} was deleted or replaced while it was being opened")
+        link.files, self._file = files, files.main
+
+    def upsert(self, row: Parameters) -> int:
+        return super().upsert((microseconds(), *row))
+
+    def insertion(self, row: Parameters, now: float) -> Parameters:
+        return (microseconds(), *row, now)
+
+    def _held(self) -> Link | None:
+        try:
+            link: SqliteLink = self._local.link
+        except AttributeError:
+            return self._hold()
+        return None if link.busy else link
+
+    def _work(self, link: SqliteLink, work: Callable[[Link], T], changes: bool) -> T:  # type: ignore[override]
+        if not changes:
+            return super()._work(link, work, changes)
+        turn = self._turns.take(link, self.settings.timeout)
+        if turn is None:
+            raise UnreachableError(f"{self.target} is locked by another writer for longer than the timeout")
+        try:
+            return super()._work(link, work, changes)
+        finally:
+            turn.release()
+
+    def _do(self, link: SqliteLink, work: Callable[[Link], T], changes: bool) -> T:  # type: ignore[override]
+        nested, link.busy = link.busy, True
+        try:
+            if not nested and link.connection.in_transaction:
+                link.settle()
+            files = link.files
+            if not changes and files is not None and not files.are_there():
+                files.refuse(after_writing=False)
+            found = work(link)
+            # Afterwards, so that nothing is acknowledged that is in files which had gone before.
+            if changes and files is not None and not files.are_all_there():
+                files.refuse(after_writing=True)
+            return found
+        finally:
+            link.busy = nested
+
+    def is_lost(self, link: Link, exc: BaseException) -> bool:
+        return isinstance(exc, StorageError)  # its files are no longer those of the database
+
+    def prepare(self, is_ours: bool) -> None:
+        """Create what is missing, and check the version."""
+        link: SqliteLink = self._hold()  # type: ignore[assignment]
+        if not is_ours:
+            self._create(link)
+        version = link.run(VERSION).rows
+        check_version(version[0][0] if version else None, self.target)
+        self._to_wal(link)
+        # From now on a missing file is an error, not a reason to create an empty one.
+        self._mode = "rw"
+        if self.target.path is not None:
+            self._note_files(link, self.target.path)
+
+    def _create(self, link: SqliteLink) -> None:
+        # In the rollback journal's mode, so that the tables are in the file itself, where a look finds them.
+        try:
+            link.run("BEGIN IMMEDIATE")
+            # Else another process was faster.
+            if not holds_ours([name for (name,) in link.run(TABLES).rows], self.target.path):
+                for statement in (*creation(self.sql.dialect), SET_VERSION):
+                    link.run(statement)
+                if link.run("PRAGMA application_id").rows == [(0,)]:
+                    link.run(f"PRAGMA application_id = {APPLICATION_ID}")
+            link.run("COMMIT")
+        finally:
+            link.settle()
+
+    def _to_wal(self, link: Link) -> None:
+        [(mode,)] = link.run("PRAGMA journal_mode = WAL").rows
+        if mode != "wal":
+            raise UnsupportedError(f"{self.target} can't be switched to WAL mode; it stays in the mode {mode!r}")
+
+    def lock_schema(self, link: Link) -> None:
+        link.run("BEGIN IMMEDIATE")
+
+    def now(self) -> float:
+        # All who use a file are on one machine: its clock is theirs.
+        return time.clock_gettime(time.CLOCK_REALTIME)
+
+    def translate(self, exc: BaseException) -> StorageError | None:
+        return translate(exc, self.target)
+
+
+class MemoryDatabase(SqliteDatabase):
+    """A database in memory: one connection, which the threads of the process use in turns."""
+
+    def _make_pool(self) -> Pool:
+        pool = super()._make_pool()
+        self._fairy = pool.connect()
+        return pool
+
+    def _held(self) -> Link:
+        return self._fairy.dbapi_connection  # type: ignore[return-value]
+
+    def _hold(self) -> Link:
+        return self._held()
+
+    def _to_wal(self, link: Link) -> None:
+        pass  # there is no file
+
+
+def to_migrate(target: Target, settings: Settings) -> SqliteDatabase | None:
+    """Return a database whose tables may be of any version, and without a connection; ``None`` if there is no file."""
+    if target.path is None or not os.path.exists(target.path):
+        return None
+    database = SqliteDatabase(target, settings)
+    database._mode = "rw"
+    return database
+
+
+def open_database(target: Target, settings: Settings) -> SqliteDatabase:
+    """Open a database, creating what is missing; see ``SqlStorage.connect``."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise UnsupportedError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _OLDEST))} is needed")
+    kind = MemoryDatabase if target.path is None else SqliteDatabase
+    try:
+        is_ours = target.path is not None and look(target.path)
+        if target.path is not None and not is_ours:
+            make_private(target.path)
+        database = kind(target, settings)
+        try:
+            database.prepare(is_ours)
+        except BaseException:
+            database.close()
+            raise
+    except (sqlite3.Error, OSError) as exc:
+        error = translate(exc, target)
+        if error is None:
+            raise
+        raise error from exc
+    return database
