@@ -25,8 +25,8 @@ adapters = pytest.mark.parametrize("name", flowstore.storages.__all__)
 
 
 def page_of(name: str) -> Path:
-    module = getattr(flowstore.storages, name).__module__.rpartition(".")[2]
-    return DOCS / "storages" / f"{module}.md"
+    room = getattr(flowstore.storages, name).__module__.removeprefix("flowstore.storages.").partition(".")[0]
+    return DOCS / "storages" / f"{room}.md"
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def imports_by_function(source: str, module: str) -> set[str]:
 
 
 def test_the_one_door_up_to_celery_is_in_attach_detach_and_start() -> None:
-    spec = importlib.util.find_spec("flowstore.store")
+    spec = importlib.util.find_spec("flowstore.store.store")
     assert spec is not None
     assert spec.origin is not None
     source = Path(spec.origin).read_text(encoding="utf-8")
