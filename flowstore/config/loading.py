@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final
 
 from flowstore.config import selinon
 from flowstore.config.mistakes import Mistake, did_you_mean
@@ -76,7 +76,7 @@ def load(
     for path, task in document.tasks:
         if task.expires is not None and not (task.has_storage_key and task.storage is None):
             _check_expiry(document, path, task.storage, storages)
-    check_references(document, storages, _class_or_none)
+    check_references(document, storages)
     mistakes = document.mistakes()
     if mistakes:
         hint = selinon.HINT if document.looks_like_selinons else ""
@@ -120,7 +120,8 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
         key = exc.key if document.node((*path, exc.key)) is not None else "name"
         document.report((*path, key), exc.message, exc.hint)
         return entry
-    if not issubclass(adapter, RecordStorage):
+    entry = dataclasses.replace(entry, adapter=adapter, keeps_records=issubclass(adapter, RecordStorage))
+    if not entry.keeps_records:
         _check_plain(document, path, entry)
     known = len(document.mistakes())
     configuration = (*path, "configuration")
@@ -136,7 +137,7 @@ def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntr
     if len(document.mistakes()) == known:
         for module, extra in _asked(adapter, "drivers_for", arguments):
             entry = _with_drivers(document, path, entry, (module,), extra)
-    return dataclasses.replace(entry, configuration=arguments, adapter=adapter)
+    return dataclasses.replace(entry, configuration=arguments)
 
 
 _MEANINGLESS: Final = {
@@ -191,15 +192,8 @@ def _check_plain(document: Document, path: Path, entry: StorageEntry) -> None:
 
 def _checked_child(document: Document, path: Path, entry: StorageEntry) -> StorageEntry:
     checked = _checked(document, path, entry)
-    refuse_plain(document, path, checked, _class_or_none)
+    refuse_plain(document, path, checked)
     return checked
-
-
-def _class_or_none(entry: StorageEntry) -> type[DataStorage] | None:
-    try:
-        return entry.adapter or _find(entry)
-    except _RefusedError:
-        return None
 
 
 def construct(entry: StorageEntry, declared: Callable[[str], DataStorage]) -> DataStorage:
@@ -224,7 +218,7 @@ def construct(entry: StorageEntry, declared: Callable[[str], DataStorage]) -> Da
 def _check_expiry(document: Document, path: Path, storage: str | None, storages: Mapping[str, StorageEntry]) -> None:
     """Report an expiry of what is in a storage that keeps everything for ever."""
     entry = storages.get(storage or document.configuration.default_storage or "")
-    if _is_plain(entry):
+    if entry is not None and not entry.keeps_records:
         message = f"storage {entry.name!r} lets nothing expire: {entry.classname!r} is no RecordStorage"
         document.report((*path, "expires"), message, "Leave it out, or name another storage.")
 
@@ -237,14 +231,8 @@ def _check_history(document: Document, path: Path, flow: FlowEntry, storages: Ma
         message = f"flow {flow.name!r} has no storage that could keep its history"
         document.report((*path, "history"), message, "Name a storage, here or as default_storage under global.")
     entry = storages.get(name or "")
-    if _is_plain(entry):
+    if entry is not None and not entry.keeps_records:
         document.report((*path, "history"), *_no_history(entry))
-
-
-def _is_plain(entry: StorageEntry | None) -> TypeGuard[StorageEntry]:
-    """Tell of a storage that its adapter is no RecordStorage; one that is missing or wrong is reported elsewhere."""
-    adapter = None if entry is None else _class_or_none(entry)
-    return adapter is not None and not issubclass(adapter, RecordStorage)
 
 
 def _no_history(entry: StorageEntry) -> tuple[str, str]:

@@ -38,8 +38,8 @@ class StorageEntry:
     ``configuration`` holds the keyword arguments of the adapter's constructor. It may hold secrets, so it is not shown.
     ``expires`` is in seconds, ``max_result_size``, ``blob_threshold`` and ``decode_limit`` in bytes. ``patience`` is
     for how many seconds a call keeps trying while the storage can't be reached: 0 unless ``on_store_error`` is
-    ``retry``. ``adapter`` is the class, once it has been found; ``lacks`` what has to be installed for it, where it was
-    kept nevertheless.
+    ``retry``. Loading finds the class: ``adapter``, ``keeps_records`` (whether it is a ``RecordStorage``, as all
+    built-in ones are), and ``lacks``, which is what has to be installed for it, where it was kept nevertheless.
     """
 
     name: str
@@ -62,6 +62,7 @@ class StorageEntry:
     encryption: Encryption | None = None
     place: Place = field(default=Place(), compare=False)
     adapter: type[Any] | None = field(default=None, compare=False, repr=False)
+    keeps_records: bool = field(default=True, compare=False, repr=False)
     lacks: Mistake | None = field(default=None, compare=False, repr=False)
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from flowstore.config.nodes import Path
 
 Check = Callable[["Document", "Path", StorageEntry], StorageEntry]
-Find = Callable[[StorageEntry], type | None]
 
 
 def check_children(document: Document, adapter: type, path: Path, check: Check) -> dict[str, Any]:
@@ -70,12 +69,11 @@ def _child(document: Document, path: Path, check: Check) -> StorageReference | S
     return None
 
 
-def check_references(document: Document, storages: Mapping[str, StorageEntry], find: Find) -> None:
+def check_references(document: Document, storages: Mapping[str, StorageEntry]) -> None:
     """Report each reference to a storage that keeps no records, or by which a storage would work on itself.
 
     Args:
         storages: all entries, by name.
-        find: returns the class of an entry, or ``None`` where there is none, which is reported elsewhere.
     """
     for name, entry in storages.items():
         for reference in references(entry):
@@ -83,16 +81,15 @@ def check_references(document: Document, storages: Mapping[str, StorageEntry], f
             if trail is not None:
                 document.report(reference.path, f"storage {name!r} works on itself: {' -> '.join(trail)}")
             child = storages[reference.name]
-            refuse_plain(document, reference.path, child, find)
+            refuse_plain(document, reference.path, child)
             if child.encryption is not None and entry.encryption is None:
                 message = f"storage {child.name!r} encrypts, and what {name!r} puts there would not be encrypted"
                 document.report(reference.path, message, f"Give {name!r} an 'encryption' of its own.")
 
 
-def refuse_plain(document: Document, path: Path, entry: StorageEntry, find: Find) -> None:
+def refuse_plain(document: Document, path: Path, entry: StorageEntry) -> None:
     """Report a storage that another one can't work on, because it keeps no records."""
-    adapter = find(entry)
-    if adapter is not None and not issubclass(adapter, RecordStorage):
+    if not entry.keeps_records:
         document.report(path, f"{entry.classname!r} is no RecordStorage, which is needed here")
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from flowstore.config import StorageEntry, loading
+from flowstore.config import StorageEntry
 from flowstore.duration import Duration
 from flowstore.errors import ConflictError, NotFoundError
 from flowstore.record import ERROR, RESULT, Key, Record, Ref
@@ -62,7 +62,7 @@ class Batches:
 
     def _prepared(self, entry: StorageEntry, items: Sequence[_Item]) -> list[Record] | None:
         """Return the records to write to a storage, or ``None`` for one that keeps no records."""
-        if not _keeps_records(entry):
+        if not entry.keeps_records:
             return None
         encode = self._operations.pipeline(entry).encode
 
@@ -115,7 +115,7 @@ class Batches:
         located = [self._located(index, key) for index, key in enumerate(keys)]
         found: list[tuple[bool, Any]] = [(False, None)] * len(located)
         for entry, items in _by_storage(located):
-            if _keeps_records(entry):
+            if entry.keeps_records:
                 records = self._lookup.records(entry, [item.ref for item in items])
                 decode = self._operations.pipeline(entry).decode
                 for item in items:
@@ -152,7 +152,7 @@ class Batches:
         return sum(self._delete(entry, items) for entry, items in _by_storage(located))
 
     def _delete(self, entry: StorageEntry, items: Sequence[_Item]) -> int:
-        if not _keeps_records(entry):
+        if not entry.keeps_records:
             return sum(self._operations.delete(item.route, item.key) for item in items)
         try:
             return self._operations.once(entry, lambda storage: storage.delete_tasks(item.key for item in items))
@@ -203,7 +203,3 @@ def _by_storage(items: Sequence[_Item]) -> list[tuple[StorageEntry, list[_Item]]
     for item in items:
         groups.setdefault(item.route.storage.name, (item.route.storage, []))[1].append(item)
     return list(groups.values())
-
-
-def _keeps_records(entry: StorageEntry) -> bool:
-    return issubclass(loading.adapter_class(entry), RecordStorage)

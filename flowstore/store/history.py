@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from flowstore.config import StorageEntry, loading
+from flowstore.config import StorageEntry
 from flowstore.errors import CorruptError
 from flowstore.record import HISTORY, Key, Query, Record, Ref
 from flowstore.record.damage import tell
@@ -87,9 +87,7 @@ class History:
     def _storages(self, flow_name: str | None) -> list[StorageEntry]:
         if flow_name is not None:
             return [self._router.required_flow_storage(flow_name)]
-        return [
-            entry for entry in self._router.run_storages() if issubclass(loading.adapter_class(entry), RecordStorage)
-        ]
+        return [entry for entry in self._router.run_storages() if entry.keeps_records]
 
     def _stream(self, entry: StorageEntry, query: Query, events: Collection[str] | None) -> Iterator[HistoryEntry]:
         decode = self._operations.pipeline(entry).decode

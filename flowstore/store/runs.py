@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from flowstore.config import StorageEntry, loading
+from flowstore.config import StorageEntry
 from flowstore.errors import NotFoundError, StorageError
 from flowstore.record import ERROR, HISTORY, RESULT, RUN, Key, Query, Record, Ref
 from flowstore.record.failure import RemoteTaskError
@@ -122,7 +122,7 @@ class Runs:
         self, entries: Iterable[StorageEntry], query: Query, failures: dict[str, StorageError] | None = None
     ) -> Iterator[tuple[str, Record]]:
         for entry in entries:
-            if not issubclass(loading.adapter_class(entry), RecordStorage):
+            if not entry.keeps_records:
                 continue
             try:
                 for record in self._operations.listed(entry, query, payload=False):
@@ -157,7 +157,7 @@ class Runs:
         """
         found: dict[tuple[str, str], Any] = {}
         for entry, some in self._by_storage(flow_name, tasks):
-            if not issubclass(loading.adapter_class(entry), RecordStorage):
+            if not entry.keeps_records:
                 found |= self._foreign(flow_name, some)
                 continue
             decode = self._operations.pipeline(entry).decode

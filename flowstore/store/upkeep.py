@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from flowstore.config import Configuration, StorageEntry, loading
+from flowstore.config import Configuration, StorageEntry
 from flowstore.duration import Duration, seconds
 from flowstore.errors import CorruptError, ReadonlyError
 from flowstore.record import ERROR, RESULT, RUN, Query, Record
@@ -142,7 +142,7 @@ class Upkeep:
 
     def _entries(self) -> list[StorageEntry]:
         used = self._router.used_storages()
-        return [entry for entry in used if issubclass(loading.adapter_class(entry), RecordStorage)]
+        return [entry for entry in used if entry.keeps_records]
 
 
 class _Progress:

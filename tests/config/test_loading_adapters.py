@@ -102,6 +102,12 @@ def test_adapter_class_of_an_entry_that_was_never_checked() -> None:
     assert len(caught.value.mistakes) == 1
 
 
+def test_an_entry_knows_whether_its_class_keeps_records(modules: Path) -> None:
+    entries = [{"name": "MemoryStorage"}, {"name": "Nothing", "import": "adapters_of_test"}]
+    storages = load({"storages": entries}, environ={}).storages
+    assert [entry.keeps_records for entry in storages.values()] == [True, False]
+
+
 def publish(folder: Path, value: str) -> None:
     info = folder / "published_of_test-1.0.dist-info"
     info.mkdir()
