@@ -12,7 +12,10 @@ import traceback
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from functools import cache
+from importlib import import_module
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pytest
@@ -25,16 +28,17 @@ THREADS: Final = 8
 PROCESSES: Final = 8
 ROUNDS: Final = 20
 
-_IMPORTED: Final = (
-    __name__,
+_DRIVERS: Final = (
     "boto3",
     "psycopg",
+    "psycopg_pool",
     "pymongo",
     "pymysql",
     "redis",
     *(f"sqlalchemy.dialects.{name}" for name in ("mysql", "postgresql", "sqlite")),
 )
-"""What a process of a test is spared importing, as far as it is installed."""
+_LOADED_LATE: Final = ("cachetools", "jsonschema", "pydantic", "sqlite3", "yaml")
+_ROOMS: Final = ("config", "encoding", "record", "storage", "store")
 
 
 def in_threads(work: Callable[[Any, int], T], deadline: float, count: int = THREADS) -> list[T]:
@@ -78,7 +82,7 @@ def in_processes(
     """
     # They come from a process that has done nothing but import: that is as good as a new one, and much faster.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_IMPORTED, *(name for name in sys.modules if name.startswith("flowstore."))])
+    context.set_forkserver_preload(_preloaded())
     environment = dict(os.environ)  # that of the other process is of the time when it began
     barrier = context.Barrier(count, timeout=deadline)
     started = []
@@ -100,6 +104,17 @@ def in_processes(
     if failures:
         pytest.fail(f"{len(failures)} of {count} processes failed; the first one:\n{failures[0]}")
     return [told[0] for told in answers]
+
+
+@cache
+def _preloaded() -> list[str]:
+    """Return the modules that a new process is spared importing, as far as they are installed."""
+    names = [*_DRIVERS, *_LOADED_LATE, "flowstore.testing.suites"]
+    for package in (*_ROOMS, "storages"):
+        for folder in import_module(f"flowstore.{package}").__path__:
+            files = [file.relative_to(folder).with_suffix("") for file in Path(folder).rglob("*.py")]
+            names += [".".join(("flowstore", package, *file.parts)) for file in files if "versions" not in file.parts]
+    return [__name__, *(name.removesuffix(".__init__") for name in names)]
 
 
 def _run(
