@@ -17,6 +17,7 @@ from flowstore.storage.capabilities import (
 )
 from flowstore.storage.child import Child
 from flowstore.storage.claims import Claims
+from flowstore.storage.connected import ConnectedStorage
 from flowstore.storage.contents import PART, Content
 from flowstore.storage.executions import Executions, is_earlier
 from flowstore.storage.minimum import DataStorage, ExcInfo, keeps_errors
@@ -29,6 +30,7 @@ __all__ = [
     "Batches",
     "Capability",
     "Child",
+    "ConnectedStorage",
     "Content",
     "DataStorage",
     "ExcInfo",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,7 +77,6 @@ class Connection:
     """A client and its collection, used by one process. All methods may be called from several threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self.pid = os.getpid()
         try:
             # Connects in the background. The driver sends nothing twice: a second try of a write can't be told from
             # somebody else's, and one of a read would wait for a silent server as long as the first.

@@ -69,7 +69,6 @@ class Records:
     """The records of a collection, for one process."""
 
     def __init__(self, connection: Connection) -> None:
-        self.pid = connection.pid
         self._connection = connection
         self._collection = connection.collection
         self.blobs = BlobFiles(

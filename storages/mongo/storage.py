@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from flowstore.errors import ConfigurationError, StorageError
-from flowstore.forks import ForkSafeLock
+from flowstore.errors import ConfigurationError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import (
     Batches,
+    ConnectedStorage,
     Content,
     Guarantees,
     NativeBlobs,
@@ -32,11 +31,8 @@ _LARGEST: Final = 15 << 20
 
 _CONTENTS: Final = 500
 
-# Of parent processes: a client that was inherited over a fork is not the child's to close.
-_abandoned: list[Records] = []
 
-
-class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExpiry):
+class MongoStorage(ConnectedStorage["Records"], RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExpiry):
     """Keep each record in a document of its own, in a collection of MongoDB.
 
     A payload that is JSON is the document's ``value``, which MongoDB's own tools can query, if MongoDB can hold it so
@@ -99,6 +95,7 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
         read_timeout: float = 60.0,
         max_pool_size: int = 100,
     ) -> None:
+        super().__init__()
         if uri is not None and (host is not None or port is not None):
             raise ConfigurationError("uri: give either the URI, or host and port")
         if uri is not None and not uri.startswith(("mongodb://", "mongodb+srv://")):
@@ -137,8 +134,6 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
             "journal": journal,
             "options": {name: value for name, value in options.items() if value is not None},
         }
-        self._records: Records | None = None
-        self._connecting = ForkSafeLock()
 
     @classmethod
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -155,10 +150,8 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
     def preload(self) -> None:
         from flowstore.storages.mongo import collection as _mongo_records  # noqa: F401
 
-    def connect(self) -> None:
+    def _open(self) -> Records:
         """Connect, and create the indexes that the collection does not have.
-
-        Does nothing while connected.
 
         Raises:
             UnreachableError: no server can be reached.
@@ -169,90 +162,63 @@ class MongoStorage(RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExp
         from flowstore.storages.mongo.client import Settings
         from flowstore.storages.mongo.collection import open_records
 
-        with self._connecting:
-            if not self.is_connected():
-                if self._records is not None:
-                    _abandoned.append(self._records)
-                self._records = open_records(Settings(**self._configuration))
-
-    def disconnect(self) -> None:
-        """Close all connections of this process."""
-        with self._connecting:
-            records, self._records = self._records, None
-            if records is None:
-                return
-            if records.pid == os.getpid():
-                records.close()
-            else:
-                _abandoned.append(records)
-
-    def is_connected(self) -> bool:
-        return self._records is not None and self._records.pid == os.getpid()
+        return open_records(Settings(**self._configuration))
 
     def now(self) -> float:
-        return self._connected().clock.now()
+        return self._connection().clock.now()
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
-        return self._connected().get(ref, payload)
+        return self._connection().get(ref, payload)
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
-        return self._connected().get_many(refs)
+        return self._connection().get_many(refs)
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
-        return self._connected().put(record, if_revision, now)
+        return self._connection().put(record, if_revision, now)
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
-        return self._connected().put_many(records, now)
+        return self._connection().put_many(records, now)
 
     def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
-        return self._connected().add_many(records, now)
+        return self._connection().add_many(records, now)
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
-        return self._connected().delete(ref, if_revision)
+        return self._connection().delete(ref, if_revision)
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
-        return self._connected().delete_many(refs)
+        return self._connection().delete_many(refs)
 
     def _delete_seen(self, records: Sequence[Record]) -> int:
-        return self._connected().delete_seen(records)
+        return self._connection().delete_seen(records)
 
     def _runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
-        return self._connected().runs_since(run_ids, stored_from, now)
+        return self._connection().runs_since(run_ids, stored_from, now)
 
     def _purge(self) -> int:
-        return self._connected().purge()
+        return self._connection().purge()
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        return self._connected().scan(query, cursor, limit, payload)
+        return self._connection().scan(query, cursor, limit, payload)
 
     def _count(self, query: Query) -> int:
-        return self._connected().count(query)
+        return self._connection().count(query)
 
     def _largest_payload(self) -> int | None:
         return _LARGEST
 
     def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
-        return self._connected().blobs.write(ref.address.hex(), generation, source)
+        return self._connection().blobs.write(ref.address.hex(), generation, source)
 
     def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
-        return self._connected().blobs.read(generation, pieces)
+        return self._connection().blobs.read(generation, pieces)
 
     def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
-        self._connected().blobs.remove(generation)
+        self._connection().blobs.remove(generation)
 
     def _contents(self) -> Iterator[Content]:
-        records = self._connected()
+        records = self._connection()
         found = records.blobs.all()
         while some := list(islice(found, _CONTENTS)):
             heads = records.heads([address for _, _, address, _ in some if address is not None])
             for generation, written_at, address, delete in some:
                 yield Content(generation, written_at, partial(heads, address), delete)
-
-    def _connected(self) -> Records:
-        records = self._records
-        if records is None:
-            raise StorageError("the storage is not connected: call connect() first")
-        if records.pid == os.getpid():
-            return records
-        self.connect()
-        return self._connected()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 import weakref
@@ -31,9 +30,6 @@ _BATCH_BYTES: Final = 8 * 1024 * 1024
 
 # A timeout while a connection is wrapped in TLS comes as an OSError.
 _BROKEN = (RedisConnectionError, RedisTimeoutError, InvalidResponse, OSError)
-
-# Of parent processes: they belong to the parent, and are kept from being collected and closed here.
-_abandoned: list[Link] = []
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -69,7 +65,6 @@ class Link:
     """
 
     def __init__(self, topology: Topology, timeout: float) -> None:
-        self.pid = os.getpid()
         self._topology = topology
         self._timeout = timeout
         self._local = threading.local()
@@ -129,10 +124,7 @@ class Link:
                     break
 
     def close(self) -> None:
-        """Close the connections of all threads, each when its call is done; leave a parent process's alone."""
-        if self.pid != os.getpid():
-            self.abandon()
-            return
+        """Close the connections of all threads, each when its call is done."""
         with self._guard:
             self._closed = True
             everyone = list(self._all)
@@ -140,10 +132,6 @@ class Link:
             with held.turn:
                 held.connection.disconnect()
         self._topology.close()
-
-    def abandon(self) -> None:
-        """Keep the connections of a parent process from being closed here."""
-        _abandoned.append(self)
 
     def _exchange(self, place: Place, chunks: Iterable[bytes], mutates: bool) -> Any:
         held = self._take(place)

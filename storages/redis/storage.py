@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flowstore.errors import StorageError, UnsupportedError
-from flowstore.forks import ForkSafeLock
 from flowstore.record import Page, Query, Record, Ref
-from flowstore.storage import Batches, Guarantees, RecordStorage
+from flowstore.storage import Batches, ConnectedStorage, Guarantees, RecordStorage
 from flowstore.storages.redis.layout import LARGEST, Layout, read_record, shard_of
 from flowstore.storages.redis.options import Options, sentinel_addresses
 from flowstore.storages.shared import guarantees as _guarantees
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class RedisStorage(RecordStorage, Batches):
+class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
     """Keep records in Redis 5 or newer, or in Valkey: one server, one that Sentinels watch, or a cluster.
 
     Each record is a hash with the fields ``ref``, ``headers`` and ``payload``, which redis-cli shows as JSON; sorted
@@ -107,6 +105,7 @@ class RedisStorage(RecordStorage, Batches):
         connect_timeout: float = 5.0,
         unsafe_settings: Literal["warn", "refuse", "ignore"] = "warn",
     ) -> None:
+        super().__init__()
         if charset.lower() not in ("utf-8", "utf8"):
             raise ValueError(f"charset must be utf-8, not {charset!r}: text is always stored as UTF-8")
         self._options = Options(
@@ -135,8 +134,6 @@ class RedisStorage(RecordStorage, Batches):
         )
         self._options.check()
         self._layout = Layout(prefix, shared_counter=not cluster)
-        self._link: Link | None = None
-        self._connecting = ForkSafeLock()
         self._offset = 0.0
         self.warnings: tuple[str, ...] = ()
         """What the last ``connect`` found unsafe in the settings of the servers."""
@@ -153,10 +150,8 @@ class RedisStorage(RecordStorage, Batches):
     def preload(self) -> None:
         from flowstore.storages.redis import topology as _redis_places  # noqa: F401
 
-    def connect(self) -> None:
-        """Connect, and look at the server's version and settings.
-
-        Does nothing while connected. Nothing is created.
+    def _open(self) -> Link:
+        """Connect, and look at the server's version and settings. Nothing is created.
 
         Raises:
             UnreachableError: no server answers, or it refuses the user or password.
@@ -165,21 +160,13 @@ class RedisStorage(RecordStorage, Batches):
         from flowstore.storages.redis.link import Link
         from flowstore.storages.redis.topology import topology
 
-        with self._connecting:
-            if self.is_connected():
-                return
-            if self._link is not None:
-                self._link.abandon()
-            link = Link(topology(self._options), self._options.timeout)
-            try:
-                self._look(link)
-            except BaseException as exc:
-                link.close()
-                error = self._translate(exc) if isinstance(exc, Exception) else None
-                if error is None:
-                    raise
-                raise error from exc
-            self._link = link
+        link = Link(topology(self._options), self._options.timeout)
+        try:
+            self._look(link)
+        except BaseException:
+            link.close()
+            raise
+        return link
 
     def _look(self, link: Link) -> None:
         from flowstore.storages.redis.settings import look
@@ -195,72 +182,62 @@ class RedisStorage(RecordStorage, Batches):
             for warning in warnings:
                 log.warning("%s", warning)
 
-    def disconnect(self) -> None:
-        """Close all connections of this process, whichever thread they belong to."""
-        with self._connecting:
-            link, self._link = self._link, None
-            if link is not None:
-                link.close()
-
-    def is_connected(self) -> bool:
-        return self._link is not None and self._link.pid == os.getpid()
-
     def now(self) -> float:
         """Return the server's time, by the difference that was measured when connecting."""
         return elapsed() + self._offset
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
         base, command = self._getting(ref, payload)
-        return read_record(self._connected().call(base, command), ref, payload)
+        return read_record(self._connection().call(base, command), ref, payload)
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
-        answers = self._connected().call_many([self._getting(ref, True) for ref in refs])
+        answers = self._connection().call_many([self._getting(ref, True) for ref in refs])
         return [read_record(answer, ref, True) for ref, answer in zip(refs, answers, strict=True)]
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         base, command = self._putting(record, if_revision, now)
-        answer = self._connected().call(base, command, mutates=True)
+        answer = self._connection().call(base, command, mutates=True)
         if type(answer) is int:
             return answer
         raise _conflict(record.ref, answer, if_revision)
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
         commands = [self._putting(record, None, now) for record in records]
-        return self._connected().call_many(commands, mutates=True)
+        return self._connection().call_many(commands, mutates=True)
 
     def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
         commands = [self._putting(record, 0, now) for record in records]
-        return [type(answer) is int for answer in self._connected().call_many(commands, mutates=True)]
+        return [type(answer) is int for answer in self._connection().call_many(commands, mutates=True)]
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         base, command = self._deleting(ref, if_revision)
-        answer = self._connected().call(base, command, mutates=True)
+        answer = self._connection().call(base, command, mutates=True)
         if type(answer) is int:
             return answer > 0
         raise _conflict(ref, answer, if_revision)
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
-        return sum(self._connected().call_many([self._deleting(ref, None) for ref in refs], mutates=True))
+        return sum(self._connection().call_many([self._deleting(ref, None) for ref in refs], mutates=True))
 
     def _delete_seen(self, records: Sequence[Record]) -> int:
         commands = [self._deleting(record.ref, record.revision) for record in records]
-        answers = self._connected().call_many(commands, mutates=True)
+        answers = self._connection().call_many(commands, mutates=True)
         return sum(answer for answer in answers if type(answer) is int)
 
     def _purge(self) -> int:
         from flowstore.storages.redis.purge import purge
 
-        return purge(self._connected(), self._layout)
+        return purge(self._connection(), self._layout)
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         from flowstore.storages.redis.listing import Scan
 
-        return Scan(self._connected(), self._layout, query).page(cursor, limit, payload)
+        return Scan(self._connection(), self._layout, query).page(cursor, limit, payload)
 
     def _count(self, query: Query) -> int:
         from flowstore.storages.redis.listing import Scan
 
-        count = Scan(self._connected(), self._layout, query).count()
+        count = Scan(self._connection(), self._layout, query).count()
         return super()._count(query) if count is None else count
 
     def _largest_payload(self) -> int | None:
@@ -282,15 +259,6 @@ class RedisStorage(RecordStorage, Batches):
     def _deleting(self, ref: Ref, if_revision: int | None) -> tuple[bytes, Sequence[bytes]]:
         shard = shard_of(ref.key)
         return self._layout.base(shard), self._layout.delete(shard, ref, if_revision)
-
-    def _connected(self) -> Link:
-        link = self._link
-        if link is None:
-            raise StorageError("the storage is not connected: call connect() first")
-        if link.pid == os.getpid():
-            return link
-        self.connect()
-        return self._connected()
 
 
 def _conflict(ref: Ref, answer: Sequence[Any], if_revision: int | None) -> StorageError:

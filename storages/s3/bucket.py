@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,7 +63,6 @@ class Bucket:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.pid = os.getpid()
         self.where = settings.where
         self.settings = settings
         self.name = settings.bucket

@@ -76,7 +76,6 @@ class Records:
     """The records below a prefix of a bucket, for one process."""
 
     def __init__(self, bucket: Bucket, prefix: str, clock: ServerClock, conditions: Conditions) -> None:
-        self.pid = bucket.pid
         self.clock = clock
         self._bucket = bucket
         self._index = Index(bucket, prefix)

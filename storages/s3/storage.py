@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from flowstore.errors import ConfigurationError, StorageError
-from flowstore.forks import ForkSafeLock
+from flowstore.errors import ConfigurationError
 from flowstore.record import Page, Query, Record, Ref
-from flowstore.storage import Batches, Content, Guarantees, NativeBlobs, RecordStorage, Source
+from flowstore.storage import Batches, ConnectedStorage, Content, Guarantees, NativeBlobs, RecordStorage, Source
 from flowstore.storages.s3.place import check_prefix, checked_region, endpoint_of
 from flowstore.storages.shared import guarantees as _guarantees
 from flowstore.storages.shared.mistakes import mistakes_of
@@ -24,7 +22,7 @@ _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _LARGEST: Final = 4 << 30
 
 
-class S3Storage(RecordStorage, Batches, NativeBlobs):
+class S3Storage(ConnectedStorage["Records"], RecordStorage, Batches, NativeBlobs):
     """Keep each record in an object of its own, in a bucket of AWS or of a compatible store.
 
     An object's first line is JSON and tells what the record is; the payload follows as it is. Names of objects are
@@ -103,6 +101,7 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         s3_endpoint: str | None = None,
         region_name: str | None = None,
     ) -> None:
+        super().__init__()
         name = _one_of(bucket=bucket, bucket_name=bucket_name)
         if name is None:
             raise ConfigurationError("bucket: the name of a bucket is needed")
@@ -142,8 +141,6 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
             "versioned": versioned,
             "create_bucket": create_bucket,
         }
-        self._records: Records | None = None
-        self._connecting = ForkSafeLock()
 
     @classmethod
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -157,10 +154,8 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
     def preload(self) -> None:
         from flowstore.storages.s3 import objects as _s3_records  # noqa: F401
 
-    def connect(self) -> None:
+    def _open(self) -> Records:
         """Look into the bucket; create it if it does not exist and ``create_bucket`` is set.
-
-        Does nothing while connected.
 
         Raises:
             UnreachableError: the store can't be reached.
@@ -170,82 +165,61 @@ class S3Storage(RecordStorage, Batches, NativeBlobs):
         from flowstore.storages.s3.bucket import Settings
         from flowstore.storages.s3.objects import open_records
 
-        with self._connecting:
-            if not self.is_connected():
-                self._records = open_records(Settings(**self._configuration), self._prefix)
-
-    def disconnect(self) -> None:
-        """Close all connections of this process."""
-        with self._connecting:
-            records, self._records = self._records, None
-            if records is not None and records.pid == os.getpid():
-                records.close()
-
-    def is_connected(self) -> bool:
-        return self._records is not None and self._records.pid == os.getpid()
+        return open_records(Settings(**self._configuration), self._prefix)
 
     def now(self) -> float:
-        return self._connected().clock.now()
+        return self._connection().clock.now()
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
-        return self._connected().get(ref, payload)
+        return self._connection().get(ref, payload)
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
-        return self._connected().get_many(refs)
+        return self._connection().get_many(refs)
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
-        return self._connected().put(record, if_revision, now)
+        return self._connection().put(record, if_revision, now)
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
-        return self._connected().put_many(records, now)
+        return self._connection().put_many(records, now)
 
     def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
-        return self._connected().add_many(records, now)
+        return self._connection().add_many(records, now)
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
-        return self._connected().delete(ref, if_revision)
+        return self._connection().delete(ref, if_revision)
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
-        return self._connected().delete_many(refs)
+        return self._connection().delete_many(refs)
 
     def _delete_seen(self, records: Sequence[Record]) -> int:
-        return self._connected().delete_seen(records)
+        return self._connection().delete_seen(records)
 
     def _purge(self) -> int:
-        return self._connected().purge()
+        return self._connection().purge()
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        return self._connected().scan(query, cursor, limit, payload)
+        return self._connection().scan(query, cursor, limit, payload)
 
     def _largest_payload(self) -> int | None:
         return _LARGEST
 
     def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
-        self._connected().blobs.write(Place.of(ref), generation, source)
+        self._connection().blobs.write(Place.of(ref), generation, source)
         return 1
 
     def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
-        return self._connected().blobs.read(Place.of(ref), generation)
+        return self._connection().blobs.read(Place.of(ref), generation)
 
     def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
-        self._connected().blobs.remove(Place.of(ref), generation)
+        self._connection().blobs.remove(Place.of(ref), generation)
 
     def _contents(self) -> Iterator[Content]:
-        records = self._connected()
+        records = self._connection()
         for place, generation, written_at in records.blobs.all():
             delete = partial(records.blobs.remove, place, generation)
             yield Content(generation, written_at, partial(records.head, place), delete)
         for begun_at, end in records.blobs.unfinished():
             yield Content("", begun_at, lambda: None, end)
-
-    def _connected(self) -> Records:
-        records = self._records
-        if records is None:
-            raise StorageError("the storage is not connected: call connect() first")
-        if records.pid == os.getpid():
-            return records
-        self.connect()
-        return self._connected()
 
 
 def _one_of(**given: str | None) -> str | None:

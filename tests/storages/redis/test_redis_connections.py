@@ -117,7 +117,7 @@ def test_a_connection_that_ended_meanwhile_is_replaced_before_anything_is_sent(
 
 
 def _has_ended(storage: RedisStorage) -> bool:
-    [idle] = storage._connected()._local.idle.values()
+    [idle] = storage._connection()._local.idle.values()
     return all(held.poll(0) for held in idle)
 
 

@@ -167,7 +167,7 @@ def test_tls(tmp_path: Path) -> None:
         for number in range(20):
             storage.store("f", "t", str(number), "x" * 100_000)
             assert by_url.retrieve("f", "t", str(number)) == "x" * 100_000
-        [held] = storage._connected()._all  # one: held, and not made anew for each call
+        [held] = storage._connection()._all  # one: held, and not made anew for each call
         assert "SSL" in type(held.connection._sock).__name__
         with pytest.raises(UnreachableError, match=r"(?i)certificate"):
             connected(host="127.0.0.1", port=port, ssl=True)

@@ -106,7 +106,7 @@ def failing(
         error = f"<Error><Code>{code}</Code><Message>A message.</Message></Error>".encode()
         return AWSResponse(request.url, status, {}, SimpleNamespace(stream=lambda **_: iter([error])))
 
-    events = storage._connected()._bucket.client.meta.events
+    events = storage._connection()._bucket.client.meta.events
     events.register("before-send.s3", answer)
     try:
         yield asked
@@ -221,7 +221,7 @@ def test_one_refusal_does_not_prove_that_a_store_overlooks_conditions(
     with opened(s3_configuration) as storage:
         monkeypatch.setattr(_s3_conditions, "_known", {})
         with failing(storage, "PUT", status, times=times, code=code, asking_for="probe") as asked:
-            bucket = storage._connected()._bucket
+            bucket = storage._connection()._bucket
             found = _s3_conditions.conditions_of(bucket, f"{uuid.uuid4()}/")
         assert found.put
         assert len(asked) > times
