@@ -11,7 +11,6 @@ from flowstore.errors import CorruptError
 from flowstore.forks import ForkSafeLock
 from flowstore.record import PIECE, Damaged, Page, Query, Record, Ref
 from flowstore.storage import Guarantees, QueriesFields, RecordStorage
-from flowstore.storages.shared import guarantees as _guarantees
 from flowstore.storages.shared.headers import conflict, cursor_number, dump_headers, load_headers, without_payload
 
 
@@ -42,7 +41,18 @@ class MemoryStorage(RecordStorage, QueriesFields):
     can't be stored there can't be stored here.
     """
 
-    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.MEMORY
+    guarantees: ClassVar[tuple[Guarantees, ...]] = (
+        Guarantees(
+            database="memory",
+            shared_by="threads",
+            process_ends="nothing",
+            server_crashes="no server",
+            power_fails="nothing",
+            one_winner="yes",
+            clock="the machine's",
+            largest_record="as the memory allows",
+        ),
+    )
     blob_threshold: int | None = None
 
     def __init__(self) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from flowstore.storages.file.storage import FileStorage
+from .storage import FileStorage
 
 __all__ = ["FileStorage"]

@@ -11,8 +11,9 @@ from typing import Final
 
 from flowstore.errors import NotFoundError
 from flowstore.storage import PART, Source
-from flowstore.storages.file.folder import Folder
 from flowstore.storages.shared.names import KIND, SHARD, Place
+
+from .folder import Folder
 
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -16,9 +16,10 @@ import orjson
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import Query
-from flowstore.storages.file.lock import locked
-from flowstore.storages.file.pointers import RunPointers
 from flowstore.storages.shared.names import KIND, NAME, SHARD, Place, key_hashes, kind_folder
+
+from .lock import locked
+from .pointers import RunPointers
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ import os
 from contextlib import suppress
 
 from flowstore.record import PIECE
-from flowstore.storages.file.folder import Folder
 from flowstore.storages.shared.names import KIND, NAME, SHARD, Place
+
+from .folder import Folder
 
 
 def purge(folder: Folder, durable: bool) -> int:

@@ -15,14 +15,14 @@ from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import Damaged, Page, Query, Record, Ref
 from flowstore.record.querying import dump_place, load_place
 from flowstore.storage import Content, Guarantees, NativeBlobs, QueriesFields, RecordStorage, Source
-from flowstore.storages.file.blobs import BlobFiles
-from flowstore.storages.file.folder import Folder
-from flowstore.storages.file.purge import purge
-from flowstore.storages.file.record_file import read_record
-from flowstore.storages.shared import guarantees as _guarantees
 from flowstore.storages.shared.envelope import Stored, first_line
 from flowstore.storages.shared.headers import bad_cursor, conflict, without_payload
 from flowstore.storages.shared.names import Place
+
+from .blobs import BlobFiles
+from .folder import Folder
+from .purge import purge
+from .record_file import read_record
 
 _CURSOR: Final = re.compile("([0-9]{1,20})-([0-9a-f]{64})")
 
@@ -52,7 +52,18 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
         timeout: seconds that a writer waits for others who write to the same part of the folder.
     """
 
-    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.FILE
+    guarantees: ClassVar[tuple[Guarantees, ...]] = (
+        Guarantees(
+            database="files",
+            shared_by="processes",
+            process_ends="everything",
+            server_crashes="no server",
+            power_fails="everything; with `durable: false` the last changes may be lost",
+            one_winner="yes, on a local file system",
+            clock="the machine's",
+            largest_record="as the memory and the file system allow",
+        ),
+    )
     blob_threshold: int | None = None
     sorts: ClassVar[bool] = True
     skips: ClassVar[bool] = True

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from flowstore.storages.mongo.storage import MongoStorage
+from .storage import MongoStorage
 
 __all__ = ["MongoStorage"]

@@ -14,8 +14,10 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, 
 from flowstore.errors import ConflictError, CorruptError, UnreachableError
 from flowstore.record import PIECE, Damaged, Page, Query, Record, Ref
 from flowstore.record.querying import dump_place
-from flowstore.storages.mongo.client import Connection, Settings, translate
-from flowstore.storages.mongo.documents import (
+from flowstore.storages.shared.headers import conflict
+
+from .client import Connection, Settings, translate
+from .documents import (
     ANY_RECORD,
     HEAD,
     WHOLE,
@@ -30,8 +32,7 @@ from flowstore.storages.mongo.documents import (
     read_document,
     update_of,
 )
-from flowstore.storages.mongo.gridfs import BlobFiles
-from flowstore.storages.shared.headers import conflict
+from .gridfs import BlobFiles
 
 _BATCH: Final = 1000
 _TRIES: Final = 100

@@ -20,11 +20,10 @@ from flowstore.storage import (
     ServerExpiry,
     Source,
 )
-from flowstore.storages.shared import guarantees as _guarantees
 from flowstore.storages.shared.mistakes import mistakes_of
 
 if TYPE_CHECKING:
-    from flowstore.storages.mongo.collection import Records
+    from .collection import Records
 
 _LARGEST: Final = 15 << 20
 """Bytes of a payload that fit into a document beside headers and names."""
@@ -72,7 +71,18 @@ class MongoStorage(ConnectedStorage["Records"], RecordStorage, Batches, QueriesF
 
     requires: ClassVar[tuple[str, ...]] = ("pymongo",)
     extra: ClassVar[str | None] = "mongo"
-    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.MONGO
+    guarantees: ClassVar[tuple[Guarantees, ...]] = (
+        Guarantees(
+            database="MongoDB",
+            shared_by="machines",
+            process_ends="everything",
+            server_crashes="everything with `journal: true`, the default",
+            power_fails="everything with `write_concern: majority` and `journal: true`, the defaults",
+            one_winner="yes",
+            clock="the server's",
+            largest_record="16 MiB less 64 KiB, with its headers and key",
+        ),
+    )
     sorts: ClassVar[bool] = True
     skips: ClassVar[bool] = True
 
@@ -148,7 +158,7 @@ class MongoStorage(ConnectedStorage["Records"], RecordStorage, Batches, QueriesF
         return f"MongoDB at {hosts}{port}, collection {given['db_name']}.{given['collection_name']}"
 
     def preload(self) -> None:
-        from flowstore.storages.mongo import collection as _mongo_records  # noqa: F401
+        from . import collection as _mongo_records  # noqa: F401
 
     def _open(self) -> Records:
         """Connect, and create the indexes that the collection does not have.
@@ -159,8 +169,8 @@ class MongoStorage(ConnectedStorage["Records"], RecordStorage, Batches, QueriesF
             StorageError: the server does not know the user, or what it may do is not enough.
             ConfigurationError: the URI or an option can't be used.
         """
-        from flowstore.storages.mongo.client import Settings
-        from flowstore.storages.mongo.collection import open_records
+        from .client import Settings
+        from .collection import open_records
 
         return open_records(Settings(**self._configuration))
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from flowstore.storages.redis.storage import RedisStorage
+from .storage import RedisStorage
 
 __all__ = ["RedisStorage"]

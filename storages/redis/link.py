@@ -18,9 +18,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flowstore.errors import UnreachableError
-from flowstore.storages.redis.errors import broken, is_elsewhere, named, unreachable
-from flowstore.storages.redis.layout import SOURCES, Command
-from flowstore.storages.redis.topology import Place, Topology
+
+from .errors import broken, is_elsewhere, named, unreachable
+from .layout import SOURCES, Command
+from .topology import Place, Topology
 
 _END: Final = b"\r\n"
 _LARGE: Final = 64 * 1024

@@ -14,9 +14,10 @@ from redis.exceptions import ResponseError
 
 from flowstore.errors import CorruptError
 from flowstore.record import PIECE, Damaged, Key, Page, Query, Record
-from flowstore.storages.redis.layout import COMMON, SHARDS, Command, Layout, read_record, shard_of
-from flowstore.storages.redis.link import Link
 from flowstore.storages.shared.headers import bad_cursor
+
+from .layout import COMMON, SHARDS, Command, Layout, read_record, shard_of
+from .link import Link
 
 log = logging.getLogger(__name__)
 

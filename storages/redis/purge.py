@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from flowstore.errors import CorruptError
 from flowstore.record import PIECE
-from flowstore.storages.redis.layout import SHARDS, Layout, load_ref
-from flowstore.storages.redis.link import Link
+
+from .layout import SHARDS, Layout, load_ref
+from .link import Link
 
 _SPECIAL: Final = re.compile(rb"([\\*?\[\]^])")
 

@@ -8,7 +8,8 @@ from typing import Final
 from redis.exceptions import ResponseError
 
 from flowstore.errors import UnsupportedError
-from flowstore.storages.redis.link import Link
+
+from .link import Link
 
 _OLDEST: Final = (5, 0)
 _ASKED: Final = (b"appendonly", b"appendfsync", b"save")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from flowstore.errors import StorageError, UnsupportedError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import Batches, ConnectedStorage, Guarantees, RecordStorage
-from flowstore.storages.redis.layout import LARGEST, Layout, read_record, shard_of
-from flowstore.storages.redis.options import Options, sentinel_addresses
-from flowstore.storages.shared import guarantees as _guarantees
 from flowstore.storages.shared.clock import elapsed
 from flowstore.storages.shared.headers import conflict
 from flowstore.storages.shared.mistakes import mistakes_of
 
+from .layout import LARGEST, Layout, read_record, shard_of
+from .options import Options, sentinel_addresses
+
 if TYPE_CHECKING:
-    from flowstore.storages.redis.link import Link
+    from .link import Link
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,18 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
 
     requires: ClassVar[tuple[str, ...]] = ("redis",)
     extra: ClassVar[str | None] = "redis"
-    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.REDIS
+    guarantees: ClassVar[tuple[Guarantees, ...]] = (
+        Guarantees(
+            database="Redis, Valkey",
+            shared_by="machines",
+            process_ends="everything",
+            server_crashes="everything with `appendonly yes`; without, what its last snapshot has",
+            power_fails="everything with `appendfsync always`; with `everysec` the last second may be lost",
+            one_winner="yes, but for a failover, which may lose the last changes",
+            clock="the server's",
+            largest_record="512 MB",
+        ),
+    )
 
     def __init__(
         self,
@@ -148,7 +159,7 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
         return self._options.describe()
 
     def preload(self) -> None:
-        from flowstore.storages.redis import topology as _redis_places  # noqa: F401
+        from . import topology as _redis_places  # noqa: F401
 
     def _open(self) -> Link:
         """Connect, and look at the server's version and settings. Nothing is created.
@@ -157,8 +168,8 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
             UnreachableError: no server answers, or it refuses the user or password.
             UnsupportedError: it is too old, or its settings are unsafe and ``unsafe_settings`` is ``refuse``.
         """
-        from flowstore.storages.redis.link import Link
-        from flowstore.storages.redis.topology import topology
+        from .link import Link
+        from .topology import topology
 
         link = Link(topology(self._options), self._options.timeout)
         try:
@@ -169,7 +180,7 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
         return link
 
     def _look(self, link: Link) -> None:
-        from flowstore.storages.redis.settings import look
+        from .settings import look
 
         before = elapsed()
         seconds, microseconds = link.call(self._layout.base(0), (b"TIME",))
@@ -225,17 +236,17 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
         return sum(answer for answer in answers if type(answer) is int)
 
     def _purge(self) -> int:
-        from flowstore.storages.redis.purge import purge
+        from .purge import purge
 
         return purge(self._connection(), self._layout)
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        from flowstore.storages.redis.listing import Scan
+        from .listing import Scan
 
         return Scan(self._connection(), self._layout, query).page(cursor, limit, payload)
 
     def _count(self, query: Query) -> int:
-        from flowstore.storages.redis.listing import Scan
+        from .listing import Scan
 
         count = Scan(self._connection(), self._layout, query).count()
         return super()._count(query) if count is None else count
@@ -244,7 +255,7 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
         return LARGEST
 
     def _translate(self, exc: Exception) -> StorageError | None:
-        from flowstore.storages.redis.errors import translate
+        from .errors import translate
 
         return translate(exc, ", ".join(self.servers) or "Redis")
 

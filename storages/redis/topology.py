@@ -18,8 +18,9 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from flowstore.errors import ConfigurationError, UnreachableError
-from flowstore.storages.redis.errors import unreachable
-from flowstore.storages.redis.options import Options, cert_reqs
+
+from .errors import unreachable
+from .options import Options, cert_reqs
 
 
 @dataclass(frozen=True, slots=True)

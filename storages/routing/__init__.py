@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from flowstore.storages.routing.storage import RoutingStorage
+from .storage import RoutingStorage
 
 __all__ = ["RoutingStorage"]

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from flowstore.errors import ConflictError, NotFoundError, StorageError, UnreachableError
 from flowstore.record import BLOB, Query, Record, Ref
 from flowstore.storage import RecordStorage, is_earlier
-from flowstore.storages.routing.children import Children
-from flowstore.storages.routing.rules import STRAY, Rules
+
+from .children import Children
+from .rules import STRAY, Rules
 
 log = logging.getLogger(__name__)
 

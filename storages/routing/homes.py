@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 from flowstore.errors import NotFoundError
 from flowstore.record import Key, Page, Query, Record, Ref
 from flowstore.storage import PART, Content, RecordStorage, Source
-from flowstore.storages.routing.children import Children
-from flowstore.storages.routing.listing import Listing
-from flowstore.storages.routing.rules import PAYLOAD, Rules
+
+from .children import Children
+from .listing import Listing
+from .rules import PAYLOAD, Rules
 
 _OWNER: Final = "of"
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from flowstore.record import Damaged, Page, Query, Record, Ref
-from flowstore.storages.routing.children import Children
-from flowstore.storages.routing.rules import HIDDEN, Rules
 from flowstore.storages.shared.headers import bad_cursor
+
+from .children import Children
+from .rules import HIDDEN, Rules
 
 
 @dataclass(slots=True)

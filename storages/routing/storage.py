@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 from flowstore.errors import ConfigurationError, UnreachableError
 from flowstore.record import BLOB, RESULT, Key, Page, Query, Record, Ref
 from flowstore.storage import Batches, Child, Guarantees, Readable, RecordStorage, blob_facts
-from flowstore.storages.routing.children import Children
-from flowstore.storages.routing.copies import Mirrors, Strays
-from flowstore.storages.routing.homes import Homes
-from flowstore.storages.routing.rules import HIDDEN, LARGEST_LIMIT, Route, Rules
-from flowstore.storages.shared import guarantees as _guarantees
+
+from .children import Children
+from .copies import Mirrors, Strays
+from .homes import Homes
+from .rules import HIDDEN, LARGEST_LIMIT, Route, Rules
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,18 @@ class RoutingStorage(Homes, Batches):
         fallback: names of storages to go on with, in this order, while another one can't be reached.
     """
 
-    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.ROUTING
+    guarantees: ClassVar[tuple[Guarantees, ...]] = (
+        Guarantees(
+            database="the storages that it works on",
+            shared_by="machines",
+            process_ends="what the storage that keeps it promises",
+            server_crashes="what the storage that keeps it promises",
+            power_fails="what the storage that keeps it promises",
+            one_winner="as the record's home; nothing is won while that can't be reached",
+            clock="the default storage's",
+            largest_record="what the storage that keeps it promises",
+        ),
+    )
 
     def __init__(
         self,

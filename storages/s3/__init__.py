@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from flowstore.storages.s3.storage import S3Storage
+from .storage import S3Storage
 
 __all__ = ["S3Storage"]

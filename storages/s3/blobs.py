@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from flowstore.errors import NotFoundError, StorageError, UnreachableError
 from flowstore.storage import Source
-from flowstore.storages.s3.bucket import Bucket
-from flowstore.storages.s3.errors import code_of
 from flowstore.storages.shared.names import Place
+
+from .bucket import Bucket
+from .errors import code_of
 
 log = logging.getLogger(__name__)
 

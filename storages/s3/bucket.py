@@ -12,8 +12,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
 
 from flowstore.errors import ConfigurationError, StorageError, UnsupportedError
-from flowstore.storages.s3.checksums import Checksums
-from flowstore.storages.s3.errors import asks_again, code_of, failed_condition, translate
+
+from .checksums import Checksums
+from .errors import asks_again, code_of, failed_condition, translate
 
 MAX_SIZE: Final = 5 * 1024**3
 """Bytes that one request can store."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from flowstore.storages.s3.errors import code_of
+from .errors import code_of
 
 
 class Checksums:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowstore.errors import StorageError, UnreachableError
-from flowstore.storages.s3.bucket import Bucket
-from flowstore.storages.s3.errors import code_of
+
+from .bucket import Bucket
+from .errors import code_of
 
 
 @dataclass(frozen=True, slots=True)

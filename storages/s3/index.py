@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from flowstore.record import PIECE, Query
-from flowstore.storages.s3.bucket import Bucket
 from flowstore.storages.shared.envelope import Stored
 from flowstore.storages.shared.headers import bad_cursor
 from flowstore.storages.shared.names import Place, key_hashes, kind_folder
+
+from .bucket import Bucket
 
 _LEAF: Final = re.compile(r"([0-9a-f]{16})\.([a-z][a-z0-9_-]{0,59}|0[0-9a-f]{64})\.([0-9a-f]{16}-[0-9a-f]{64})")
 _NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")

@@ -13,14 +13,15 @@ from typing import Final, TypeVar
 
 from flowstore.errors import ConflictError, CorruptError, StorageError, UnreachableError, UnsupportedError
 from flowstore.record import Damaged, Page, Query, Record, Ref
-from flowstore.storages.s3.blobs import BlobObjects
-from flowstore.storages.s3.bucket import Bucket, Settings
-from flowstore.storages.s3.conditions import Conditions, conditions_of
-from flowstore.storages.s3.index import Index, read_leaf
 from flowstore.storages.shared.clock import ServerClock, elapsed
 from flowstore.storages.shared.envelope import Stored, damaged, first_line, read_envelope
 from flowstore.storages.shared.headers import conflict
 from flowstore.storages.shared.names import Place
+
+from .blobs import BlobObjects
+from .bucket import Bucket, Settings
+from .conditions import Conditions, conditions_of
+from .index import Index, read_leaf
 
 _THREADS: Final = 16
 _TRIES: Final = 200

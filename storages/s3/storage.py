@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from flowstore.errors import ConfigurationError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import Batches, ConnectedStorage, Content, Guarantees, NativeBlobs, RecordStorage, Source
-from flowstore.storages.s3.place import check_prefix, checked_region, endpoint_of
-from flowstore.storages.shared import guarantees as _guarantees
 from flowstore.storages.shared.mistakes import mistakes_of
 from flowstore.storages.shared.names import Place
 
+from .place import check_prefix, checked_region, endpoint_of
+
 if TYPE_CHECKING:
-    from flowstore.storages.s3.objects import Records
+    from .objects import Records
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _LARGEST: Final = 4 << 30
@@ -74,7 +74,18 @@ class S3Storage(ConnectedStorage["Records"], RecordStorage, Batches, NativeBlobs
 
     requires: ClassVar[tuple[str, ...]] = ("boto3",)
     extra: ClassVar[str | None] = "s3"
-    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.S3
+    guarantees: ClassVar[tuple[Guarantees, ...]] = (
+        Guarantees(
+            database="S3",
+            shared_by="machines",
+            process_ends="everything",
+            server_crashes="what the store keeps; AWS everything",
+            power_fails="what the store keeps; AWS everything",
+            one_winner="yes, where the store has conditional writes, which is tried; else refused",
+            clock="the server's",
+            largest_record="5 GiB",
+        ),
+    )
     blob_threshold: int | None = 64 << 20
 
     def __init__(
@@ -152,7 +163,7 @@ class S3Storage(ConnectedStorage["Records"], RecordStorage, Batches, NativeBlobs
         return f"S3{where}, bucket {self._configuration['bucket']!r}, prefix {self._prefix!r}"
 
     def preload(self) -> None:
-        from flowstore.storages.s3 import objects as _s3_records  # noqa: F401
+        from . import objects as _s3_records  # noqa: F401
 
     def _open(self) -> Records:
         """Look into the bucket; create it if it does not exist and ``create_bucket`` is set.
@@ -162,8 +173,8 @@ class S3Storage(ConnectedStorage["Records"], RecordStorage, Batches, NativeBlobs
             StorageError: there is no such bucket, it is not versioned as expected, or there are no credentials that
                 may list it.
         """
-        from flowstore.storages.s3.bucket import Settings
-        from flowstore.storages.s3.objects import open_records
+        from .bucket import Settings
+        from .objects import open_records
 
         return open_records(Settings(**self._configuration), self._prefix)
 

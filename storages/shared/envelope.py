@@ -10,7 +10,8 @@ import orjson
 from flowstore.errors import CorruptError, InvalidKeyError, SerializationError
 from flowstore.record import Key, Record, Ref
 from flowstore.storage import check_headers
-from flowstore.storages.shared.headers import MAX_HEADERS, dump_headers
+
+from .headers import MAX_HEADERS, dump_headers
 
 FORMAT: Final = 1
 _MAX_LINE: Final = 16 * MAX_HEADERS  # with names, which are longer than any that people give
