@@ -18,9 +18,9 @@ from flowstore.storage.capabilities import (
 from flowstore.storage.child import Child
 from flowstore.storage.claims import Claims
 from flowstore.storage.connected import ConnectedStorage
-from flowstore.storage.contents import PART, Content
 from flowstore.storage.executions import Executions, is_earlier
 from flowstore.storage.minimum import DataStorage, ExcInfo, keeps_errors
+from flowstore.storage.payloads import PART, Content
 from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Readable, Source
 from flowstore.storage.upkeep import Upkeep

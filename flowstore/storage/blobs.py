@@ -13,8 +13,9 @@ from flowstore.encoding.pipeline import Pipeline
 from flowstore.errors import ConflictError, CorruptError, NotFoundError, StorageError, UnreachableError
 from flowstore.record import BLOB, FORMAT, Key, Query, Record, Ref
 from flowstore.record.headers import check_headers
-from flowstore.storage.contents import CONTENT, content_of, generation_of
-from flowstore.storage.large import BYTES, READS, LargeRecords
+from flowstore.storage.payloads import CONTENT, content_of, generation_of
+from flowstore.storage.pointers import BYTES, READS
+from flowstore.storage.records import Records
 from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Readable, Source, Stream
 
@@ -22,7 +23,7 @@ _INLINE: Final = 64 * 1024
 _BUFFER: Final = 64 * 1024
 
 
-class Blobs(LargeRecords):
+class Blobs(Records):
     """The operations on blobs. A blob has a key and a name; its bytes are kept as they are, or encrypted.
 
     ``raw`` passes them on as they are stored, encrypted or not, to be copied with their headers.
@@ -71,7 +72,7 @@ class Blobs(LargeRecords):
         limit = _INLINE if self.blob_threshold is None else min(_INLINE, self.blob_threshold)
         if len(source.peek(limit + 1)) <= limit:
             payload = source.read(limit + 1)
-            self._put_small(Record(ref, payload, {**headers, **_measured(source)}, revision), None)
+            self._put_small(Record(ref, payload, {**headers, **_measured(source)}, revision), None, self._time())
         else:
             self._put_pointer(Record(ref, b"", headers, revision), source, None, {}, _measured)
         return source.size if sealed is None else sealed.plain_size

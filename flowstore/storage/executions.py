@@ -4,36 +4,39 @@ from __future__ import annotations
 
 from flowstore.errors import ConflictError, NotFoundError, UnsupportedError
 from flowstore.record import Record
-from flowstore.storage.large import LargeRecords
+from flowstore.storage.records import Records
 
 
-class Executions(LargeRecords):
+class Executions(Records):
     """The operation by which tasks store: a message that is delivered again has its task executed again."""
 
-    def put_latest(self, record: Record) -> Record | None:
-        """Store what an execution gave, unless a later one has stored; return what that stored, without its payload.
+    def put_latest(self, record: Record, *, now: float | None = None) -> Record | None:
+        """Store what an execution gave, unless a later one has stored; return that one's record, without payload.
 
-        Whether an execution is earlier than another is told by the headers ``attempt`` and ``started_at`` of both. The
-        condition holds when the record is written. Where nothing is stored yet, that is one round trip.
+        The headers ``attempt`` and ``started_at`` of both decide which execution is earlier. The condition holds when
+        the record is written. If nothing is stored yet, that is one round trip.
+
+        Args:
+            now: as in ``put``.
 
         Raises:
             as ``put``.
         """
         if "started_at" not in record.headers:
-            self.put(record)
+            self.put(record, now=now)
             return None
-        # A large payload is not sent in vain, nor the one that is there read.
+        # A large payload is not sent in vain, nor the existing one read.
         current = self._standing(record) if self._is_large(record) else None
         while current is None or not is_earlier(record, current):
             try:
-                self.put(record, if_revision=0 if current is None else current.revision)
+                self.put(record, if_revision=0 if current is None else current.revision, now=now)
             except ConflictError as exc:
-                current = exc.current  # each turn of this loop means that another one got on
+                current = exc.current  # each turn of this loop means that another writer succeeded
             except UnsupportedError:
                 # A database without conditions: of two that store at once, either may stay.
                 current = self._standing(record)
                 if current is None or not is_earlier(record, current):
-                    self.put(record)
+                    self.put(record, now=now)
                     return None
             else:
                 return None

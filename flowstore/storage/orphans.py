@@ -12,7 +12,8 @@ from flowstore.errors import CorruptError
 from flowstore.record import PIECE, Query, Record, Ref, pages
 from flowstore.record.damage import tell
 from flowstore.record.headers import is_generation
-from flowstore.storage.contents import GENERATIONS, NUMBER, Content, Contents, generation_of, note_of, noted, owner_of
+from flowstore.storage.payloads import GENERATIONS, NUMBER, Content, generation_of, note_of, noted, owner_of
+from flowstore.storage.records import Records
 
 _DAY: Final = 86_400.0
 _PAGE: Final = 500
@@ -21,7 +22,7 @@ _OWNERS: Final = 100
 T = TypeVar("T")
 
 
-class Orphans(Contents):
+class Orphans(Records):
     """The operation that finds them: a few statements for hundreds of contents, and a page of them in memory."""
 
     def _contents(self) -> Iterator[Content]:
@@ -93,7 +94,7 @@ class Orphans(Contents):
 class _Owners:
     """The heads of records that contents were written for, read together when the first of them is asked for."""
 
-    def __init__(self, storage: Contents, refs: Sequence[Ref]) -> None:
+    def __init__(self, storage: Records, refs: Sequence[Ref]) -> None:
         self._storage = storage
         self._refs = list(dict.fromkeys(refs))
         self._found: dict[Ref, Record | None] | None = None

@@ -8,8 +8,8 @@ from flowstore.duration import Duration, seconds
 from flowstore.errors import UnsupportedError
 from flowstore.record import HISTORY, PIECE, RUN, Damaged, Key, Page, Query, Record, Ref, pages, survives_clear
 from flowstore.record.damage import damage_told_once, tell
+from flowstore.storage.listing import selected
 from flowstore.storage.orphans import Orphans
-from flowstore.storage.records import selected
 
 _BATCH = 500
 _KEYS = 64

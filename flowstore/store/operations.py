@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -17,6 +18,7 @@ from flowstore.errors import (
     NotFoundError,
     ReadonlyError,
     StorageError,
+    UnreachableError,
     UnsupportedError,
 )
 from flowstore.interrupts import is_interrupt
@@ -50,28 +52,36 @@ class Operations:
         Raises:
             ResultSchemaError, SerializationError: the result is refused; what was stored before is still there.
             ConflictError: something else is stored already, under ``on_conflict: error``.
-            StorageError: it could not be stored, also after all the tries that the policy allows.
+            StorageError: it could not be stored within the patience of the storage.
         """
-        refuse_readonly(route, key)
-        check_result(route.output_schema, result, key)
-        ref = Ref(RESULT, key)
-        # Once, also when the write is tried again: its token tells that it is the same write.
-        record = made_once(
-            lambda storage: self.pipeline(route.storage).encode(ref, result, {**facts, **times(storage, route)})
-        )
+        if route.readonly:
+            refuse_readonly(route, key)
+        if route.output_schema is not None:
+            check_result(route.output_schema, result, key)
+        entry, ref = route.storage, Ref(RESULT, key)
+        record: Record | None = None
 
         def write(storage: DataStorage) -> str | None:
-            if isinstance(storage, RecordStorage):
-                self._put(route.storage, storage, record(storage))
-                return ref.address.hex()
-            _refuse_expiry(storage, route)
-            stored = storage.store(key.flow_name, key.task_name, key.task_id, result)
-            return None if stored is None else str(stored)
+            nonlocal record
+            if not isinstance(storage, RecordStorage):
+                _refuse_expiry(storage, route)
+                stored = storage.store(key.flow_name, key.task_name, key.task_id, result)
+                return None if stored is None else str(stored)
+            now = storage._time()
+            if record is None:
+                # Once, even if the write is tried again: the record's token shows that it is the same write.
+                record = storage.pipeline.encode(ref, result, {**facts, **_times_at(now, route)})
+            if entry.on_conflict != "replace":
+                _add(entry, storage, record, now)
+            elif (later := storage.put_latest(record, now=now)) is not None:
+                _log_overtaken(record, later)
+            return ref.address.hex()
 
         try:
-            return self._tried(route.storage, write)
+            return self.run(entry, write)
         finally:
-            self.caches.drop(route.storage.name, ref)
+            if entry.cache is not None:
+                self.caches.drop(entry.name, ref)
 
     def store_error(
         self, route: Route, key: Key, exc: BaseException, facts: Mapping[str, Any], name: str = "", retry: bool = True
@@ -84,23 +94,26 @@ class Operations:
             retry: whether it is tried again as the policy allows.
         """
         refuse_readonly(route, key)
-        ref = Ref(ERROR, key, name)
-        record = made_once(
-            lambda storage: self.pipeline(route.storage).encode_error(ref, exc, {**facts, **times(storage, route)})
-        )
+        entry, ref = route.storage, Ref(ERROR, key, name)
+        record: Record | None = None
 
         def write(storage: DataStorage) -> str | None:
+            nonlocal record
             if isinstance(storage, RecordStorage):
-                put_latest(storage, record(storage))
+                now = storage._time()
+                if record is None:  # as in ``store_result``
+                    record = storage.pipeline.encode_error(ref, exc, {**facts, **_times_at(now, route)})
+                if (later := storage.put_latest(record, now=now)) is not None:
+                    _log_overtaken(record, later)
                 return ref.address.hex()
             if not keeps_errors(storage):
-                raise UnsupportedError(f"storage {route.storage.name!r} keeps no errors: it defines no store_error()")
+                raise UnsupportedError(f"storage {entry.name!r} keeps no errors: it defines no store_error()")
             _refuse_expiry(storage, route)
             exc_info: ExcInfo = (type(exc), exc, exc.__traceback__)
             stored = storage.store_error(facts.get("node_args"), key.flow_name, key.task_name, key.task_id, exc_info)
             return None if stored is None else str(stored)
 
-        return self._tried(route.storage, write, self.patience(route.storage, retry))
+        return self.run(entry, write, None if retry else self.patience(entry, retry))
 
     def retrieve(self, route: Route, key: Key) -> Any:
         """Return the result stored under a key: an object of the caller's own.
@@ -108,28 +121,21 @@ class Operations:
         Raises:
             NotFoundError, CorruptError, UnreachableError
         """
-        if route.storage.name not in self.caches:
-            return self._tried(route.storage, lambda storage: self._read(storage, route, key)[0])
+        entry = route.storage
+        if entry.cache is None:
+            return self.run(entry, lambda storage: _read(storage, key)[0])
         ref = Ref(RESULT, key)
-        kept = self.caches.get(route.storage.name, ref)
+        kept = self.caches.get(entry.name, ref)
         if kept is not None:
-            return self.pipeline(route.storage).decode(kept) if isinstance(kept, Record) else copy.deepcopy(kept[0])
-        keep = self.caches.keeper(route.storage.name)
+            return self.pipeline(entry).decode(kept) if isinstance(kept, Record) else copy.deepcopy(kept[0])
+        keep = self.caches.keeper(entry.name)
 
         def read(storage: DataStorage) -> Any:
-            value, found = self._read(storage, route, key)
+            value, found = _read(storage, key)
             keep(ref, found)
             return value
 
-        return self._tried(route.storage, read)
-
-    def _read(self, storage: DataStorage, route: Route, key: Key) -> tuple[Any, Record | tuple[Any]]:
-        """Return the value of a result, and what a cache keeps of it."""
-        if isinstance(storage, RecordStorage):
-            record = storage.get(key)
-            return self.pipeline(route.storage).decode(record), record
-        value = _foreign_result(storage, key)
-        return value, (value,)
+        return self.run(entry, read)
 
     def retrieve_error(self, route: Route, key: Key, name: str = "") -> RemoteTaskError:
         """Return a stored error.
@@ -158,7 +164,7 @@ class Operations:
                 return False
 
         try:
-            return self._call(route.storage, delete)
+            return self.run(route.storage, delete, self.patience(route.storage, False))
         finally:
             self.caches.drop(route.storage.name, ref)
 
@@ -193,7 +199,7 @@ class Operations:
         """
         if not retry:
             patience = self.patience(entry, retry)
-        return self._tried(entry, lambda storage: operation(as_records(storage)), patience)
+        return self.run(entry, lambda storage: operation(as_records(storage)), patience)
 
     def read(self, entry: StorageEntry, operation: Callable[[RecordStorage], T], patience: Patience | None = None) -> T:
         """Read from a storage that keeps records, again while it can't be reached and its policy allows it.
@@ -202,11 +208,11 @@ class Operations:
             operation: changes nothing.
             patience: the time for trying again, where several operations share it.
         """
-        return self._tried(entry, lambda storage: operation(as_records(storage)), patience)
+        return self.run(entry, lambda storage: operation(as_records(storage)), patience)
 
     def once(self, entry: StorageEntry, operation: Callable[[RecordStorage], T]) -> T:
         """Do something in a storage that keeps records, and never again: its answer tells what this one call did."""
-        return self._call(entry, lambda storage: operation(as_records(storage)))
+        return self.run(entry, lambda storage: operation(as_records(storage)), self.patience(entry, False))
 
     def listed(self, entry: StorageEntry, query: Query, *, payload: bool = True) -> Iterator[Record]:
         """Iterate over all records that a query selects, reading a page at a time; each is a ``read`` of its own."""
@@ -228,37 +234,42 @@ class Operations:
         """
         return as_records(self._registry.get(entry.name))
 
-    def _put(self, entry: StorageEntry, storage: RecordStorage, record: Record) -> None:
-        if entry.on_conflict == "replace":
-            put_latest(storage, record)
-            return
-        try:
-            storage.put(record, if_revision=0)
-        except ConflictError as exc:
-            # The same result stored once more is a redelivered task, not a conflict.
-            if entry.on_conflict == "error" and not (exc.current and storage.pipeline.same(exc.current, record)):
-                raise ConflictError(
-                    f"another result is stored under {record.key} already, and on_conflict is 'error'", exc.current
-                ) from None
+    def run(self, entry: StorageEntry, operation: Callable[[DataStorage], T], patience: Patience | None = None) -> T:
+        """Run an operation on a storage, again while the storage can't be reached and there is time left.
 
-    def _tried(self, entry: StorageEntry, operation: Callable[[DataStorage], T], patience: Patience | None = None) -> T:
-        return (patience or self.patience(entry)).call(lambda: self._call(entry, operation))
+        Args:
+            operation: recognizes itself, or does no harm, if it is done twice.
+            patience: the time for trying again; without it, what the storage's policy allows.
 
-    def _call(self, entry: StorageEntry, operation: Callable[[DataStorage], T]) -> T:
-        storage = self._registry.get(entry.name)
+        Raises:
+            StorageError: names the storage; also in place of whatever a plain ``DataStorage`` raised.
+        """
+        begun, storage = time.monotonic(), None
         try:
+            storage = self._registry.get(entry.name)
             return operation(storage)
-        except StorageError as exc:
-            exc.storage = entry.name
-            raise
-        except FlowstoreError:
-            raise
         except Exception as exc:
-            if isinstance(storage, RecordStorage) or is_interrupt(exc):
+            error = _named(exc, entry.name, storage)
+            if error is not exc:
+                raise error from exc
+            if not isinstance(exc, UnreachableError):
                 raise
-            error = StorageError(f"storage {entry.name!r} failed: {summary(exc, MAX_TEXT)}")
-            error.storage = entry.name
-            raise error from exc
+            patience = patience or self.patience(entry)
+            deadline = patience.deadline_after(exc, begun)
+        return patience.try_again(lambda: self.run(entry, operation, self.patience(entry, False)), begun, deadline)
+
+
+def _named(exc: Exception, name: str, storage: DataStorage | None) -> Exception:
+    """Return the error that callers get for an exception of an operation, with the storage's name in it."""
+    if isinstance(exc, StorageError):
+        exc.storage = name
+    elif not (
+        isinstance(exc, FlowstoreError) or storage is None or isinstance(storage, RecordStorage) or is_interrupt(exc)
+    ):
+        error = StorageError(f"storage {name!r} failed: {summary(exc, MAX_TEXT)}")
+        error.storage = name
+        return error
+    return exc
 
 
 def made_once(make: Callable[[RecordStorage], T]) -> Callable[[RecordStorage], T]:
@@ -273,16 +284,25 @@ def made_once(make: Callable[[RecordStorage], T]) -> Callable[[RecordStorage], T
     return get
 
 
-def put_latest(storage: RecordStorage, record: Record) -> None:
-    """Store what an execution of a task gave; that of an earlier one is passed over where a later one has stored."""
-    later = storage.put_latest(record)
-    if later is not None:
-        log.info(
-            "%s is not stored: it is of attempt %s, begun at %.3f, and that of a later execution is there:"
-            " attempt %s, begun at %.3f",
-            record.ref,
-            *(one.headers[name] for one in (record, later) for name in ("attempt", "started_at")),
-        )
+def _add(entry: StorageEntry, storage: RecordStorage, record: Record, now: float) -> None:
+    """Store a result only if none is stored, as ``on_conflict: keep`` and ``error`` say."""
+    try:
+        storage.put(record, if_revision=0, now=now)
+    except ConflictError as exc:
+        # The same result stored once more is a redelivered task, not a conflict.
+        if entry.on_conflict == "error" and not (exc.current and storage.pipeline.same(exc.current, record)):
+            raise ConflictError(
+                f"another result is stored under {record.key} already, and on_conflict is 'error'", exc.current
+            ) from None
+
+
+def _log_overtaken(record: Record, later: Record) -> None:
+    log.info(
+        "%s is not stored: it is of attempt %s, begun at %.3f, and that of a later execution is there:"
+        " attempt %s, begun at %.3f",
+        record.ref,
+        *(one.headers[name] for one in (record, later) for name in ("attempt", "started_at")),
+    )
 
 
 def as_records(storage: DataStorage) -> RecordStorage:
@@ -300,8 +320,11 @@ def as_records(storage: DataStorage) -> RecordStorage:
 
 
 def times(storage: RecordStorage, route: Route) -> dict[str, float]:
-    """Return the headers that tell when a record is stored and when it expires, by the storage's clock."""
-    now = storage._time()
+    """Return the headers for when a record is stored and expires, by the storage's clock."""
+    return _times_at(storage._time(), route)
+
+
+def _times_at(now: float, route: Route) -> dict[str, float]:
     return {"stored_at": now} if route.expires_in is None else {"stored_at": now, "expires_at": now + route.expires_in}
 
 
@@ -321,8 +344,13 @@ def refuse_readonly(route: Route, key: Key) -> None:
         raise ReadonlyError(f"task {key.task_name!r} has storage_readonly: nothing of it may be written or deleted")
 
 
-def _foreign_result(storage: DataStorage, key: Key) -> Any:
+def _read(storage: DataStorage, key: Key) -> tuple[Any, Record | tuple[Any]]:
+    """Return the value of a result, and what a cache keeps of it."""
+    if isinstance(storage, RecordStorage):
+        record = storage.get(key)
+        return storage.pipeline.decode(record), record
     try:
-        return storage.retrieve(key.flow_name, key.task_name, key.task_id)
+        value = storage.retrieve(key.flow_name, key.task_name, key.task_id)
     except storage.not_found_errors as exc:
         raise NotFoundError(f"no result {key} is stored") from exc
+    return value, (value,)

@@ -51,24 +51,28 @@ class Patience:
         self._name = name
         self._left = seconds
 
-    def call(self, operation: Callable[[], T]) -> T:
-        """Return what an operation returns; try it again as long as it raises UnreachableError and there is time left.
+    def deadline_after(self, exc: UnreachableError, begun: float) -> float:
+        """Return until when to try again, after a first try that has begun at a time by ``time.monotonic()``.
+
+        Raises:
+            UnreachableError: the given one, if no time is left.
+        """
+        deadline, grace = self._deadline(begun)
+        left = deadline - time.monotonic()
+        if left + grace <= 0:
+            raise exc
+        text = str(exc)
+        if repr(self._name) not in text:
+            text = f"storage {self._name!r}: {text}"
+        log.warning("%s; trying again for up to %.3g s", text, max(0.0, left))
+        return deadline
+
+    def try_again(self, operation: Callable[[], T], begun: float, deadline: float) -> T:
+        """Return what an operation returns, tried until the deadline as long as it raises UnreachableError.
 
         Raises:
             UnreachableError: the last one, when the time is up.
         """
-        begun = time.monotonic()
-        try:
-            return operation()
-        except UnreachableError as exc:
-            deadline, grace = self._deadline(begun)
-            left = deadline - time.monotonic()
-            if left + grace <= 0:
-                raise
-            text = str(exc)
-            if repr(self._name) not in text:
-                text = f"storage {self._name!r}: {text}"
-            log.warning("%s; trying again for up to %.3g s", text, max(0.0, left))
         try:
             return _tried_again(operation, deadline)
         finally:

@@ -156,10 +156,10 @@ class RoutingStorage(Homes, Batches):
                 raise
             return found
 
-    def put(self, record: Record, *, if_revision: int | None = None) -> Record:
+    def put(self, record: Record, *, if_revision: int | None = None, now: float | None = None) -> Record:
         try:
             self._settle([record.ref])
-            stored = super().put(record, if_revision=if_revision)
+            stored = super().put(record, if_revision=if_revision, now=now)
         except UnreachableError as exc:
             if if_revision is not None or not self._strays.names:
                 raise  # who wins is decided at home alone
@@ -167,9 +167,9 @@ class RoutingStorage(Homes, Batches):
         self._mirrors.write({stored.ref: stored})
         return stored
 
-    def put_latest(self, record: Record) -> Record | None:
+    def put_latest(self, record: Record, *, now: float | None = None) -> Record | None:
         try:
-            return super().put_latest(record)
+            return super().put_latest(record, now=now)
         except UnreachableError:
             if not self._strays.names:
                 raise

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flowstore.errors import CorruptError, SerializationError
 from flowstore.record import RESULT, Key, Record, Ref
 from flowstore.record.headers import KNOWN, check_headers, is_generation, mistake_in
-from flowstore.storage.contents import new_generation
+from flowstore.storage.payloads import new_generation
 from flowstore.storages import MemoryStorage
 from flowstore.storages.shared.headers import dump_headers, load_headers
 

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 from flowstore import ConflictError, FlowStore, OutcomeUnknownError, UnreachableError
+from flowstore.config import loading
+from flowstore.store.operations import Operations
 from flowstore.store.patience import LONGEST_PAUSE, Patience, limited
+from flowstore.store.registry import Registry
 from tests.store.own_adapters import AwayStorage
 
 KEY = ("f", "t", "1")
@@ -60,22 +63,32 @@ def opened(policy: Any = "retry", **more: Any) -> Iterator[FlowStore]:
     store.close()
 
 
+def call(patience: Patience | float, operation: Callable[[], Any]) -> Any:
+    """Run an operation on a storage that is there, with the given patience."""
+    entry = {"name": "S", "classname": "AwayStorage", "import": AwayStorage.__module__}
+    configuration = loading.load({"storages": [entry]})
+    if not isinstance(patience, Patience):
+        patience = Patience("S", patience)
+    operations = Operations(configuration, Registry(configuration))
+    return operations.run(configuration.storages["S"], lambda _: operation(), patience)
+
+
 @pytest.mark.parametrize("away", [0.5, 2.0, 10.0, 29.0])
 def test_an_outage_within_the_patience_is_survived(clock: Clock, away: float) -> None:
-    assert Patience("S", 30).call(clock.failing(until=away)) == "back"
+    assert call(30, clock.failing(until=away)) == "back"
 
 
 @pytest.mark.parametrize("seconds", [1, 30, 120])
 def test_it_gives_up_when_the_time_is_up_and_not_before(clock: Clock, seconds: float) -> None:
     with pytest.raises(UnreachableError):
-        Patience("S", seconds).call(clock.failing())
+        call(seconds, clock.failing())
     assert clock.now == pytest.approx(1000 + seconds)
 
 
 def test_the_pauses_grow_until_they_take_seconds(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda _, most: most)
     with pytest.raises(UnreachableError):
-        Patience("S", 60).call(clock.failing())
+        call(60, clock.failing())
     growing = [pause for pause in clock.pauses[:-1] if pause < LONGEST_PAUSE]
     assert growing == sorted(growing)
     assert clock.pauses.count(LONGEST_PAUSE) > 10
@@ -84,47 +97,47 @@ def test_the_pauses_grow_until_they_take_seconds(clock: Clock, monkeypatch: pyte
 
 def test_the_pauses_are_random(clock: Clock) -> None:
     with pytest.raises(UnreachableError):
-        Patience("S", 60).call(clock.failing())
+        call(60, clock.failing())
     assert len(set(clock.pauses)) == len(clock.pauses)
 
 
 @pytest.mark.parametrize("timeout", [1.0, 10.0, 29.0, 30.0, 45.0, 300.0])
 def test_no_call_takes_longer_than_the_patience_and_one_timeout(clock: Clock, timeout: float) -> None:
     with pytest.raises(UnreachableError):
-        Patience("S", 30).call(clock.failing(takes=timeout))
+        call(30, clock.failing(takes=timeout))
     assert clock.now - 1000 <= 30 + timeout + 1
 
 
 def test_a_timeout_as_long_as_the_patience_is_followed_by_another_try(clock: Clock) -> None:
     # A firewall that drops a connection silently: a new one would do.
-    assert Patience("S", 30).call(clock.failing(takes=30.01, until=30)) == "back"
+    assert call(30, clock.failing(takes=30.01, until=30)) == "back"
 
 
 def test_several_operations_share_one_time(clock: Clock) -> None:
     patience = Patience("S", 30)
-    assert patience.call(clock.failing(until=25)) == "back"
+    assert call(patience, clock.failing(until=25)) == "back"
     clock.now += 3600  # what lies between is the caller's own affair
     begun = clock.now
     with pytest.raises(UnreachableError):
-        patience.call(clock.failing())
+        call(patience, clock.failing())
     assert clock.now - begun <= 30 - 25
 
 
 def test_without_patience_there_is_one_try(clock: Clock) -> None:
     with pytest.raises(UnreachableError):
-        Patience("S", 0).call(clock.failing())
+        call(0, clock.failing())
     assert (clock.now, clock.pauses) == (1000, [])
 
 
 def test_a_callers_deadline_ends_it_earlier_and_never_later(clock: Clock) -> None:
     with limited(1005.0), limited(9000.0), limited(None), pytest.raises(UnreachableError):
-        Patience("S", 30).call(clock.failing())
+        call(30, clock.failing())
     assert clock.now == pytest.approx(1005)
     with limited(1004.0), pytest.raises(UnreachableError):
-        Patience("S", 30).call(clock.failing())
+        call(30, clock.failing())
     assert clock.now == pytest.approx(1005)
     with limited(9000.0), pytest.raises(UnreachableError):
-        Patience("S", 30).call(clock.failing())
+        call(30, clock.failing())
     assert clock.now == pytest.approx(1035)
 
 
@@ -139,7 +152,7 @@ def test_what_is_no_outage_is_not_tried_again(clock: Clock) -> None:
             raise error
 
         with pytest.raises(type(error)):
-            Patience("S", 30).call(operation)
+            call(30, operation)
         assert len(tries) == 2
 
 

@@ -1,12 +1,11 @@
-"""Contents: bytes that are too many for one record, kept apart from the record that points to them.
+"""Payloads too large for a record, stored out of line in pieces.
 
-Each writing has a generation, a random name that is never used twice. The bytes are stored first, then the record that
-names their generation replaces the older one in one atomic step, then the bytes of the older generation are deleted. So
-a reader finds the old bytes or the new ones, wherever a writer ends; what it leaves behind is found by
-``remove_orphans``.
+Every write has a generation, a random name that is never used twice. The bytes are stored first. Then the record that
+names their generation replaces the older one in one atomic step. Then the bytes of the older generation are deleted. So
+a reader finds the old bytes or the new ones, wherever a writer stops. ``remove_orphans`` finds what it left.
 
-Which generations have been pointed to is noted beside them, in one record for each owner. Only these are deleted when
-the owner is replaced or deleted: another writer may be about to point to any other.
+A note beside them, one record per owner, lists the generations that the owner has pointed to. Only these are deleted
+when the owner is replaced or deleted: another writer may be about to point to any other.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from flowstore.errors import (
 from flowstore.interrupts import is_interrupt
 from flowstore.record import FORMAT, PIECE, Key, Record, Ref
 from flowstore.record.headers import check_headers
-from flowstore.storage.records import Records
+from flowstore.storage.primitives import Primitives
 from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Source
 
 log = logging.getLogger(__name__)
 
 CONTENT: Final = "content"
-"""The header of a record that points to a content."""
+"""The header of a record whose payload is stored out of line: the pointer to it."""
 
 PART: Final = 1 << 20
-"""Bytes of a content that are in memory at a time, and in one record where a content is kept in records."""
+"""Bytes that are in memory at a time, and in one piece."""
 
 GENERATIONS: Final = "generations"
 _TRIES: Final = 100
@@ -49,12 +48,12 @@ NUMBER: Final = re.compile("[0-9]{1,8}")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A content that was found in a storage.
+    """A payload out of line that was found in a storage.
 
     Attributes:
         generation: its name.
-        written_at: when its last part was written, by the storage's clock.
-        owner: reads the head of the record that it was written for, whatever that points to by now.
+        written_at: when its last piece was written, by the storage's clock.
+        owner: reads the head of the record that it was written for, whatever that points to now.
         delete: deletes it.
     """
 
@@ -64,18 +63,18 @@ class Content:
     delete: Callable[[], None]
 
 
-class Contents(Records):
-    """Contents in pieces, each a record.
+class Payloads(Primitives):
+    """Write, read and delete payloads out of line; each piece is a record.
 
-    An adapter overrides three methods here, and ``_contents``, to keep them elsewhere.
+    An adapter that keeps them elsewhere overrides the first three methods here, and ``_contents``.
     """
 
     # What an adapter may override
 
     def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
-        """Keep all bytes of a source; return the number of pieces. One that fails leaves nothing behind.
+        """Write all bytes of a source; return the number of pieces.
 
-        Where it fails for want of a server, the pieces may stay until ``remove_orphans``.
+        If it fails, nothing is left. Only if the server can't be reached, pieces may stay until ``remove_orphans``.
         """
         size = self._piece_size()
         number = 0
@@ -85,11 +84,11 @@ class Contents(Records):
                 self._put(Record(_piece(generation, number), data, headers, new_revision()), None, self.now())
                 number += 1
         except BaseException as cause:
-            # A server that is silent would be silent once more, for as long: the next cleanup deletes the pieces.
+            # A silent server would be silent once more, for as long: the next cleanup deletes the pieces.
             if not self._is_outage(cause):
                 try:
                     self._delete_content(ref, generation, number + 1)
-                except Exception as exc:  # the error that ended the writing is the one to tell
+                except Exception as exc:  # the error that ended the writing is the one to raise
                     if is_interrupt(exc):
                         raise
             raise
@@ -101,36 +100,36 @@ class Contents(Records):
         return isinstance(exc, UnreachableError)
 
     def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
-        """Yield the bytes of a content, a part at a time.
+        """Yield the bytes of a payload, a part at a time.
 
         Raises:
-            NotFoundError: it is not there, or a part of it.
+            NotFoundError: a piece of it is missing.
         """
         for number in range(pieces):
             record = self._get(_piece(generation, number), True)
             if record is None:
-                raise NotFoundError(f"piece {number} of {ref} is not there")
+                raise NotFoundError(f"piece {number} of {ref} is missing")
             yield record.payload
 
     def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
-        """Delete a content, or what is there of it."""
-        # Some at a time: how many there are is told by a header, which may be forged.
+        """Delete a payload, or the pieces that are left of it."""
+        # In batches: the number of pieces comes from a header, which may be forged.
         for start in range(0, pieces, _BATCH):
             self._delete_many([_piece(generation, at) for at in range(start, min(start + _BATCH, pieces))])
 
     def _piece_size(self) -> int:
-        """Return how many bytes a piece has."""
+        """Return the size of a piece in bytes."""
         return PART
 
     # What was pointed to
 
     def _settle_content(self, ref: Ref, written: Mapping[str, int] | None = None) -> None:
-        """Delete what a record pointed to once and doesn't any more.
+        """Delete the payloads that a record pointed to earlier and doesn't point to now.
 
-        The record has been written or deleted: a failure here takes nothing of that back, and is only logged.
+        The record itself has been written or deleted already, so a failure here is only logged.
 
         Args:
-            written: generation and number of pieces of a content that the record has been made to point to.
+            written: generation and number of pieces of the payload that was just written for the record.
         """
         try:
             self._discard_contents(ref, written)
@@ -141,7 +140,7 @@ class Contents(Records):
         error = exc if isinstance(exc, StorageError) else None if is_interrupt(exc) else self._translate(exc)
         if error is None:
             raise exc
-        log.warning("older contents of %s are left to the next cleanup: %s", what, error)
+        log.warning("older payloads of %s are left to the next cleanup: %s", what, error)
 
     def _discard_contents(self, ref: Ref, written: Mapping[str, int] | None) -> None:
         for _ in range(_TRIES):
@@ -150,7 +149,7 @@ class Contents(Records):
             known = {**before, **(written or {})}
             if not known:
                 return
-            # Read after the note: what was pointed to and is not now never will be again.
+            # Read after the note: a generation that is no longer pointed to never will be again.
             current = generation_of(self._get(ref, False))
             left = {generation: pieces for generation, pieces in known.items() if generation == current}
             for generation, pieces in known.items():
@@ -163,13 +162,13 @@ class Contents(Records):
         raise UnreachableError(f"others kept replacing {ref}, {_TRIES} times")
 
     def _write_content_note(self, ref: Ref, note: Record | None, generations: Mapping[str, int]) -> bool:
-        """Replace a note, or delete it; tell whether it was still the one that was read."""
+        """Replace or delete a note; return whether it was still the one that was read."""
         revision = None if note is None else note.revision
         headers = {"format": FORMAT, "stored_at": self.now(), "of": _names(ref), GENERATIONS: generations}
         try:
             return self._change_content_note(Record(note_of(ref), b"", headers), revision or 0, bool(generations))
         except UnsupportedError:
-            # A store without conditions: of two changes at once, one is lost, and left to the cleanup.
+            # A database without conditions: of two changes at once, one is lost, and left to the cleanup.
             return self._change_content_note(Record(note_of(ref), b"", headers), None, bool(generations))
 
     def _change_content_note(self, note: Record, if_revision: int | None, keep: bool) -> bool:
@@ -184,22 +183,22 @@ class Contents(Records):
 
 
 def new_generation() -> str:
-    """Return a name for a content."""
+    """Return the name of a new generation."""
     return os.urandom(16).hex()
 
 
 def generation_of(record: Record | None) -> str | None:
-    """Return the generation of the content that a record points to, if it does."""
+    """Return the generation that a record points to, or None if its payload is in it."""
     content = None if record is None else content_of(record)
     return None if content is None else content["generation"]
 
 
 def content_of(record: Record) -> Mapping[str, Any] | None:
-    """Return what a record says of the content that it points to, if it does.
+    """Return the pointer in a record's headers, or None if its payload is in the record.
 
     Raises:
-        CorruptError: it says what flowstore never writes; a generation is a name of the form that it gives, and so can
-            lead nowhere else.
+        CorruptError: the pointer is not one that flowstore writes. A generation always has the form of
+            ``new_generation``, so that a forged one can't lead to other files.
     """
     content: Mapping[str, Any] | None = record.headers.get(CONTENT)
     if content is not None:
@@ -208,12 +207,12 @@ def content_of(record: Record) -> Mapping[str, Any] | None:
 
 
 def note_of(ref: Ref) -> Ref:
-    """Return where the generations of a record's contents are noted."""
+    """Return the reference of the note about a record's generations."""
     return Ref(PIECE, Key("", "", ref.address.hex()), GENERATIONS)
 
 
 def _piece(generation: str, number: int) -> Ref:
-    # Not under the owner's key: so no listing by flow, run or task has to pass over pieces.
+    # Not under the owner's key, so that no listing by flow, run or task has to pass over pieces.
     return Ref(PIECE, Key("", "", generation), str(number))
 
 
