@@ -17,8 +17,7 @@ from weakref import WeakValueDictionary
 from celery._state import get_current_worker_task
 from celery.signals import before_task_publish
 
-from flowstore.celery.header import HEADER, Header, header_of
-from flowstore.celery.texts import hidden_in, name_in, text
+from flowstore.celery.messages import HEADER, Header, header_of, hidden_arguments, task_name_of, text
 
 _UID: Final = "flowstore.propagation"
 _UNLOCK: Final = "celery.chord_unlock"  # by which most result backends wait for a chord's header, then send its body
@@ -107,7 +106,7 @@ def sending_task() -> tuple[str, Any] | None:
     if task is not None:
         return task.name, task.request
     request = _reporting.get()
-    return None if request is None else (name_in(request) or "", request)
+    return None if request is None else (task_name_of(request) or "", request)
 
 
 def joined_group() -> str | None:
@@ -143,7 +142,7 @@ def _put_header(headers: dict[str, Any] | None = None, body: Any = None, **_: An
         if again or (joined is None and _replaces(headers, request)):
             # A retry, or a task that takes this one's place: its parents are this one's.
             header |= {name: value for name, value in header_of(request).items() if name in ("parent", "joins")}
-            if again and (hidden := hidden_in(request)) is not None:
+            if again and (hidden := hidden_arguments(request)) is not None:
                 header["hidden"] = hidden
         elif joined is not None:
             header["joins"] = joined

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from celery.app.task import Task
 
 from flowstore.celery.context import TaskContext
-from flowstore.celery.texts import arguments_of, text
+from flowstore.celery.messages import arguments_of, text
 from flowstore.errors import (
     ConflictError,
     FlowstoreError,

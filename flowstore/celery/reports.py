@@ -15,10 +15,9 @@ from celery.worker import state as worker_state
 from flowstore.celery import propagation
 from flowstore.celery.context import TaskContext, running
 from flowstore.celery.executing import FOLLOWED, execution_of
-from flowstore.celery.header import header_of
+from flowstore.celery.messages import header_of, task_name_of, text
 from flowstore.celery.recording import Ending, keep
 from flowstore.celery.requests import context_of, full
-from flowstore.celery.texts import name_in, text
 from flowstore.celery.writer import hand_over
 from flowstore.store.flow import FAILURE, RETRY, REVOKED
 
@@ -177,7 +176,7 @@ class Reports:
     def _context(self, task_id: Any, request: Any) -> TaskContext | None:
         """Return what is known of a task that isn't executed here, or ``None`` if that is too little."""
         request = full(request)
-        name = name_in(request)
+        name = task_name_of(request)
         # A task that no worker knows has a name only; a signal tells the rest.
         if name is None or getattr(request, "id", None) is None:
             return None

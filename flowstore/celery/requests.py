@@ -8,9 +8,8 @@ from typing import Any
 from celery.app.task import Context
 
 from flowstore.celery.context import TaskContext
-from flowstore.celery.header import header_of
+from flowstore.celery.messages import header_of, text
 from flowstore.celery.propagation import FlowOf, flow_of, starting
-from flowstore.celery.texts import text
 from flowstore.store import FlowStore
 
 

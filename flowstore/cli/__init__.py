@@ -1,7 +1,7 @@
-"""The command line: the ``flowstore`` script, and ``celery -A app flowstore``.
+"""The command line: the ``flowstore`` script and ``celery -A app flowstore``.
 
-Celery loads this package with every command of its own, each start of a worker included. So its modules import nothing
-but click at the top; what a command needs, it imports when it is run.
+Celery loads this package with each of its commands, even when a worker starts. So these modules import only click at
+the top; a command imports the rest when it runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``flowstore check``: whether the configuration is right, and whether its storages can be reached."""
+"""``flowstore check``: validate the configuration, connect to its storages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowstore.cli import output
-from flowstore.cli.ls import end_with_failures
-from flowstore.cli.outcome import say
 from flowstore.cli.root import source
+from flowstore.cli.status import end_with_failures, say
 from flowstore.cli.text import LINES, printable
 
 if TYPE_CHECKING:
@@ -20,11 +19,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--connect", is_flag=True, help="Connect to each storage too.")
-@click.option("--json-schema", is_flag=True, help="Print the JSON Schema of configurations, and nothing else.")
+@click.option("--connect", is_flag=True, help="Also connect to each storage.")
+@click.option("--json-schema", is_flag=True, help="Only print the JSON Schema of configurations.")
 @output.output_option
 def check(connect: bool, json_schema: bool, form: str) -> None:
-    """Check the configuration: all mistakes at once, each with its place. Connects to nothing unless told to."""
+    """Check the configuration and list all mistakes.
+
+    Each mistake is shown with its place in the file. Nothing is connected without --connect.
+    """
     if json_schema:
         from flowstore.config.loading import json_schema as make_schema
 
@@ -64,7 +66,7 @@ def _connect(store: FlowStore) -> dict[str, Exception]:
 
 
 def _unknown_tasks(configuration: Configuration, app: Any) -> Iterator[Mistake]:
-    """Yield the configured tasks that an app does not have: what is said of them never applies to anything."""
+    """Yield a mistake for each configured task that the app does not have."""
     if app is None:
         return
     from flowstore.config.mistakes import Mistake, did_you_mean

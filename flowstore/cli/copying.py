@@ -3,52 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from flowstore.cli import output, text
-from flowstore.cli.outcome import ERROR, partly_failed, say
-from flowstore.cli.progress import progress
+from flowstore.cli import output
+from flowstore.cli.reading import records_of
 from flowstore.cli.root import source
-from flowstore.cli.selecting import query_of, query_options, records_of
-
-if TYPE_CHECKING:
-    from flowstore.copying import CopyResult, Problem
-
-CONFLICTS = click.Choice(["keep", "replace", "newer"])
-_TOLD = 20  # problems that are shown one by one
-
-
-class Problems:
-    """Tell of problems on stderr, the first ones one by one."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def __call__(self, problem: Problem) -> None:
-        self._count += 1
-        if self._count <= _TOLD:
-            say(text.one_line(f"{problem.ref or 'a damaged record'}: {problem.message}"))
-
-    def end(self) -> None:
-        """Tell how many were not shown."""
-        if self._count > _TOLD:
-            say(f"… and {self._count - _TOLD} more")
+from flowstore.cli.status import ERROR
+from flowstore.cli.transfer import Problems, conflict_option, print_copied, progress, selection, selection_options
 
 
 @click.command()
 @click.argument("from_", metavar="SOURCE")
 @click.argument("to", metavar="TARGET")
-@query_options
-@click.option(
-    "--on-conflict",
-    type=CONFLICTS,
-    default="keep",
-    show_default=True,
-    help="What to do where TARGET has something else: keep it, replace it, or let what was stored later stay.",
-)
-@click.option("--resume", metavar="PATH", help="A file that notes how far the copy is, to go on from there.")
+@selection_options
+@conflict_option
+@click.option("--resume", metavar="PATH", help="Save the progress in this file, and continue from it.")
 @output.output_option
 def copy(
     from_: str,
@@ -61,16 +32,17 @@ def copy(
     resume: str | None,
     form: str,
 ) -> None:
-    """Copy records from the storage SOURCE to the storage TARGET, and read each again to see that it arrived.
+    """Copy records from one storage to another.
 
-    Nothing is deleted. Run again, it skips what has arrived: a copy that was interrupted is completed in this way.
+    Each record is read again from TARGET to verify it. Nothing is deleted from SOURCE. Records that TARGET already has
+    are skipped: to complete an interrupted copy, run it again.
     """
     from flowstore.copying import copy as copy_records
 
     if from_ == to:
         raise click.UsageError("SOURCE and TARGET are the same storage")
     store = source().open()
-    query = query_of(kinds, flow, task, run_id)
+    query = selection(kinds, flow, task, run_id)
     ours, theirs = records_of(store, from_), records_of(store, to)
     problems = Problems()
     with progress(f"copying to {to}", ours.count(query)) as show:
@@ -90,17 +62,10 @@ def copy(
     print_copied(form, result, source=from_, target=to)
 
 
-def print_copied(form: str, result: CopyResult, **where: str) -> None:
-    """Print what a copy or import has done; end the command with what failed."""
-    output.print_rows(form, _COPIED, [{**where, **asdict(result)}], lambda row: list(where.values()))
-    if result.failed:
-        raise partly_failed()
-
-
 @click.command()
 @click.argument("from_", metavar="SOURCE")
 @click.argument("to", metavar="TARGET")
-@query_options
+@selection_options
 @output.output_option
 def verify(
     from_: str,
@@ -111,11 +76,14 @@ def verify(
     run_id: str | None,
     form: str,
 ) -> None:
-    """Compare two storages: every record is read from both. Changes nothing; ends with 1 if they are not the same."""
+    """Compare the records of two storages.
+
+    Every record is read from both; nothing is changed. Exits with 1 if the storages differ.
+    """
     from flowstore.copying import verify as compare
 
     store = source().open()
-    query = query_of(kinds, flow, task, run_id)
+    query = selection(kinds, flow, task, run_id)
     ours, theirs = records_of(store, from_), records_of(store, to)
     problems = Problems()
     with progress("comparing", ours.count(query)) as show:
@@ -127,18 +95,6 @@ def verify(
         raise click.exceptions.Exit(ERROR)
 
 
-def _numbers(*names: str) -> tuple[output.Column, ...]:
-    return tuple(
-        output.Column(
-            name.upper(),
-            lambda row, name=name: row[name],  # type: ignore[misc]
-            right=True,
-            style=lambda row, name=name: "red" if name in _BAD and row[name] else "",  # type: ignore[misc]
-        )
-        for name in names
-    )
-
-
-_BAD = ("conflicts", "failed", "different", "missing", "extra", "corrupt")
-_COPIED = _numbers("copied", "skipped", "conflicts", "failed")
-_COMPARED = _numbers("same", "different", "missing", "extra", "corrupt")
+_COMPARED = output.counts(
+    "same", "different", "missing", "extra", "corrupt", bad=("different", "missing", "extra", "corrupt")
+)

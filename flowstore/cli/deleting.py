@@ -1,4 +1,4 @@
-"""``flowstore rm`` and ``flowstore cleanup``: what deletes, which is told before it is done."""
+"""``flowstore rm`` and ``flowstore cleanup``: delete after confirmation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from flowstore.cli import output, reading, text
-from flowstore.cli.outcome import INTERRUPTED, USAGE, say
+from flowstore.cli.reading import records_of
 from flowstore.cli.root import source
-from flowstore.cli.selecting import records_of
+from flowstore.cli.status import INTERRUPTED, USAGE, say
 
 if TYPE_CHECKING:
     from flowstore.record import Record
@@ -22,7 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def _deleting_options(command: Command) -> Command:
     for option in (
-        click.option("-y", "--yes", is_flag=True, help="Delete without asking."),
+        click.option("-y", "--yes", is_flag=True, help="Delete without confirmation."),
         click.option("--dry-run", is_flag=True, help="Only show what would be deleted."),
     ):
         command = option(command)
@@ -33,18 +33,19 @@ def _deleting_options(command: Command) -> Command:
 @click.argument("flow", required=False)
 @click.argument("task", required=False)
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--run", metavar="RUN", help="Delete all of a run instead; its id may be abbreviated.")
+@click.option("--run", metavar="RUN", help="Delete all records of this run; its id may be abbreviated.")
 @_deleting_options
 @output.output_option
 def rm(
     flow: str | None, task: str | None, ids: tuple[str, ...], run: str | None, dry_run: bool, yes: bool, form: str
 ) -> None:
-    """Delete all that is stored of tasks, by FLOW, TASK and IDs, or of a run: results, errors, blobs and the rest.
+    """Delete all records of tasks, or of a run.
 
-    Asks before it deletes. Without a terminal to ask on, it deletes only with --yes, and ends with 2 otherwise.
+    Results, errors, blobs and all other records are deleted, after confirmation. Without a terminal nothing is deleted,
+    and the exit status is 2, unless --yes is given.
     """
     if (run is None) == (flow is None) or (run is None and not ids):
-        raise click.UsageError("give FLOW, TASK and at least one ID, or --run")
+        raise click.UsageError("pass FLOW, TASK and at least one ID, or --run RUN")
     store = source().open()
     run_id = None if run is None else reading.find_run(store, run).id
     keys = [(str(flow), str(task), id) for id in ids]
@@ -55,27 +56,28 @@ def rm(
     if not rows:
         from flowstore.errors import NotFoundError
 
-        raise NotFoundError(f"nothing is stored of {run or ', '.join(ids)}")
+        raise NotFoundError(f"no records of {f'run {run!r}' if run else ', '.join(map(repr, ids))} are stored")
     output.print_rows(form, _COLUMNS, rows, lambda row: [row["flow"], row["task"], row["id"]])
-    if not _agreed(f"Delete these {len(rows)} records?", dry_run, yes):
+    if not _agreed(f"Delete {text.count_text(len(rows), 'record')}?", dry_run, yes):
         return
     deleted = store.delete_many(keys) if run_id is None else store.delete_run(run_id)
-    say(f"{deleted} records deleted")
+    say(f"deleted {text.count_text(deleted, 'record')}")
 
 
 @click.command()
-@click.option("--older-than", metavar="AGE", help="Delete what is older too: 12h, 30d, 8w. Runs in progress stay.")
+@click.option("--older-than", metavar="AGE", help="Also delete records older than this: 12h, 30d, 8w.")
 @click.option("--storage", metavar="NAME", help="Only in this storage.")
-@click.option("--kind", "kinds", multiple=True, help="Only records of this kind (result, error, …).")
+@click.option("--kind", "kinds", metavar="KIND", multiple=True, help="Only records of this kind: result, error, …")
 @_deleting_options
 @output.output_option
 def cleanup(
     older_than: str | None, storage: str | None, kinds: tuple[str, ...], dry_run: bool, yes: bool, form: str
 ) -> None:
-    """Delete what has expired, and with --older-than what is old, in all storages in use.
+    """Delete records that have expired or are old.
 
-    Asks before it deletes. Without a terminal to ask on, it deletes only with --yes, and ends with 2 otherwise.
-    Variables, configuration and history stay, unless --kind names them.
+    All storages in use are cleaned up, after confirmation. Without a terminal nothing is deleted, and the exit status
+    is 2, unless --yes is given. Runs in progress are kept. Variables, configuration and history are kept unless they
+    have expired or --kind names them.
     """
     from flowstore.duration import seconds
 
@@ -84,7 +86,7 @@ def cleanup(
     except ValueError as exc:
         raise click.BadParameter(str(exc), param_hint="--older-than") from exc
     if older_than is not None and older_than.strip()[-1:].isdecimal():
-        message = f"{older_than!r} has no unit: write {older_than.strip()}d for days; s, m, h and w are known too"
+        message = f"{older_than!r} has no unit: write {older_than.strip()}d for days; other units are s, m, h and w"
         raise click.BadParameter(message, param_hint="--older-than")
     store = source().open()
     names = reading.storages_in_use(store) if storage is None else [storage]
@@ -92,17 +94,17 @@ def cleanup(
         rows = list(_candidates(store, names, age, kinds))
         output.print_rows(form, _CANDIDATES, rows, lambda row: [row["storage"]])
         at_most = sum(row["expired"] + row["old"] for row in rows)
-        if not _agreed(f"Delete them? At most {at_most} records: those of runs in progress stay.", dry_run, yes):
+        if not _agreed(f"Delete up to {text.count_text(at_most, 'record')}? Runs in progress are kept.", dry_run, yes):
             return
     deleted = store.cleanup(age, storage, kinds=kinds or None)
-    say(f"{deleted} records deleted")
+    say(f"deleted {text.count_text(deleted, 'record')}")
 
 
 def _agreed(question: str, dry_run: bool, yes: bool) -> bool:
-    """Return whether to delete now.
+    """Return whether to delete; ask unless ``yes``.
 
     Raises:
-        Exit: there is nobody to ask, or who was asked pressed Ctrl-C.
+        Exit: there is no terminal, or the user pressed Ctrl-C.
     """
     if dry_run:
         say("nothing was deleted")
@@ -110,7 +112,7 @@ def _agreed(question: str, dry_run: bool, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        say("nothing was deleted: there is no terminal to ask on; give --yes")
+        say("nothing was deleted: no terminal for confirmation; pass --yes to delete")
         raise click.exceptions.Exit(USAGE)
     try:
         agreed = click.confirm(question, err=True)

@@ -1,4 +1,4 @@
-"""``flowstore demo``: a real flow with a real worker, without any server."""
+"""``flowstore demo``: run a flow with a real worker, without a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowstore.cli import output, text
-from flowstore.cli.outcome import ERROR, say
+from flowstore.cli.status import ERROR, say
 from flowstore.cli.tree import print_tree
 
 if TYPE_CHECKING:
@@ -27,22 +27,28 @@ if TYPE_CHECKING:
     "--keep",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Work in this folder, which must be new or empty; default: a temporary one.",
+    help="Work in this new or empty folder. Default: a temporary one.",
 )
 @click.option(
-    "--files", metavar="N", type=click.IntRange(min=1), default=160, show_default=True, help="How many files."
+    "--files",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=160,
+    show_default=True,
+    help="How many files to inspect.",
 )
 @click.option(
     "--path",
     metavar="DIR",
     type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
-    help="Survey the Python files in this folder; default: the standard library's.",
+    help="Inspect the Python files of this folder. Default: the standard library.",
 )
 def demo(keep: Path | None, files: int, path: Path | None) -> None:
-    """Run a flow over real files with a real Celery worker; no server needed.
+    """Run a flow over real files with a Celery worker.
 
-    Each module of Python's standard library is inspected by a task of its own, the header of a chord whose body adds up
-    what they found. Some files are not valid Python, and one step fails at first and is retried.
+    No server is needed. Each module of Python's standard library is inspected by one task; these tasks are the header
+    of a chord, whose body adds up the results. Some files are not valid Python, so their tasks fail, and one task fails
+    at first and is retried.
     """
     from flowstore.demo.process import DemoError, log_tail
     from flowstore.demo.run import run_survey, write_configuration
@@ -62,7 +68,7 @@ def demo(keep: Path | None, files: int, path: Path | None) -> None:
             say("\nThe worker is shutting down.")
     except DemoError as exc:
         say(f"error: {text.one_line(str(exc))}")
-        say(f"The end of the worker's log, {folder / 'worker.log'}:")
+        say(f"Last lines of the worker's log, {folder / 'worker.log'}:")
         say(text.printable(log_tail(folder), keep=text.LINES))
         raise click.exceptions.Exit(ERROR) from None
 
@@ -72,19 +78,22 @@ def _folder(keep: Path | None) -> Path:
         return Path(tempfile.mkdtemp(prefix="flowstore-demo-")).resolve()
     keep.mkdir(parents=True, exist_ok=True)
     if any(keep.iterdir()):
-        raise click.UsageError(f"{keep} is not empty")
+        raise click.UsageError(f"folder {keep} is not empty; --keep needs a new or empty one")
     return keep.resolve()
 
 
 def _introduce(folder: Path, selection: Selection) -> None:
     say(f"Surveying {len(selection.sound)} modules of {selection.title} and {len(selection.broken)} broken files,")
-    say(f"with a Celery worker of two processes. All is kept in {folder}.")
+    say(f"with a Celery worker of two processes. Everything is stored in {folder}.")
     say("")
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Progress | None], None]]:
-    """Give what shows progress on stderr: a bar on a terminal, else a line now and then. ``None`` ends it."""
+    """Yield a function that shows progress on stderr; ``None`` ends it.
+
+    Shows a bar on a terminal, and a few lines otherwise.
+    """
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -106,7 +115,7 @@ def _progress() -> Iterator[Callable[[Progress | None], None]]:
 
 
 class _Lines:
-    """Progress as lines: at the start, at each quarter, and at the end."""
+    """Progress as lines: one at the start, and one at each quarter."""
 
     def __init__(self) -> None:
         self._quarter = -1
@@ -132,16 +141,16 @@ def _present(outcome: Outcome, configuration: Path) -> None:
     heading("What ran")
     print_tree(outcome.run, outcome.tasks, complete=False)
     failed, retried = outcome.examples()
-    heading("One of the errors, as it is stored")
+    heading("One of the stored errors")
     error = outcome.store.retrieve_error(failed.key.flow_name, failed.name, failed.id)
     console.print(Text(text.printable(error.failure.format(), keep=text.LINES)), soft_wrap=True)
-    heading("What the flow found out")
+    heading("The result of the flow")
     summarized, summary = outcome.summary()
     for line in _summary_lines(summary):
         console.print(Text(text.printable(line)), soft_wrap=True)
     seconds = outcome.seconds
-    console.print(f"{len(outcome.tasks)} tasks in {seconds:.1f} s, {len(outcome.tasks) / seconds:.0f} a second.")
-    heading("Look further")
+    console.print(f"{len(outcome.tasks)} tasks in {seconds:.1f} s, {len(outcome.tasks) / seconds:.0f} per second.")
+    heading("Next steps")
     command = f"{_program()} -c {shlex.quote(str(configuration))}"
     for arguments in (
         ["ls", outcome.run.flow_name],
@@ -152,14 +161,14 @@ def _present(outcome: Outcome, configuration: Path) -> None:
         ["cat", summarized.key.flow_name, summarized.name, summarized.id],
     ):
         console.print(Text(f"  {command} {shlex.join(arguments)}"), soft_wrap=True)
-    console.print(Text(f"Remove it all with: rm -r {shlex.quote(str(configuration.parent))}"), soft_wrap=True)
+    console.print(Text(f"Remove everything: rm -r {shlex.quote(str(configuration.parent))}"), soft_wrap=True)
 
 
 def _program() -> str:
-    """Return what to type for this command: its name, or its path where the name finds something else or nothing."""
+    """Return the command to type: the script's name, or its path if PATH has another one."""
     script = Path(sys.executable).with_name("flowstore")
-    found = shutil.which("flowstore")
-    if found is not None and (not script.exists() or Path(found).resolve() == script.resolve()):
+    on_path = shutil.which("flowstore")
+    if on_path is not None and (not script.exists() or Path(on_path).resolve() == script.resolve()):
         return "flowstore"
     return shlex.quote(str(script))
 

@@ -1,4 +1,4 @@
-"""``flowstore errors``: what failed, and how."""
+"""``flowstore errors``: list stored errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowstore.cli import output, reading, text
-from flowstore.cli.ls import finish
-from flowstore.cli.outcome import fail, partly_failed, say
 from flowstore.cli.root import source
+from flowstore.cli.status import fail, partly_failed, say
 
 if TYPE_CHECKING:
     from flowstore.record import Record
@@ -20,14 +19,19 @@ if TYPE_CHECKING:
 @click.argument("flow", required=False)
 @click.option("--run", metavar="RUN", help="Only errors of this run; its id may be abbreviated.")
 @click.option("--task", metavar="NAME", help="Only errors of this task.")
-@click.option("--full", is_flag=True, help="Show each error's whole chain.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
-@click.option("--cursor", help="Go on where an earlier listing ended.")
+@click.option("--full", is_flag=True, help="Show tracebacks, with all causes.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=50, show_default=True, help="Show at most N errors."
+)
+@click.option("--cursor", metavar="CURSOR", help="Continue an earlier listing.")
 @output.output_option
 def errors(
     flow: str | None, run: str | None, task: str | None, full: bool, limit: int, cursor: str | None, form: str
 ) -> None:
-    """List errors, in each storage the latest first: those that ended a task, and those of retried attempts."""
+    """List errors, the latest first in each storage.
+
+    These are the errors that ended a task, and those of attempts that were retried.
+    """
     from flowstore.record import ERROR, Query
 
     store = source().open()
@@ -43,10 +47,10 @@ def errors(
     else:
         output.print_rows(form, _COLUMNS, rows, lambda row: [row["flow"], row["task"], row["id"]])
     if not rows and not listing.failures:
-        say("no errors are stored")
+        say("no errors found")
     for exc in damaged:
         fail(exc)
-    finish(listing)
+    reading.finish(listing)
     if damaged:
         raise partly_failed()
 

@@ -12,18 +12,18 @@ from typing import IO, Any
 import click
 
 from flowstore.cli import output
-from flowstore.cli.copying import CONFLICTS, Problems, print_copied
-from flowstore.cli.outcome import partly_failed, say
-from flowstore.cli.progress import progress
+from flowstore.cli.reading import records_of
 from flowstore.cli.root import source
-from flowstore.cli.selecting import query_of, query_options, records_of
+from flowstore.cli.status import partly_failed, say
+from flowstore.cli.text import count_text
+from flowstore.cli.transfer import Problems, conflict_option, print_copied, progress, selection, selection_options
 
 
 @click.command(name="export")
 @click.argument("storage")
 @click.argument("path")
-@query_options
-@click.option("--force", is_flag=True, help="Replace PATH if it is there.")
+@selection_options
+@click.option("--force", is_flag=True, help="Replace PATH if it exists.")
 @output.output_option
 def export_(
     storage: str,
@@ -35,22 +35,23 @@ def export_(
     force: bool,
     form: str,
 ) -> None:
-    """Write the records of STORAGE to the file PATH, which appears when it is complete; "-" is stdout.
+    """Write the records of a storage to a file.
 
-    Each line is one record as JSON. A PATH that ends with .gz or .zst is compressed.
+    Each line is one record as JSON. A PATH that ends with .gz or .zst is compressed; "-" is stdout. The file appears
+    when it is complete.
     """
     from flowstore.copying import export_records
 
     if path != "-" and os.path.lexists(path) and not force:
-        raise click.UsageError(f"{path} is there already; --force replaces it")
+        raise click.UsageError(f"{path} exists; pass --force to replace it")
     records = records_of(source().open(), storage)
-    query = query_of(kinds, flow, task, run_id)
+    query = selection(kinds, flow, task, run_id)
     problems = Problems()
     with progress(f"exporting {storage}", records.count(query)) as show, _appearing(path) as file:
         done = export_records(records, file, query, progress=lambda so_far: show(so_far.records), report=problems)
     problems.end()
     if path == "-":
-        say(f"{done.records} records, {done.blobs} of them blobs")
+        say(f"exported {count_text(done.records, 'record')}, {done.blobs} of them blobs")
     else:
         row = {"storage": storage, "path": path, **asdict(done), "size": os.path.getsize(path)}
         output.print_rows(form, _EXPORTED, [row], lambda row: [row["path"]])
@@ -61,18 +62,13 @@ def export_(
 @click.command(name="import")
 @click.argument("storage")
 @click.argument("path")
-@click.option(
-    "--on-conflict",
-    type=CONFLICTS,
-    default="keep",
-    show_default=True,
-    help="What to do where STORAGE has something else: keep it, replace it, or let what was stored later stay.",
-)
+@conflict_option
 @output.output_option
 def import_(storage: str, path: str, on_conflict: Any, form: str) -> None:
-    """Write the records of the file PATH, which "export" wrote, to STORAGE, and read each again; "-" is stdin.
+    """Write the records of an exported file to a storage.
 
-    Run again, it skips what has arrived.
+    PATH is a file that "flowstore export" wrote; "-" is stdin. Each record is read again to verify it. Records that
+    STORAGE already has are skipped: to complete an interrupted import, run it again.
     """
     from flowstore.copying import import_records
 
@@ -88,7 +84,7 @@ def import_(storage: str, path: str, on_conflict: Any, form: str) -> None:
 
 @contextmanager
 def _appearing(path: str) -> Iterator[IO[bytes]]:
-    """Open a file that is there only when all has been written."""
+    """Open a file for writing; it appears when the block ends without an error."""
     from flowstore.copying import open_export
 
     if path == "-":
@@ -110,9 +106,7 @@ def _reading(path: str) -> Iterator[IO[bytes]]:
 
 
 _EXPORTED = (
-    output.Column("RECORDS", lambda row: row["records"], right=True),
-    output.Column("BLOBS", lambda row: row["blobs"], right=True),
-    output.Column("FAILED", lambda row: row["failed"], right=True, style=lambda row: "red" if row["failed"] else ""),
+    *output.counts("records", "blobs", "failed", bad=("failed",)),
     output.Column("BYTES", lambda row: row["size"], right=True),
     output.Column("PATH", lambda row: row["path"]),
 )

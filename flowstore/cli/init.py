@@ -1,4 +1,4 @@
-"""``flowstore init``: a configuration to start from."""
+"""``flowstore init``: write a configuration to start from."""
 
 from __future__ import annotations
 
@@ -7,54 +7,57 @@ from pathlib import Path
 import click
 
 from flowstore.cli import output
-from flowstore.cli.outcome import say
+from flowstore.cli.status import say
 
 _TEMPLATE = """\
 # yaml-language-server: $schema={schema}
-# Where the results and errors of Celery tasks are kept. Check this file with: flowstore -c {name} check
+# Where the results and errors of Celery tasks are stored. Check this file with: flowstore -c {name} check
 version: 1
 
 storages:
   - name: Results
     classname: SqlStorage
     configuration:
-      # A SQLite file, in the folder that DATA_DIR names, else in the one that workers are started in.
+      # A SQLite file in the folder DATA_DIR, or in the workers' current folder if that is not set.
       connection_string: 'sqlite:///${{DATA_DIR:-.}}/flowstore.db'
-      # FULL survives a loss of power; NORMAL is faster and may lose the last results then.
+      # FULL survives a power failure; NORMAL is faster but may lose the latest results then.
       synchronous: FULL
-    # What to do when a result can't be stored: retry, fail (the task), or log.
+    # If a result can't be stored: retry, fail (the task), or log.
     on_store_error: retry
-    # What to do when a task has a result already: replace, keep, or error.
+    # If the task already has a result: replace, keep, or error.
     on_conflict: replace
 
-  # Further storages are added alike; FileStorage keeps each result in a file of its own:
+  # More storages can be added here; FileStorage writes one file per result:
   # - name: Files
   #   classname: FileStorage
   #   configuration: {{path: ./results}}
 
-# Tasks that differ from the rest, by the names that Celery knows them by:
+# Settings of single tasks, by their Celery names:
 # tasks:
 #   - name: shop.tasks.price
 #     storage: Files
 #   - name: shop.tasks.heartbeat
-#     storage: null                # its results are not kept
+#     storage: null                # its results are not stored
 
-# Flows whose tasks have another storage than the default:
+# Settings of flows, for all their tasks:
 # flows:
 #   - name: checkout
 #     storage: Files
 
 global:
-  # The storage of every task that is named nowhere above.
+  # The storage of all other tasks.
   default_storage: Results
 """
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=Path("flowstore.yaml"))
-@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def init(path: Path, force: bool) -> None:
-    """Write a commented configuration for SQLite to PATH, and the JSON Schema for editors beside it."""
+    """Write a configuration for SQLite to start from.
+
+    The JSON Schema, which editors use for completion, is written next to it. The default for PATH is flowstore.yaml.
+    """
     from flowstore.config.loading import json_schema
     from flowstore.copying.newfile import appearing
 
@@ -65,9 +68,11 @@ def init(path: Path, force: bool) -> None:
     }
     existing = [str(file) for file in texts if file.exists()]
     if existing and not force:
-        raise click.ClickException(f"{' and '.join(existing)} exists already; --force overwrites it")
+        raise click.ClickException(
+            f"{' and '.join(existing)} {'exists' if len(existing) == 1 else 'exist'}; pass --force to overwrite"
+        )
     for file, content in texts.items():
-        # Created here unless overwriting was asked for: what appeared in between is kept too.
+        # Without --force a file that was created in the meantime is not overwritten either.
         if force:
             with appearing(str(file)) as stream:
                 stream.write(content.encode())

@@ -1,55 +1,64 @@
-"""``flowstore ls``: flows, the runs of a flow, or the records of a storage."""
+"""``flowstore ls``: list flows, the runs of a flow, or stored records."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
 from flowstore.cli import output, reading, text
-from flowstore.cli.outcome import fail, partly_failed, say
 from flowstore.cli.root import source
+from flowstore.cli.status import end_with_failures, say
 
 if TYPE_CHECKING:
     from flowstore.record import Record
 
-_ALL = 2**62
-_LATEST = 1000  # runs of each storage that are looked at for the flows they belong to
+_ALL: Final = 2**62
+_LATEST: Final = 1000  # runs of each storage that are counted by flow
 
 
 def _fields(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for one in given:
         name, equals, value = one.partition("=")
         if not name or not equals:
             raise click.BadParameter(f"{one!r} is not of the form FIELD=VALUE", ctx, parameter)
         try:
-            found[name] = json.loads(value)
+            fields[name] = json.loads(value)
         except ValueError:
-            found[name] = value
-    return found
+            fields[name] = value
+    return fields
 
 
 @click.command()
 @click.argument("flow", required=False)
 @click.option("--storage", metavar="NAME", help="List the records of this storage instead.")
-@click.option("--kind", "kinds", multiple=True, help="Only records of this kind (result, error, run, …).")
+@click.option("--kind", "kinds", metavar="KIND", multiple=True, help="Only records of this kind: result, error, run, …")
 @click.option("--task", metavar="NAME", help="Only records of this task.")
-@click.option("--pattern", metavar="ID", help="Only records whose task ids are like this; * and ? are wildcards.")
+@click.option("--pattern", metavar="ID", help="Only task ids that match; * and ? are wildcards.")
 @click.option(
     "--where",
     metavar="FIELD=VALUE",
     multiple=True,
     callback=_fields,
-    help="Only values with this in a field: price=3, address.city=Oslo. Text that is no JSON is a string.",
+    help="Only values with this field: price=3, address.city=Oslo. VALUE is JSON, or else a string. May be repeated.",
 )
-@click.option("--order", type=click.Choice(["stored", "task_id"]), default="stored", show_default=True, help="By what.")
-@click.option("--skip", type=click.IntRange(min=0), default=0, help="How many to leave out first.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
-@click.option("--cursor", help="Go on where an earlier listing ended.")
-@click.option("--all", "complete", is_flag=True, help=f"Count all runs of the flows, not only the latest {_LATEST:,}.")
+@click.option(
+    "--order",
+    metavar="ORDER",
+    type=click.Choice(["stored", "task_id"]),
+    default="stored",
+    show_default=True,
+    help="Sort by stored (the latest first) or task_id.",
+)
+@click.option("--skip", metavar="N", type=click.IntRange(min=0), default=0, help="Leave out the first N records.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=50, show_default=True, help="Show at most N entries."
+)
+@click.option("--cursor", metavar="CURSOR", help="Continue an earlier listing.")
+@click.option("--all", "complete", is_flag=True, help=f"Count all runs of flows, not only the latest {_LATEST:,}.")
 @output.output_option
 def ls(
     flow: str | None,
@@ -65,9 +74,10 @@ def ls(
     complete: bool,
     form: str,
 ) -> None:
-    """List flows that were started, the runs of a FLOW, or the records of a storage; in each storage the latest first.
+    """List flows, the runs of a flow, or stored records.
 
-    A task without a flow of its own is stored under its own name as the flow's.
+    Without FLOW, flows that were started are listed. Each storage is listed in turn, the latest entries first. A task
+    that was not part of a flow has its task name as its flow name.
     """
     if storage is None and (kinds or task is not None or pattern is not None or where or order != "stored" or skip):
         raise click.UsageError("--kind, --task, --pattern, --where, --order and --skip need --storage")
@@ -77,7 +87,7 @@ def ls(
         _list_flows(limit, form, complete)
         return
     if complete:
-        raise click.UsageError("--all is for the list of flows; of runs and records --limit tells how many")
+        raise click.UsageError("--all is for listing flows; use --limit for runs and records")
     from flowstore.record import RUN, Query
 
     store = source().open()
@@ -85,10 +95,10 @@ def ls(
         assert flow is not None
         query = Query(kinds=(RUN,), flow_name=flow, descending=True)
         listing = reading.Listing(store, reading.storages_of_runs(store, flow), query, limit, cursor)
-        found = _Counted(_run_row(record) for _, record in listing if not record.ref.name)
-        output.print_rows(form, _RUN_COLUMNS, found, lambda row: [row["run"]])
-        if not found.count and cursor is None and not listing.failures:
-            say(f"no run of a flow {text.printable(flow)!r} is stored")
+        rows = _Counted(_run_row(record) for _, record in listing if not record.ref.name)
+        output.print_rows(form, _RUN_COLUMNS, rows, lambda row: [row["run"]])
+        if not rows.count and cursor is None and not listing.failures:
+            say(f"no run of flow {text.printable(flow)!r} is stored")
     else:
         try:
             query = Query(
@@ -104,15 +114,15 @@ def ls(
         except ValueError as exc:
             raise click.UsageError(str(exc)) from exc
         listing = reading.Listing(store, [storage], query, limit, cursor)
-        found = _Counted(_record_row(record) for _, record in listing)
-        output.print_rows(form, _RECORD_COLUMNS, found, lambda row: [row["flow"], row["task"], row["id"]])
-        if not found.count:
-            _say_of_unknown(kinds)
-    finish(listing)
+        rows = _Counted(_record_row(record) for _, record in listing)
+        output.print_rows(form, _RECORD_COLUMNS, rows, lambda row: [row["flow"], row["task"], row["id"]])
+        if not rows.count:
+            _report_unknown_kinds(kinds)
+    reading.finish(listing)
 
 
 class _Counted:
-    """Rows that are counted while they are printed."""
+    """Rows, counted as they are printed."""
 
     def __init__(self, rows: Iterator[dict[str, Any]]) -> None:
         self._rows = rows
@@ -124,35 +134,14 @@ class _Counted:
             yield row
 
 
-def _say_of_unknown(kinds: tuple[str, ...]) -> None:
-    """Tell of kinds that nothing is stored of, and that flowstore itself does not know."""
+def _report_unknown_kinds(kinds: tuple[str, ...]) -> None:
+    """Print which of these kinds flowstore does not know."""
     from flowstore.config.mistakes import did_you_mean
     from flowstore.record import known_kinds
 
     for kind in kinds:
         if kind not in known_kinds():
-            say(f"no kind {text.printable(kind)!r} is known here. {did_you_mean(kind, known_kinds())}")
-
-
-def finish(listing: reading.Listing) -> None:
-    """Tell on stderr what is left of a listing, and what could not be read."""
-    if listing.next_cursor is not None:
-        say(f"there may be more: --cursor '{text.printable(listing.next_cursor)}'")
-    end_with_failures(listing.failures, len(listing.storages))
-
-
-def end_with_failures(failures: dict[str, Exception], asked: int) -> None:
-    """End the command with what storages raised: with the error itself where nothing else could be read."""
-    if not failures:
-        return
-    *others, last = failures.values()
-    if len(failures) == asked:
-        for exc in others:
-            fail(exc)
-        raise last
-    for exc in failures.values():
-        fail(exc)
-    raise partly_failed()
+            say(f"unknown kind {text.printable(kind)!r}. {did_you_mean(kind, known_kinds())}")
 
 
 def _list_flows(limit: int, form: str, complete: bool) -> None:
@@ -161,22 +150,22 @@ def _list_flows(limit: int, form: str, complete: bool) -> None:
     store = source().open()
     names = reading.storages_of_runs(store)
     query = Query(kinds=(RUN,), descending=True)
-    looked = _ALL if complete else _LATEST
-    listings = [reading.Listing(store, [name], query, looked, page=_LATEST) for name in names]
+    searched = _ALL if complete else _LATEST
+    listings = [reading.Listing(store, [name], query, searched, page=_LATEST) for name in names]
     rows = [row for listing in listings for row in _flow_rows(listing, len(names) > 1)]
     failures = {name: exc for listing in listings for name, exc in listing.failures.items()}
     output.print_rows(form, _FLOW_COLUMNS, rows[:limit], lambda row: [row["flow"]])
     if not rows and not failures:
-        say("no flow was started yet (runs are known of flows started with FlowStore.start)")
+        say("no runs are stored: start flows with FlowStore.start to record them")
     if len(rows) > limit:
-        say(f"{len(rows) - limit} flows more: --limit {len(rows)}")
+        say(f"{text.count_text(len(rows) - limit, 'more flow')}: show all with --limit {len(rows)}")
     if any(listing.next_cursor is not None for listing in listings):
-        say(f"these are the flows of the latest {_LATEST:,} runs, and how many of those are theirs: --all counts all")
+        say(f"only the latest {_LATEST:,} runs of each storage are counted: count all with --all")
     end_with_failures(failures, len(names))
 
 
 def _flow_rows(listing: reading.Listing, several: bool) -> list[dict[str, Any]]:
-    """Count the runs of each flow of a storage; only one row for a flow is kept in memory."""
+    """Count the runs of each flow in a storage; holds one row per flow in memory."""
     from flowstore.errors import UnsupportedError
 
     rows: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Data on stdout: as a table, JSON, JSON lines, or names only."""
+"""Data on stdout, as a table, JSON, JSON lines, or names only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ FORMATS = ("table", "json", "jsonl", "name")
 Row = Mapping[str, Any]
 
 output_option = click.option(
-    "-o", "--output", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print."
+    "-o",
+    "--output",
+    "form",
+    metavar="FORMAT",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="Output format: table, json, jsonl or name.",
 )
 
 
@@ -28,11 +35,11 @@ class Column:
     """A column of a table.
 
     Attributes:
-        heading: what it is called.
-        cell: gives what it shows of a row.
-        right: whether it holds numbers.
-        below: whether a terminal shows it on a line of its own below the rest, because it is long.
-        style: gives the colour of a row's cell.
+        heading: the text above the column.
+        cell: returns the value shown for a row.
+        right: whether the column is aligned to the right, as numbers are.
+        below: whether a terminal shows the value on a separate line below the row, because it is long.
+        style: returns the colour of a row's cell.
     """
 
     heading: str
@@ -46,18 +53,31 @@ class Column:
         return "" if value is None else printable(str(value))
 
 
+def counts(*names: str, bad: Sequence[str]) -> tuple[Column, ...]:
+    """Return a column for each number in a row; those of ``bad`` are red unless they are 0."""
+    return tuple(
+        Column(
+            name.upper(),
+            lambda row, name=name: row[name],  # type: ignore[misc]
+            right=True,
+            style=lambda row, name=name: "red" if name in bad and row[name] else "",  # type: ignore[misc]
+        )
+        for name in names
+    )
+
+
 def state_style(state: object) -> str:
-    """Return the colour of a task's state, which is always written out too."""
+    """Return the colour of a task's state."""
     return {"SUCCESS": "green", "FAILURE": "bold red", "REVOKED": "magenta", "RETRY": "yellow"}.get(str(state), "")
 
 
 def print_rows(form: str, columns: Sequence[Column], rows: Iterable[Row], name: Callable[[Row], Sequence[str]]) -> None:
-    """Print rows.
+    """Print rows in one of ``FORMATS``.
 
     Args:
-        form: one of ``FORMATS``.
-        columns: for a table.
-        name: the parts of a row's name, which are printed with tabs between.
+        form: the format.
+        columns: the columns of a table.
+        name: returns the parts of a row's name; ``name`` prints them separated by tabs.
     """
     if form == "table":
         _print_table(columns, list(rows))
@@ -72,17 +92,17 @@ def print_rows(form: str, columns: Sequence[Column], rows: Iterable[Row], name: 
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON that people can read."""
+    """Print a value as indented JSON."""
     click.echo(to_json(value, indent=2))
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """Return a value as JSON that can do nothing to a terminal."""
+    """Return a value as JSON without control characters."""
     return printable_json(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def console(*, err: bool = False) -> Console:
-    """Return a rich console. Away from a terminal it uses no colours, and lines are as long as they are."""
+    """Return a rich console; without a terminal it neither colours nor wraps."""
     from rich.console import Console
 
     class _Console(Console):
@@ -95,7 +115,7 @@ def console(*, err: bool = False) -> Console:
 
 
 def _print_table(columns: Sequence[Column], rows: list[Row]) -> None:
-    """Print aligned columns. A row that is wider than the terminal goes on in its next line, so that ids stay whole."""
+    """Print aligned columns; the terminal wraps long rows, so that ids stay whole."""
     from rich.cells import cell_len
     from rich.text import Text
 
@@ -109,13 +129,13 @@ def _print_table(columns: Sequence[Column], rows: list[Row]) -> None:
     widths = [max(map(cell_len, column)) for column in zip(headings, *cells, strict=True)]
 
     def line(texts: Sequence[str], styles: Sequence[str]) -> Text:
-        found = Text()
+        joined = Text()
         for text, style, width, column in zip(texts, styles, widths, aligned, strict=True):
             padding = " " * (width - cell_len(text))
-            found.append(padding + text if column.right else text, style)
-            found.append("  " if column.right else padding + "  ")
-        found.rstrip()
-        return found
+            joined.append(padding + text if column.right else text, style)
+            joined.append("  " if column.right else padding + "  ")
+        joined.rstrip()
+        return joined
 
     target.print(line(headings, ["bold"] * len(aligned)), soft_wrap=True)
     for row, texts in zip(rows, cells, strict=True):

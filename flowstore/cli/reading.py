@@ -1,34 +1,38 @@
-"""Reading records for listings, a page at a time, from one storage or several."""
+"""Read records and runs from one storage or several, a page at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from flowstore.cli.status import end_with_failures, say
+from flowstore.cli.text import moment, printable
 
 if TYPE_CHECKING:
     from flowstore.record import Query, Record
+    from flowstore.storage import RecordStorage
     from flowstore.store import FlowStore
     from flowstore.store.flow import FlowRun, TaskRun
     from flowstore.store.plan import Plan
 
-_PAGE = 200
-_SHORTEST = 4  # characters of an abbreviated run id
-_SEARCHED = 10_000  # runs, the latest first, among which one is looked for by the beginning of its id
+_PAGE: Final = 200
+_SHORTEST: Final = 4  # characters of an abbreviated run id
+_SEARCHED: Final = 10_000  # latest runs that are searched for an abbreviated id
 
 
 @dataclass(slots=True)
 class Listing:
-    """Records of several storages, one storage after the other.
+    """An iterable of (storage name, record), one storage after the other.
 
     Attributes:
-        limit: how many records at most.
-        cursor: where to begin, as an earlier listing's ``next_cursor`` said.
-        payload: whether their values are read too.
-        page: how many records are read at a time.
-        next_cursor: known when all records have been taken; ``None`` where nothing follows.
-        failures: the errors of storages that could not be read, by their names.
+        limit: the maximum number of records.
+        cursor: the ``next_cursor`` of an earlier listing, to continue from.
+        payload: whether to read payloads.
+        page: how many records to read at a time.
+        next_cursor: where to continue; set at the end of the iteration, ``None`` if nothing follows.
+        failures: the errors of storages that could not be read, by name.
     """
 
     store: FlowStore
@@ -53,7 +57,7 @@ class Listing:
                 except UnsupportedError:
                     if len(self.storages) == 1:
                         raise
-                    break  # it can't list anything: only records are listed
+                    break  # the adapter can't list
                 except StorageError as exc:
                     self.failures[name] = exc
                     break
@@ -69,10 +73,7 @@ class Listing:
             cursor = None
 
     def _scan(self, name: str, cursor: str | None, limit: int) -> Any:
-        from flowstore.store.operations import as_records
-
-        storage = as_records(self.store.storage(name))
-        return storage.scan(self.query, limit=limit, cursor=cursor, payload=self.payload)
+        return records_of(self.store, name).scan(self.query, limit=limit, cursor=cursor, payload=self.payload)
 
     def _remaining(self) -> tuple[list[str], str | None]:
         from flowstore.errors import NotFoundError
@@ -81,7 +82,7 @@ class Listing:
             return self.storages, None
         name, _, cursor = self.cursor.partition(":")
         if name not in self.storages:
-            raise NotFoundError(f"the cursor {self.cursor!r} does not belong to this listing")
+            raise NotFoundError(f"cursor {self.cursor!r} does not belong to this listing")
         return self.storages[self.storages.index(name) :], cursor or None
 
     def _following(self, name: str, cursor: str | None) -> str | None:
@@ -91,8 +92,27 @@ class Listing:
         return f"{later[0]}:" if later else None
 
 
+def finish(listing: Listing) -> None:
+    """Print how to continue a listing, and end the command if storages failed."""
+    if listing.next_cursor is not None:
+        say(f"there may be more: continue with --cursor '{printable(listing.next_cursor)}'")
+    end_with_failures(listing.failures, len(listing.storages))
+
+
+def records_of(store: FlowStore, name: str) -> RecordStorage:
+    """Return a storage that keeps records, connected.
+
+    Raises:
+        UnknownStorageError: no storage has this name.
+        UnsupportedError: the storage keeps no records.
+    """
+    from flowstore.store.operations import as_records
+
+    return as_records(store.storage(name))
+
+
 def storages_of_runs(store: FlowStore, flow_name: str | None = None) -> list[str]:
-    """Return the names of the storages that know of flow runs: of one flow, or of all.
+    """Return the names of the storages with the runs of one flow, or of all.
 
     Raises:
         UnknownStorageError: the flow has no storage.
@@ -104,15 +124,15 @@ def storages_of_runs(store: FlowStore, flow_name: str | None = None) -> list[str
 
 
 def storages_in_use(store: FlowStore) -> list[str]:
-    """Return the names of the storages that some task or flow is given."""
+    """Return the names of the storages that some task or flow uses."""
     return [entry.name for entry in store.router.used_storages()]
 
 
 def find_run(store: FlowStore, text: str) -> FlowRun:
-    """Return a run by its id, or by the beginning of its id where only one of the latest begins so.
+    """Return a run by its id, or by the first characters of its id.
 
     Raises:
-        NotFoundError: there is none, or there are several.
+        NotFoundError: no run matches, or several of the latest do.
     """
     from flowstore.errors import NotFoundError
     from flowstore.record import RUN, Query
@@ -128,12 +148,12 @@ def find_run(store: FlowStore, text: str) -> FlowRun:
             raise
     if len(ids) > 1:
         listed = ", ".join(islice(sorted(ids), 5))
-        raise NotFoundError(f"{len(ids)} runs have ids that begin with {text!r}: {listed}")
+        raise NotFoundError(f"{len(ids)} runs have ids that begin with {text!r}: {listed}; give more characters")
     return store.run(ids.pop())
 
 
 def read_run(store: FlowStore, run: FlowRun) -> tuple[list[TaskRun], Plan | None, dict[str, Exception]]:
-    """Return what ran in a run and what was planned, as far as it can be read, and the errors of the other storages."""
+    """Return the tasks of a run, its plan, and the errors of storages that failed."""
     from flowstore.errors import StorageError
     from flowstore.record import ERROR, RESULT
     from flowstore.store.flow import tasks_of
@@ -150,9 +170,7 @@ def read_run(store: FlowStore, run: FlowRun) -> tuple[list[TaskRun], Plan | None
 
 
 def task_row(task: TaskRun) -> dict[str, Any]:
-    """Return the facts of a task as plain data."""
-    from flowstore.cli.text import moment
-
+    """Return a task as a row for output."""
     return {
         "flow": task.key.flow_name,
         "task": task.name,

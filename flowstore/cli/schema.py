@@ -1,4 +1,4 @@
-"""``flowstore schema``: the version of a database's tables, and bringing older ones up to date."""
+"""``flowstore schema``: show and upgrade the versions of SQL tables."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowstore.cli import output
-from flowstore.cli.ls import end_with_failures
-from flowstore.cli.outcome import say
 from flowstore.cli.root import source
+from flowstore.cli.status import end_with_failures, say
 from flowstore.cli.text import printable
 
 if TYPE_CHECKING:
@@ -22,19 +21,22 @@ _storages = click.argument("storages", metavar="[STORAGE]...", nargs=-1)
 
 @click.group()
 def schema() -> None:
-    """Show and change the version of storages' tables; without names, of all that have some."""
+    """Show and upgrade the versions of SQL tables.
+
+    Without names, the commands apply to all storages with tables.
+    """
 
 
 @schema.command()
 @_storages
 @output.output_option
 def current(storages: tuple[str, ...], form: str) -> None:
-    """Show the version of the tables, and the latest one."""
+    """Show the version of the tables and the latest version."""
 
     def row(name: str, storage: VersionedSchema) -> list[dict[str, Any]]:
         latest = storage.schema_history()[-1].version
-        found = storage.schema_version()
-        return [{"storage": name, "version": found, "latest": latest, "up_to_date": found in (None, latest)}]
+        version = storage.schema_version()
+        return [{"storage": name, "version": version, "latest": latest, "up_to_date": version in (None, latest)}]
 
     _each(storages, row, form, _CURRENT)
 
@@ -43,7 +45,7 @@ def current(storages: tuple[str, ...], form: str) -> None:
 @_storages
 @output.output_option
 def history(storages: tuple[str, ...], form: str) -> None:
-    """List all versions of the tables, the oldest first."""
+    """List the versions of the tables, the oldest first."""
 
     def rows(name: str, storage: VersionedSchema) -> list[dict[str, Any]]:
         return [{"storage": name, "version": one.version, "about": one.about} for one in storage.schema_history()]
@@ -55,15 +57,18 @@ def history(storages: tuple[str, ...], form: str) -> None:
 @_storages
 @output.output_option
 def upgrade(storages: tuple[str, ...], form: str) -> None:
-    """Bring the tables to the latest version. Stop what uses them first."""
+    """Upgrade the tables to the latest version.
+
+    Stop all workers that use the storage first.
+    """
 
     def rows(name: str, storage: VersionedSchema) -> list[dict[str, Any]]:
         if storage.schema_version() is None:
-            say(f"{printable(name)}: there are no tables yet; the first use creates the latest ones")
+            say(f"{printable(name)}: no tables yet; they are created on first use")
             return []
         done = storage.upgrade_schema()
         if not done:
-            say(f"{printable(name)}: nothing to do")
+            say(f"{printable(name)}: already up to date")
         return [{"storage": name, "version": one.version, "about": one.about} for one in done]
 
     _each(storages, rows, form, _HISTORY)
@@ -75,7 +80,7 @@ def _each(
     form: str,
     columns: Sequence[output.Column],
 ) -> None:
-    """Print what some work on each storage gives; go on with the others where it fails."""
+    """Print the rows that ``work`` returns for each storage, and the failures."""
     from flowstore.errors import FlowstoreError
 
     rows: list[dict[str, Any]] = []
@@ -91,30 +96,28 @@ def _each(
 
 
 def _versioned(names: Sequence[str]) -> dict[str, VersionedSchema]:
-    """Return the storages of these names, or all that have versions; none of them is connected.
+    """Return the named storages, or all with a versioned schema; none is connected.
 
     Raises:
-        UnknownStorageError: there is none of that name.
-        UnsupportedError: it has no versions.
+        UnknownStorageError: no storage has this name.
+        UnsupportedError: the storage has no versioned schema.
     """
     from flowstore.config import loading
-    from flowstore.errors import UnknownStorageError
     from flowstore.storage import VersionedSchema
     from flowstore.storage.capabilities import require
 
     store = source().open()
     entries = store.configuration.storages
-    found: dict[str, VersionedSchema] = {}
+    versioned: dict[str, VersionedSchema] = {}
     for name in dict.fromkeys(names) or entries:
-        if name not in entries:
-            raise UnknownStorageError(f"no storage named {name!r}; declared are: {', '.join(entries) or 'none'}")
-        if names or issubclass(loading.adapter_class(entries[name]), VersionedSchema):
-            storage: Any = loading.construct(entries[name], store.storage)
+        entry = store.router.declared(name)
+        if names or issubclass(loading.adapter_class(entry), VersionedSchema):
+            storage: Any = loading.construct(entry, store.storage)
             require(storage, VersionedSchema)
-            found[name] = storage
-    if not found:
-        say("no storage has tables with versions")
-    return found
+            versioned[name] = storage
+    if not versioned:
+        say("no storage has versioned tables")
+    return versioned
 
 
 _CURRENT = (

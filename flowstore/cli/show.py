@@ -1,8 +1,8 @@
-"""``flowstore show`` and ``flowstore cat``: one result."""
+"""``flowstore show`` and ``flowstore cat``: print one result."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowstore.storage import DataStorage
     from flowstore.store import FlowStore
 
-_PREVIEW = 65_536  # bytes
+_PREVIEW: Final = 65_536  # bytes of the largest result that show prints
 
 
 @click.command()
@@ -25,13 +25,17 @@ _PREVIEW = 65_536  # bytes
     "-o",
     "--output",
     "form",
+    metavar="FORMAT",
     type=click.Choice(("table", "json")),
     default="table",
     show_default=True,
-    help="How to print.",
+    help="Output format: table or json.",
 )
 def show(flow: str, task: str, id: str, form: str) -> None:
-    """Show what is stored of a task: facts, errors, and the result if it is not large."""
+    """Show what is stored of a task.
+
+    Prints its state, times, errors, and its result unless that is large.
+    """
     store = source().open()
     facts = _facts(store, flow, task, id)
     if form == "json":
@@ -67,9 +71,9 @@ def show(flow: str, task: str, id: str, form: str) -> None:
 @click.argument("task")
 @click.argument("id")
 def cat(flow: str, task: str, id: str) -> None:
-    """Print a result as JSON, and nothing else.
+    """Print a result as JSON.
 
-    What JSON has no form for is printed as it is stored: {"$type": "datetime", "value": "…"}.
+    Values that JSON has no type for are printed as they are stored: {"$type": "datetime", "value": "…"}.
     """
     from flowstore.encoding.serialize import dumps
     from flowstore.errors import NotFoundError
@@ -115,7 +119,7 @@ def _facts(store: FlowStore, flow: str, task: str, id: str) -> dict[str, Any]:
     query = Query((RESULT, ERROR), key.flow_name, key.task_name, key.task_id)
     records = list(storage.records(query, payload=False))
     if not records:
-        storage.get(key)  # raises that it is not there
+        storage.get(key)  # raises NotFoundError
     result = next((record for record in records if record.kind == RESULT), None)
     failed = [record for record in records if record.kind == ERROR]
     failed.sort(key=lambda record: (not record.ref.name, record.headers.get("attempt", 0)))
@@ -128,7 +132,7 @@ def _facts(store: FlowStore, flow: str, task: str, id: str) -> dict[str, Any]:
         size = result.headers.get("full_size", result.headers.get("size", 0))
         try:
             if size > _PREVIEW:
-                raise SerializationError(f"it is too large; 'flowstore cat' prints it ({text.size_text(size)}).")
+                raise SerializationError(f"it is too large ({text.size_text(size)}). Print it with 'flowstore cat'.")
             facts["result"] = json.loads(storage.pipeline.as_json(storage.get(key)))
         except SerializationError as exc:
             facts["omitted"] = str(exc)

@@ -1,4 +1,4 @@
-"""``flowstore storages``, ``ping`` and ``stats``: what is declared, whether it answers, and what is in it."""
+"""``flowstore storages``, ``ping`` and ``stats``: list, reach and count."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flowstore.cli import output, text
-from flowstore.cli.ls import end_with_failures
+from flowstore.cli.reading import records_of
 from flowstore.cli.root import source
-from flowstore.cli.selecting import records_of
+from flowstore.cli.status import end_with_failures
 
 if TYPE_CHECKING:
     from flowstore.store import FlowStore
 
-_NOWHERE: Final = "flowstore ping"
+_PING_FLOW: Final = "flowstore ping"
 
 
 @click.command()
 @output.output_option
 def storages(form: str) -> None:
-    """List the storages that are declared. Connects to none of them."""
+    """List the configured storages.
+
+    Nothing is connected.
+    """
     from flowstore.config.loading import adapter_class
     from flowstore.config.nesting import references
     from flowstore.storage.capabilities import capabilities_of
@@ -47,7 +50,10 @@ def storages(form: str) -> None:
 @click.argument("names", metavar="[STORAGE]...", nargs=-1)
 @output.output_option
 def ping(names: tuple[str, ...], form: str) -> None:
-    """Connect to storages, all if none is named, and ask each for a record, to see that it answers."""
+    """Check that storages answer.
+
+    Connects to each STORAGE, or to all, and reads from it.
+    """
     from flowstore.errors import FlowstoreError
 
     store = source().open(keep_lacking=True)
@@ -55,7 +61,7 @@ def ping(names: tuple[str, ...], form: str) -> None:
     rows = []
     for name in names or store.configuration.storages:
         try:
-            connected, answered = _ask(store, name)
+            connected, answered = _ping(store, name)
         except FlowstoreError as exc:
             failures[name] = exc
             rows.append({"storage": name, "answers": False, "connect_ms": None, "answer_ms": None})
@@ -65,14 +71,14 @@ def ping(names: tuple[str, ...], form: str) -> None:
     end_with_failures(failures, len(rows))
 
 
-def _ask(store: FlowStore, name: str) -> tuple[float, float]:
-    """Return how many milliseconds it takes to connect to a storage, and then until it answers."""
+def _ping(store: FlowStore, name: str) -> tuple[float, float]:
+    """Return the milliseconds for connecting to a storage, and for its answer."""
     start = time.perf_counter()
     storage = store.storage(name)
     connected = time.perf_counter()
     try:
-        storage.retrieve(_NOWHERE, "", "")
-    except Exception as exc:  # an adapter of somebody's own may raise anything
+        storage.retrieve(_PING_FLOW, "", "")
+    except Exception as exc:  # a user's adapter may raise anything
         from flowstore.errors import NotFoundError
 
         if not isinstance(exc, (NotFoundError, *storage.not_found_errors)):
@@ -81,7 +87,7 @@ def _ask(store: FlowStore, name: str) -> tuple[float, float]:
 
 
 def _named(name: str, exc: Exception) -> Exception:
-    """Return flowstore's own error as it is, and one that names the storage for any other."""
+    """Return flowstore's errors unchanged; others as an error that names the storage."""
     from flowstore.errors import FlowstoreError, StorageError
 
     if isinstance(exc, FlowstoreError):
@@ -91,26 +97,29 @@ def _named(name: str, exc: Exception) -> Exception:
 
 @click.command()
 @click.argument("names", metavar="[STORAGE]...", nargs=-1)
-@click.option("--sizes", is_flag=True, help="Add up the bytes of payloads too, which reads the head of every record.")
+@click.option("--sizes", is_flag=True, help="Also add up payload sizes; reads the headers of every record.")
 @output.output_option
 def stats(names: tuple[str, ...], sizes: bool, form: str) -> None:
-    """Count what is stored, by kind, in storages, or all if none is named."""
+    """Count the records of storages, by kind.
+
+    Without names, all storages are counted.
+    """
     from flowstore.errors import UnsupportedError
 
     store = source().open(keep_lacking=True)
     failures: dict[str, Exception] = {}
-    asked = list(names or store.configuration.storages)
+    counted = list(names or store.configuration.storages)
     rows: list[dict[str, Any]] = []
-    for name in asked:
+    for name in counted:
         try:
             rows += list(_counted(store, name, sizes))
         except UnsupportedError as exc:
             if names:
-                failures[name] = exc  # it can't list anything
-        except Exception as exc:  # an adapter of somebody's own may raise anything
+                failures[name] = exc  # the adapter can't list
+        except Exception as exc:  # a user's adapter may raise anything
             failures[name] = _named(name, exc)
     output.print_rows(form, (*_COUNTS, _SIZE) if sizes else _COUNTS, rows, lambda row: [row["storage"], row["kind"]])
-    end_with_failures(failures, len(asked))
+    end_with_failures(failures, len(counted))
 
 
 def _counted(store: FlowStore, name: str, sizes: bool) -> Iterator[dict[str, Any]]:
@@ -118,12 +127,12 @@ def _counted(store: FlowStore, name: str, sizes: bool) -> Iterator[dict[str, Any
 
     storage = records_of(store, name)
     if sizes:
-        found: dict[str, list[int]] = {}
+        totals: dict[str, list[int]] = {}
         for head in storage.records(Query(), payload=False):
-            counts = found.setdefault(head.kind, [0, 0])
-            counts[0] += 1
-            counts[1] += head.headers.get("size", 0)
-        for kind, (count, size) in sorted(found.items()):
+            total = totals.setdefault(head.kind, [0, 0])
+            total[0] += 1
+            total[1] += head.headers.get("size", 0)
+        for kind, (count, size) in sorted(totals.items()):
             yield {"storage": name, "kind": kind, "records": count, "size": size}
         return
     known = (
@@ -136,7 +145,7 @@ def _counted(store: FlowStore, name: str, sizes: bool) -> Iterator[dict[str, Any
         rest -= count
         if count:
             yield {"storage": name, "kind": kind, "records": count, "size": None}
-    if rest > 0:  # kinds of other people's, which are counted together
+    if rest > 0:  # applications' kinds are counted together
         yield {"storage": name, "kind": None, "records": rest, "size": None}
 
 

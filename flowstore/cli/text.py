@@ -1,4 +1,4 @@
-"""Texts for people: nothing in them can command a terminal."""
+"""Texts for terminals: no control characters; sizes, durations and times."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 LINES: Final = "\n\t"
-"""What printable texts of several lines keep."""
+"""The control characters that texts of several lines may hold, for ``keep``."""
 
 _UNUSUAL = re.compile(r"[^\x20-\x7e\n\t]")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a text in which every character that doesn't print is written as its number, as in Python's ``repr``."""
+    """Return a text with unprintable characters escaped, as in Python's ``repr``."""
     if text.isprintable():
         return text
     return "".join(
@@ -24,25 +24,30 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text in one printable line."""
+    """Return a text as one printable line."""
     return printable(" ".join(text.replace("\t", " ").splitlines()))
 
 
 def printable_json(text: str) -> str:
-    """Return a JSON text of the same meaning, in which every character that doesn't print is escaped."""
+    """Return an equal JSON text with unprintable characters escaped."""
     return _UNUSUAL.sub(_json_escape, text)
 
 
-def _json_escape(found: re.Match[str]) -> str:
-    character = found[0]
+def _json_escape(match: re.Match[str]) -> str:
+    character = match[0]
     if character.isprintable():
         return character
-    # Between values, where escapes are not allowed, JSON has no such characters but this one.
+    # Outside of strings, where escapes are not allowed, this is the only unprintable character of JSON.
     return " " if character == "\r" else json.dumps(character)[1:-1]
 
 
+def count_text(count: int, noun: str) -> str:
+    """Return a number and its noun, such as "1 record" or "2 records"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def size_text(size: int | None) -> str:
-    """Return a number of bytes, rounded."""
+    """Return a rounded number of bytes with its unit."""
     if size is None:
         return ""
     if size < 1000:
@@ -56,7 +61,7 @@ def size_text(size: int | None) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration, rounded."""
+    """Return a rounded duration with its unit."""
     if seconds < 0.001:
         return "<1 ms"
     if seconds < 0.9995:
@@ -69,7 +74,7 @@ def duration_text(seconds: float) -> str:
 
 
 def moment(timestamp: Any) -> str | None:
-    """Return seconds since the epoch as an ISO 8601 time, or ``None`` for what is no such number."""
+    """Return seconds since the epoch as an ISO 8601 time, or ``None`` if invalid."""
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
         return None
     try:
@@ -79,5 +84,5 @@ def moment(timestamp: Any) -> str | None:
 
 
 def local_time(moment: str | None) -> str:
-    """Return an ISO 8601 time as one of this machine's zone, to the second."""
+    """Return an ISO 8601 time in the local time zone, to the second."""
     return "" if moment is None else f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,18 +1,26 @@
-"""``flowstore tree``: a run, as the tasks followed each other."""
+"""``flowstore tree``: print the tasks of a run as a tree."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from flowstore.cli import output, reading, text
-from flowstore.cli.ls import end_with_failures
-from flowstore.cli.planned import NEVER_RAN, NOT_FINISHED, shape_of_plan, with_missing
+from flowstore.cli.layout import (
+    NEVER_RAN,
+    NOT_FINISHED,
+    Bundle,
+    Step,
+    layout_of,
+    planned_layout,
+    tasks_in,
+    with_missing,
+)
 from flowstore.cli.root import source
-from flowstore.cli.shape import Bundle, Step, shape_of, tasks_in
+from flowstore.cli.status import end_with_failures
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -21,46 +29,50 @@ if TYPE_CHECKING:
     from flowstore.store.flow import FlowRun, TaskRun
     from flowstore.store.plan import Plan
 
-_MANY = 100  # tasks, from which on a group is abbreviated
-_FEW = 5  # branches of an abbreviated group that are shown, and four times as many failed ones
-_ORDER = ("FAILURE", "REVOKED", "RETRY")
+_MANY: Final = 100  # tasks of a run; in larger runs groups are abbreviated
+_FEW: Final = 5  # branches shown of an abbreviated group; of failed ones four times as many
+_ORDER: Final = ("FAILURE", "REVOKED", "RETRY")
 
 
 @click.command()
 @click.argument("run")
-@click.option("--all", "complete", is_flag=True, help="Show every task, however many there are.")
+@click.option("--all", "complete", is_flag=True, help="Show every task of large groups.")
 @output.output_option
 def tree(run: str, complete: bool, form: str) -> None:
-    """Show what ran in a RUN: tasks by what they followed, with state, duration, size and errors.
+    """Show the tasks of a run as a tree.
 
-    RUN may be abbreviated. "→" marks what followed the line above it on the same level. Of a flow that was started with
-    FlowStore.start, tasks that have not run are shown too, in their places.
+    RUN is a run id; it may be abbreviated. Each task is shown with its state, duration, size and error. "→" marks a
+    task that followed the one above it on the same level. If the flow was started with FlowStore.start, tasks that have
+    not run are shown too.
     """
     store = source().open()
-    found = reading.find_run(store, run)
-    tasks, plan, failures = reading.read_run(store, found)
+    flow_run = reading.find_run(store, run)
+    tasks, plan, failures = reading.read_run(store, flow_run)
     rows = [reading.task_row(task) for task in tasks]
-    missing = [] if plan is None else with_missing(found.flow_name, tasks, plan)[len(tasks) :]
+    missing = [] if plan is None else with_missing(flow_run.flow_name, tasks, plan)[len(tasks) :]
     if form == "json":
         output.print_json(
             {
-                "flow": found.flow_name,
-                "run": found.id,
-                "parent_run": found.parent_run_id,
-                "started_at": text.moment(found.started_at),
+                "flow": flow_run.flow_name,
+                "run": flow_run.id,
+                "parent_run": flow_run.parent_run_id,
+                "started_at": text.moment(flow_run.started_at),
                 "tasks": rows,
                 "missing": [{"flow": t.key.flow_name, "task": t.name, "id": t.id, "state": t.state} for t in missing],
             }
         )
     elif form == "table":
-        print_tree(found, [*tasks, *missing], complete=complete, plan=plan)
+        print_tree(flow_run, [*tasks, *missing], complete=complete, plan=plan)
     else:
         output.print_rows(form, (), rows, lambda row: [row["flow"], row["task"], row["id"]])
     end_with_failures(failures, len(reading.storages_in_use(store)))
 
 
 def print_tree(run: FlowRun, tasks: Sequence[TaskRun], *, complete: bool, plan: Plan | None = None) -> None:
-    """Print a run as a tree; unless ``complete``, large groups are abbreviated, failures first."""
+    """Print a run as a tree.
+
+    Unless ``complete``, groups of large runs are abbreviated, failures first.
+    """
     from rich.text import Text
     from rich.tree import Tree
 
@@ -74,8 +86,8 @@ def print_tree(run: FlowRun, tasks: Sequence[TaskRun], *, complete: bool, plan: 
         head.append(f" in {text.duration_text(max(0.0, last - run.started_at))}")
     root = Tree(head, guide_style="dim")
     canvas = None if plan is None else plan.canvas
-    shape = shape_of(tasks) if canvas is None else shape_of_plan(tasks, canvas)
-    _Drawing(complete or len(tasks) <= _MANY).add(root, shape)
+    layout = layout_of(tasks) if canvas is None else planned_layout(tasks, canvas)
+    _Drawing(complete or len(tasks) <= _MANY).add(root, layout)
     output.console().print(root, soft_wrap=False)
 
 
@@ -115,7 +127,7 @@ class _Drawing:
         if len(shown) < len(branches):
             hidden = [branch for branch in branches if not any(branch is one for one in shown)]
             tasks = [task for branch in hidden for task in tasks_in(branch)]
-            node.add(Text.assemble(f"… {len(hidden)} more: ", _counts(tasks), "  (tree --all shows them)"))
+            node.add(Text.assemble(f"… {len(hidden)} more: ", _counts(tasks), "  (show them with tree --all)"))
 
 
 def _rank(branch: Sequence[Step]) -> int:

@@ -23,20 +23,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowstore.testing.base import Adapter, AdapterTests, LostAnswer, Outage
-    from flowstore.testing.corpus import HOSTILE, record
+    from flowstore.testing.samples import HOSTILE, record
     from flowstore.testing.suites import DataStorageTests, StorageTests
 
 __all__ = ["HOSTILE", "Adapter", "AdapterTests", "DataStorageTests", "LostAnswer", "Outage", "StorageTests", "record"]
 
 _HOMES = {
-    "HOSTILE": "corpus",
+    "HOSTILE": "samples",
     "Adapter": "base",
     "AdapterTests": "base",
     "DataStorageTests": "suites",
     "LostAnswer": "base",
     "Outage": "base",
     "StorageTests": "suites",
-    "record": "corpus",
+    "record": "samples",
 }
 
 

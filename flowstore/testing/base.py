@@ -179,7 +179,7 @@ def not_offered(why: str) -> NoReturn:
     pytest.skip(f"{rules.LACKS}{why}")
 
 
-def needs(given: T | None, fixture: str, aspect: str) -> T:
+def require_fixture(given: T | None, fixture: str, aspect: str) -> T:
     """Return what an optional fixture gave, or leave the test as one that proves nothing."""
     if given is None:
         pytest.skip(f"not proven: define a fixture `{fixture}`, or declare lacks = {{{aspect!r}: 'the reason'}}")

@@ -10,7 +10,7 @@ from flowstore.record import RESULT, Key, Ref
 from flowstore.storage import RecordStorage
 from flowstore.testing.base import Adapter
 from flowstore.testing.concurrency import ROUNDS
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 
 BATCH = [Key("flow", "batch", str(number)) for number in range(40)]
 

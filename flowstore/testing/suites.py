@@ -17,13 +17,14 @@ from flowstore.testing.aspects.contents import ContentTests
 from flowstore.testing.aspects.damaged import DamageTests
 from flowstore.testing.aspects.expiry import ExpiryTests, ServerClockTests
 from flowstore.testing.aspects.faults import FaultTests, FaultValueTests
+from flowstore.testing.aspects.fields import FieldTests
+from flowstore.testing.aspects.large_batches import LargeBatchTests
 from flowstore.testing.aspects.lifecycle import LifecycleTests
 from flowstore.testing.aspects.listing import ListingTests
-from flowstore.testing.aspects.loads import LoadTests
-from flowstore.testing.aspects.lost import LostAnswerTests
-from flowstore.testing.aspects.overtaken import ExecutionTests, OvertakenTests
+from flowstore.testing.aspects.lost_answers import LostAnswerTests
+from flowstore.testing.aspects.lost_updates import ExecutionTests, LostUpdateTests
 from flowstore.testing.aspects.processes import ForkRecordTests, ForkTests, ProcessTests, ProcessValueTests
-from flowstore.testing.aspects.queries import FieldTests, QueryTests
+from flowstore.testing.aspects.queries import QueryTests
 from flowstore.testing.aspects.records import ErrorRecordTests, KeyTests, RecordTests, RevisionTests
 from flowstore.testing.aspects.sizes import RawTests, SizeTests
 from flowstore.testing.aspects.threads import ThreadTests, ThreadValueTests
@@ -60,7 +61,7 @@ class StorageTests(
     KeyTests,
     AddressTests,
     BatchTests,
-    LoadTests,
+    LargeBatchTests,
     CapabilityTests,
     ListingTests,
     QueryTests,
@@ -68,7 +69,7 @@ class StorageTests(
     ExpiryTests,
     ServerClockTests,
     CleanupTests,
-    OvertakenTests,
+    LostUpdateTests,
     ExecutionTests,
     DeletionTests,
     EmptyingTests,

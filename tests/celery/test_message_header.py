@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstore import Query, RecordStorage
-from flowstore.celery import header
-from flowstore.celery.header import HEADER, LONGEST
+from flowstore.celery import messages
+from flowstore.celery.messages import HEADER, LONGEST
 from flowstore.record import RESULT
 from tests.celery.conftest import MakeSite
 from tests.celery.sites import PATIENCE, Site
@@ -104,15 +104,15 @@ def test_what_is_right_beside_what_is_wrong_is_kept(traced: Site) -> None:
 
 
 def test_what_is_ignored_is_logged_once_for_each_kind(traced: Site, caplog: pytest.LogCaptureFixture) -> None:
-    header._warn.cache_clear()
-    with caplog.at_level(logging.WARNING, "flowstore.celery.header"):
+    messages._warn.cache_clear()
+    with caplog.at_level(logging.WARNING, "flowstore.celery.messages"):
         for _ in range(3):
             run_with(traced, {"parent": 5, "flow": []})
             run_with(traced, [1])
     assert [record.getMessage() for record in caplog.records] == [
-        "'flow' in the message header 'flowstore' is none that flowstore writes (list), and is ignored",
-        "'parent' in the message header 'flowstore' is none that flowstore writes (int), and is ignored",
-        "the message header 'flowstore' is none that flowstore writes (list), and is ignored",
+        "ignored 'flow' in the message header 'flowstore': not a value that flowstore writes (type list)",
+        "ignored 'parent' in the message header 'flowstore': not a value that flowstore writes (type int)",
+        "ignored the message header 'flowstore': not a value that flowstore writes (type list)",
     ]
 
 

@@ -20,9 +20,8 @@ from kombu.utils.json import dumps, loads
 
 from flowstore import FlowStore, RecordStorage, UnreachableError
 from flowstore.celery import recording
-from flowstore.celery.header import HEADER
+from flowstore.celery.messages import HEADER, arguments_of, hidden_arguments, text
 from flowstore.celery.propagation import _put_header
-from flowstore.celery.texts import arguments_of, hidden_in, text
 from flowstore.interrupts import is_interrupt
 from flowstore.record import RESULT, Record
 from flowstore.store.flow import FAILURE
@@ -111,7 +110,7 @@ def request_of(**more: Any) -> Context:
 def test_arguments_that_their_sender_hides() -> None:
     request = request_of(argsrepr=HIDDEN["args"], kwargsrepr=HIDDEN["kwargs"])
     assert arguments_of(request) == HIDDEN
-    assert hidden_in(request) == ["(***)", "{'pin': ***}"]
+    assert hidden_arguments(request) == ["(***)", "{'pin': ***}"]
     assert arguments_of(request_of(kwargsrepr="{...}")) == {"args": ["4111"], "kwargs": "{...}"}
 
 
@@ -120,7 +119,7 @@ def test_arguments_that_nobody_hides(args: tuple[Any, ...], app: Celery) -> None
     headers = app.amqp.as_task_v2("1", "pay", args, {"pin": "9876"}).headers
     request = request_of(args=args, argsrepr=headers["argsrepr"], kwargsrepr=headers["kwargsrepr"])
     assert arguments_of(request) == {"args": loads(dumps(args)), "kwargs": {"pin": "9876"}}
-    assert hidden_in(request) is None
+    assert hidden_arguments(request) is None
 
 
 def test_what_is_hidden_stays_hidden_when_a_task_is_sent_again(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,9 +42,9 @@ def test_never_overwrites_unless_forced(place: Place) -> None:
     before = (place.path / "flowstore.yaml").read_text()
     ended = place.run("init")
     assert ended.returncode == 1
-    assert "flowstore.yaml exists already; --force" in ended.stderr
+    assert "flowstore.yaml exists; pass --force" in ended.stderr
     assert (place.path / "flowstore.yaml").read_text() == before
-    assert not (place.path / "flowstore.store.schema.json").exists()
+    assert not (place.path / "flowstore.schema.json").exists()
     (place.path / "own.schema.json").write_text("mine")
     assert place.run("init", "own.yaml").returncode == 1
     assert not (place.path / "own.yaml").exists()

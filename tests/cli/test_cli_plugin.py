@@ -50,7 +50,7 @@ def test_another_configuration_can_be_named(shop: Place) -> None:
     shop.fine("init", "third.yaml")
     ended = celery(shop, "-c", "third.yaml", "ls")
     assert ended.returncode == 0
-    assert "no flow was started yet" in ended.stderr
+    assert "no runs are stored" in ended.stderr
 
 
 def test_an_app_without_a_store_falls_back(shop: Place) -> None:

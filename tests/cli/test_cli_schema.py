@@ -51,7 +51,7 @@ def test_shows_that_there_are_no_tables_yet(place: Place) -> None:
     assert ended.stdout.splitlines()[1].split() == ["Results", "none", "yet", "1", "yes"]
     ended = place.run("schema", "upgrade")
     assert (ended.returncode, ended.stdout) == (0, "")
-    assert ended.stderr == "Results: there are no tables yet; the first use creates the latest ones\n"
+    assert ended.stderr == "Results: no tables yet; they are created on first use\n"
     assert not (place.path / "results.db").exists()
 
 
@@ -61,7 +61,7 @@ def test_has_nothing_to_do_for_the_latest_version(place: Place, store: FlowStore
     assert told == [{"storage": "Results", "version": "1", "latest": "1", "up_to_date": True}]
     assert place.fine("schema", "history", "Results", "-o", "name") == "Results\t1\n"
     ended = place.run("schema", "upgrade", "Results")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "Results: nothing to do\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "Results: already up to date\n")
 
 
 def test_upgrades_an_older_version(older: Place) -> None:
@@ -74,7 +74,7 @@ def test_upgrades_an_older_version(older: Place) -> None:
     ended = older.run("schema", "upgrade", "-o", "jsonl")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert json.loads(ended.stdout) == {"storage": "Old", "version": "1", "about": "States, and tasks by index"}
-    assert older.run("schema", "upgrade").stderr == "Old: nothing to do\n"
+    assert older.run("schema", "upgrade").stderr == "Old: already up to date\n"
     assert len(older.run("ls", "--storage", "Old", "-o", "name").stdout.splitlines()) == 3
 
 

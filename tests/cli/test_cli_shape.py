@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowstore import Key, TaskRun
 from flowstore.cli import flowstore
-from flowstore.cli.shape import Step, shape_of, tasks_in
+from flowstore.cli.layout import Step, layout_of, tasks_in
 from flowstore.cli.text import duration_text, one_line, printable, printable_json, size_text
 
 
@@ -32,7 +32,7 @@ def drawn(sequence: list[Step]) -> Any:
 
 def test_a_chain_stays_on_one_level() -> None:
     tasks = [task("0"), *(task(str(number), str(number - 1)) for number in range(1, 5000))]
-    assert drawn(shape_of(tasks)) == ["", *(str(number) for number in range(5000))]
+    assert drawn(layout_of(tasks)) == ["", *(str(number) for number in range(5000))]
 
 
 def test_a_chord_in_a_chain_goes_on_on_the_level_of_the_chain() -> None:
@@ -43,7 +43,7 @@ def test_a_chord_in_a_chain_goes_on_on_the_level_of_the_chain() -> None:
         task("body", "a", "b", joins="g"),
         task("last", "body"),
     ]
-    sequence = shape_of(tasks)
+    sequence = layout_of(tasks)
     assert drawn(sequence) == ["", ("first", [["a"], ["b"]]), "body", "last"]
     assert sequence[1].bundles[0].joined_by == "t"
 
@@ -54,7 +54,7 @@ def test_a_chord_that_a_client_started() -> None:
         task("b", group_id="g", group_index=1),
         task("body", "a", "b", joins="g"),
     ]
-    assert drawn(shape_of(tasks)) == [("", [["a"], ["b"]]), "body"]
+    assert drawn(layout_of(tasks)) == [("", [["a"], ["b"]]), "body"]
 
 
 def test_chains_and_a_chord_inside_of_a_header() -> None:
@@ -68,23 +68,23 @@ def test_chains_and_a_chord_inside_of_a_header() -> None:
         task("b2", "x", "y", joins="h", group_id="g", group_index=1),
         task("body", "a2", "b2", joins="g"),
     ]
-    sequence = shape_of(tasks)
+    sequence = layout_of(tasks)
     assert drawn(sequence) == ["", ("first", [["a1", "a2"], [("b1", [["x"], ["y"]]), "b2"]]), "body"]
     assert [bundle.group_id for bundle in sequence[1].bundles] == ["g"]
 
 
 def test_a_header_of_one_task_is_followed_by_the_body() -> None:
-    assert drawn(shape_of([task("a", group_id="g", group_index=0), task("body", "a", joins="g")])) == ["", "a", "body"]
+    assert drawn(layout_of([task("a", group_id="g", group_index=0), task("body", "a", joins="g")])) == ["", "a", "body"]
 
 
 def test_a_body_whose_header_is_not_stored() -> None:
-    assert drawn(shape_of([task("body", "gone", "lost", joins="g"), task("last", "body")])) == ["", "body", "last"]
+    assert drawn(layout_of([task("body", "gone", "lost", joins="g"), task("last", "body")])) == ["", "body", "last"]
 
 
 def test_groups_started_by_one_task_are_kept_apart() -> None:
     tasks = [task("first")]
     tasks += [task(f"{group}{n}", "first", group_id=group, group_index=n) for n in range(2) for group in "gh"]
-    bundles = shape_of(tasks)[1].bundles
+    bundles = layout_of(tasks)[1].bundles
     assert [(bundle.group_id, len(bundle.branches)) for bundle in bundles] == [("g", 2), ("h", 2)]
 
 
@@ -92,7 +92,7 @@ def test_branches_inside_of_branches_without_end() -> None:
     tasks = [task("0")]
     for number in range(1, 3000):
         tasks += [task(str(number), str(number - 1)), task(f"side-{number}", str(number - 1))]
-    assert len(tasks_in(shape_of(tasks))) == len(tasks)
+    assert len(tasks_in(layout_of(tasks))) == len(tasks)
 
 
 @given(
@@ -103,7 +103,7 @@ def test_every_task_is_shown_once_whatever_the_data_claims(given: list[tuple[lis
         task(str(number), *map(str, parents), **headers, group_id="g", group_index=number)
         for number, (parents, headers) in enumerate(given)
     ]
-    shown = [one.id for one in tasks_in(shape_of(tasks))]
+    shown = [one.id for one in tasks_in(layout_of(tasks))]
     assert sorted(shown) == sorted(one.id for one in tasks)
 
 

@@ -208,7 +208,7 @@ def test_rm_deletes_only_when_it_is_told_to(place: Place, results: RecordStorage
         assert "nothing was deleted" in ended.stderr
         assert len(ended.stdout.splitlines()) == 4, "a heading, two results and a blob"
     assert results.count(Query(kinds=("result",))) == 5
-    assert "3 records deleted" in run(place, "rm", "f", "t", "0", "3", "--yes").stderr
+    assert "deleted 3 records" in run(place, "rm", "f", "t", "0", "3", "--yes").stderr
     assert results.count(Query()) == 3
     run(place, "rm", "f", "t", "0", status=4)
     for wrong in ([], ["f", "t"], ["f", "t", "1", "--run", "x"]):
@@ -246,7 +246,7 @@ def test_rm_deletes_a_run(place: Place, results: RecordStorage) -> None:
 
 def test_rm_asks_on_a_terminal(place: Place, results: RecordStorage) -> None:
     status, shown = on_terminal(place, "rm", "f", "t", "1", answer="n\n")
-    assert "Delete these 1 records?" in shown
+    assert "Delete 1 record?" in shown
     assert results.count(Query(task_id="1")) == 1
     assert status == 0
     status, _ = on_terminal(place, "rm", "f", "t", "1", answer="y\n")
@@ -261,10 +261,10 @@ def test_cleanup_deletes_what_has_expired_and_what_is_old(place: Place, results:
     found = {row["storage"]: row for row in rows(place, "cleanup", "--older-than", "1h", "--dry-run")}
     assert (found["Results"]["expired"], found["Results"]["old"]) == (1, 1)
     assert results.count(Query(task_id="old")) == 1
-    assert "give --yes" in run(place, "cleanup", "--older-than", "1h", status=2).stderr
-    assert "1 records deleted" in run(place, "cleanup", "--yes").stderr
+    assert "pass --yes" in run(place, "cleanup", "--older-than", "1h", status=2).stderr
+    assert "deleted 1 record\n" in run(place, "cleanup", "--yes").stderr
     assert results.count(Query(task_id="old")) == 1
-    assert "1 records deleted" in run(place, "cleanup", "--older-than", "1h", "--storage", "Results", "--yes").stderr
+    assert "deleted 1 record\n" in run(place, "cleanup", "--older-than", "1h", "--storage", "Results", "--yes").stderr
     assert results.count(Query(task_id="old")) == 0
     assert results.count(Query(kinds=("result",))) == 5
     run(place, "cleanup", "--older-than", "yesterday", status=2)

@@ -18,7 +18,8 @@ from flowstore.record.querying import (
     matches_fields,
     matches_pattern,
 )
-from flowstore.testing.aspects.queries import FIELDS, IDS, PATTERNS, VALUES, is_like
+from flowstore.testing.aspects.fields import FIELDS, VALUES
+from flowstore.testing.aspects.queries import IDS, PATTERNS, is_like
 from tests.storages.storage_kit import record
 
 TEXTS = st.text("ab-[]!*?.\n\0é🍎", max_size=8)

@@ -8,7 +8,7 @@ from flowstore.encoding import pipeline
 from flowstore.record import ERROR, RESULT, Key, Query, Ref
 from flowstore.storage import RecordStorage
 from flowstore.testing.base import AdapterTests
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 
 MANY = 1203
 """More than databases take in one statement, request or page without being asked to, and no round number."""

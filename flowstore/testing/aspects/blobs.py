@@ -14,7 +14,7 @@ from flowstore.record import BLOB, Key, Query
 from flowstore.storage import PART, RecordStorage
 from flowstore.testing.base import Adapter, AdapterTests, not_offered
 from flowstore.testing.concurrency import in_threads
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 
 OTHER: Final = Key("flow", "task", "2")
 SIZES: Final = (0, 1, 65_535, 65_536, 65_537, PART - 1, PART, PART + 1, 3 * PART + 5)

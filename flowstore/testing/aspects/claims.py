@@ -14,7 +14,7 @@ from flowstore.testing import races
 from flowstore.testing.aspects.expiry import HOUR
 from flowstore.testing.base import Adapter, AdapterTests
 from flowstore.testing.concurrency import PROCESSES, ROUNDS, THREADS, in_processes, in_threads
-from flowstore.testing.corpus import KEY, RICH_VALUES, record
+from flowstore.testing.samples import KEY, RICH_VALUES, record
 
 
 def claim(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:

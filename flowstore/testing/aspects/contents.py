@@ -10,7 +10,7 @@ from flowstore.record import BLOB, ERROR, RESULT, Key, Query, Ref
 from flowstore.storage import PART, RecordStorage, Source
 from flowstore.testing.aspects.blobs import OTHER, THRESHOLD, content, contents, names, read
 from flowstore.testing.base import AdapterTests
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 
 
 class ContentTests(AdapterTests):

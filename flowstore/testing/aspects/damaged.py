@@ -13,8 +13,8 @@ from flowstore.record import ERROR, RESULT, Key, Query, Ref
 from flowstore.record.damage import damage_to
 from flowstore.storage import RecordStorage
 from flowstore.testing.aspects.batches import keys_of
-from flowstore.testing.base import AdapterTests, needs
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.base import AdapterTests, require_fixture
+from flowstore.testing.samples import KEY, record
 
 BAD = Ref(RESULT, Key("flow", "task", "2"))
 QUERIES = {"all": Query(), "of a flow": Query(flow_name="flow"), "by task id": Query(order="task_id")}
@@ -28,7 +28,7 @@ class DamageTests(AdapterTests):
     @pytest.fixture
     def beside(self, storage: RecordStorage, damage: Callable[[Ref], None] | None) -> list[Ref]:
         """Store five records, damage one, and return the references of the others, in order."""
-        spoil = needs(damage, "damage", "damaged records")
+        spoil = require_fixture(damage, "damage", "damaged records")
         refs = [Ref(RESULT, key) for key in keys_of(5)]
         storage.put_many([record(ref.key, ref.key.task_id, run_id="r", stored_at=1000.0) for ref in refs])
         spoil(BAD)
@@ -66,7 +66,7 @@ class DamageTests(AdapterTests):
         self, storage: RecordStorage, beside: list[Ref], damage: Callable[[Ref], None] | None
     ) -> None:
         """What can't be read can't be got rid of."""
-        spoil = needs(damage, "damage", "damaged records")
+        spoil = require_fixture(damage, "damage", "damaged records")
         with damage_to(lambda _: None):
             # An adapter may also refuse to overwrite what it can't read.
             with suppress(CorruptError):

@@ -13,7 +13,7 @@ from flowstore.errors import ConflictError, ExpiredError, NotFoundError
 from flowstore.record import ERROR, RESULT, Key, Query, Record, Ref
 from flowstore.storage import RecordStorage
 from flowstore.testing.base import Adapter, AdapterTests, not_offered
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE

@@ -17,9 +17,9 @@ from flowstore.errors import OutcomeUnknownError, StorageError, UnreachableError
 from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storage import RecordStorage
 from flowstore.testing.aspects.values import misses
-from flowstore.testing.base import Adapter, AdapterTests, Outage, needs
+from flowstore.testing.base import Adapter, AdapterTests, Outage, require_fixture
 from flowstore.testing.concurrency import in_threads
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 from flowstore.testing.secrets import secrets_in
 
 OTHER = Key("flow", "task", "2")
@@ -28,7 +28,7 @@ OTHER = Key("flow", "task", "2")
 @contextmanager
 def during(outage: Outage | None) -> Iterator[None]:
     """Let the server be unreachable for a while, or leave the test if nobody can make it so."""
-    given = needs(outage, "outage", "faults")
+    given = require_fixture(outage, "outage", "faults")
     given.begin()
     try:
         yield
@@ -192,7 +192,7 @@ class FaultTests(FaultValueTests):
     ) -> None:
         """A part was not stored and nobody was told: the blob is torn, or lost."""
         storage.store_blob(KEY, BLOB_NAME, BLOB_BYTES)
-        needs(outage, "outage", "faults")
+        require_fixture(outage, "outage", "faults")
         away = ExitStack()
         begun: list[bool] = []
 

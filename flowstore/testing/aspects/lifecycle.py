@@ -8,7 +8,7 @@ import time
 from flowstore.testing.base import Adapter, AdapterTests
 from flowstore.testing.concurrency import in_threads
 from flowstore.testing.secrets import secrets_in
-from flowstore.testing.watch import descriptors, outside_actions
+from flowstore.testing.side_effects import descriptors, side_effects
 
 
 class LifecycleTests(AdapterTests):
@@ -18,7 +18,7 @@ class LifecycleTests(AdapterTests):
 
     def test_constructor_does_no_io(self, adapter: Adapter) -> None:
         """A configuration is checked and shown where no server can be reached: ``connect`` is the place for I/O."""
-        with outside_actions() as actions:
+        with side_effects() as actions:
             storage = adapter.make()
             connected = storage.is_connected()
         assert actions == [], "the constructor or is_connected() did I/O"
@@ -27,7 +27,7 @@ class LifecycleTests(AdapterTests):
     def test_is_connected_does_no_io(self, adapter: Adapter) -> None:
         """It is called before each use: a round trip there doubles the cost of everything."""
         with adapter.opened() as storage:
-            with outside_actions() as actions:
+            with side_effects() as actions:
                 answers = [storage.is_connected() for _ in range(3)]
             assert actions == []
         assert answers == [True, True, True], "is_connected() has to be true after connect()"

@@ -10,7 +10,7 @@ from flowstore.errors import StorageError
 from flowstore.record import ERROR, RESULT, RUN, Key, Query, Record
 from flowstore.storage import RecordStorage
 from flowstore.testing.base import AdapterTests
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 
 SELECTIONS: list[dict[str, Any]] = [
     {},

@@ -15,7 +15,7 @@ from flowstore.storage import RecordStorage
 from flowstore.testing import races
 from flowstore.testing.base import Adapter, AdapterTests
 from flowstore.testing.concurrency import PROCESSES, ROUNDS, in_child, in_processes, wait_for
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 
 LIVES = 20
 

@@ -15,7 +15,7 @@ from flowstore.storage.revisions import LATEST
 from flowstore.testing.aspects.values import ErrorTests
 from flowstore.testing.base import AdapterTests
 from flowstore.testing.concurrency import in_threads
-from flowstore.testing.corpus import HOSTILE, JOINED, KEY, RICH_VALUES, record
+from flowstore.testing.samples import HOSTILE, JOINED, KEY, RICH_VALUES, record
 
 
 class RecordTests(AdapterTests):

@@ -10,8 +10,8 @@ import pytest
 from flowstore.errors import StorageError
 from flowstore.record import RESULT, Query, Record, Ref
 from flowstore.storage import RecordStorage
-from flowstore.testing.base import AdapterTests, needs
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.base import AdapterTests, require_fixture
+from flowstore.testing.samples import KEY, record
 
 SIZES = [0, 1, 255, 256, 4095, 4096, 65_535, 65_536, 1 << 20, (1 << 20) + 1]
 HUGE = 17 << 20
@@ -70,7 +70,7 @@ class RawTests(AdapterTests):
         self, storage: RecordStorage, raw_get: Callable[[Ref], bytes | None] | None, payload: bytes
     ) -> None:
         """The adapter changes the payload on the way in and back on the way out, or stored it nowhere."""
-        look = needs(raw_get, "raw_get", "raw access")
+        look = require_fixture(raw_get, "raw_get", "raw access")
         ref = Ref(RESULT, KEY)
         content_type = "application/json" if payload.startswith(b"{") else None
         storage.put(Record(ref, payload, {"content_type": content_type}))

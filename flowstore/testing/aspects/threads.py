@@ -13,7 +13,7 @@ from flowstore.storage import RecordStorage
 from flowstore.testing import races
 from flowstore.testing.base import Adapter, AdapterTests
 from flowstore.testing.concurrency import ROUNDS, in_threads
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 
 
 class ThreadValueTests(AdapterTests):

@@ -13,8 +13,8 @@ from flowstore.record import CHECKPOINT, CLAIM, ERROR, HISTORY, RESULT, RUN, VAR
 from flowstore.storage import RecordStorage
 from flowstore.testing.aspects.batches import MANY, keys_of
 from flowstore.testing.aspects.expiry import HOUR, expired
-from flowstore.testing.base import AdapterTests, Bystander, needs
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.base import AdapterTests, Bystander, require_fixture
+from flowstore.testing.samples import KEY, record
 
 OTHER = Key("flow", "task", "other")
 
@@ -248,7 +248,7 @@ class BystanderTests(AdapterTests):
 
     def test_emptying_leaves_others_data_alone(self, storage: RecordStorage, bystander: Bystander | None) -> None:
         """Another program's data has gone: everything was deleted in place of what is flowstore's."""
-        other = needs(bystander, "bystander", "foreign data")
+        other = require_fixture(bystander, "bystander", "foreign data")
         other.leave()
         before = other.left()
         for empty in (storage.purge, storage.clear, lambda: storage.cleanup(0)):

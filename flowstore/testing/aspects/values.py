@@ -9,7 +9,7 @@ import pytest
 from flowstore.errors import NotFoundError
 from flowstore.storage import DataStorage, keeps_errors
 from flowstore.testing.base import AdapterTests, not_offered
-from flowstore.testing.corpus import HOSTILE, JOINED, PLAIN_VALUES
+from flowstore.testing.samples import HOSTILE, JOINED, PLAIN_VALUES
 
 
 def misses(storage: DataStorage) -> tuple[type[Exception], ...]:

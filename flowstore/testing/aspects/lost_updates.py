@@ -14,7 +14,7 @@ from flowstore.testing import races
 from flowstore.testing.aspects.expiry import HOUR
 from flowstore.testing.base import AdapterTests
 from flowstore.testing.concurrency import ROUNDS, in_threads
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.samples import KEY, record
 
 DELETES: dict[str, Callable[[RecordStorage], int]] = {
     "cleanup": lambda storage: storage.cleanup(),
@@ -32,7 +32,7 @@ OVERTAKES: dict[str, Callable[[RecordStorage, Record], object]] = {
 }
 
 
-class OvertakenTests(AdapterTests):
+class LostUpdateTests(AdapterTests):
     """What is deleted is what was looked at: not what took its place since."""
 
     aspect = "cleanup"

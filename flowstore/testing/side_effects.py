@@ -30,7 +30,7 @@ _installed = threading.Event()
 
 
 @contextmanager
-def outside_actions() -> Iterator[list[str]]:
+def side_effects() -> Iterator[list[str]]:
     """Collect what this thread does to the outside; what the import of modules writes is left out.
 
     What a driver written in C does is not seen, except by its descriptors.

@@ -12,8 +12,8 @@ from flowstore.errors import OutcomeUnknownError, UnreachableError
 from flowstore.record import RESULT, Key, Query, Record, Ref
 from flowstore.storage import RecordStorage
 from flowstore.testing.aspects.faults import READS, again
-from flowstore.testing.base import AdapterTests, LostAnswer, needs
-from flowstore.testing.corpus import KEY, record
+from flowstore.testing.base import AdapterTests, LostAnswer, require_fixture
+from flowstore.testing.samples import KEY, record
 
 OTHER = Key("flow", "task", "2")
 
@@ -26,7 +26,7 @@ class LostAnswerTests(AdapterTests):
     @pytest.fixture
     def lose(self, storage: RecordStorage, lost_answer: LostAnswer | None) -> Callable[[], None]:
         """What makes the next answer get lost; the storage has a connection then, and a record."""
-        given = needs(lost_answer, "lost_answer", "faults")
+        given = require_fixture(lost_answer, "lost_answer", "faults")
         storage.put(record(KEY, "old", run_id="r"))
         return given.lose
 

@@ -1,11 +1,11 @@
-"""How commands end: errors as one line, and as an exit status."""
+"""How commands end: exit statuses, and messages on stderr."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -24,17 +24,17 @@ INTERRUPTED: Final = 130
 
 @contextmanager
 def outcomes(*, debug: bool) -> Iterator[None]:
-    """Turn what a command raises into a message on stderr and an exit status."""
+    """Turn exceptions into a message on stderr and an exit status."""
     from flowstore.record.damage import damage_to
 
     damaged: list[BaseException] = []
 
-    def passed_over(exc: BaseException) -> None:
+    def skip(exc: BaseException) -> None:
         damaged.append(exc)
-        say(f"passed over a damaged record: {describe(exc)}")
+        say(f"skipped a damaged record: {describe(exc)}")
 
     try:
-        with damage_to(passed_over):
+        with damage_to(skip):
             yield
         sys.stdout.flush()
         if damaged:
@@ -42,7 +42,7 @@ def outcomes(*, debug: bool) -> Iterator[None]:
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except BrokenPipeError:
-        # Whoever reads has seen enough. What is still buffered must not be flushed into the closed pipe at exit.
+        # The reader has closed the pipe. Buffered output must not be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(0) from None
     except KeyboardInterrupt:
@@ -56,7 +56,7 @@ def outcomes(*, debug: bool) -> Iterator[None]:
 
 
 def status_of(exc: BaseException) -> int:
-    """Return the exit status that an error means."""
+    """Return the exit status for an error."""
     from flowstore import errors
 
     statuses: tuple[tuple[type[BaseException], int], ...] = (
@@ -69,29 +69,52 @@ def status_of(exc: BaseException) -> int:
 
 
 def describe(exc: BaseException) -> str:
-    """Return an error's message, in one line unless it lists the mistakes of a configuration."""
+    """Return an error's message; one line, unless it lists configuration mistakes."""
     from flowstore.errors import ConfigurationError, FlowstoreError, StorageError
 
     if isinstance(exc, ConfigurationError) and exc.mistakes:
         return printable(str(exc), keep=LINES)
-    text = one_line(str(exc))
+    message = one_line(str(exc))
     if not isinstance(exc, FlowstoreError | OSError):
-        return f"{type(exc).__name__}: {text} (--debug shows where)" if text else type(exc).__name__
-    if isinstance(exc, StorageError) and exc.storage is not None and repr(exc.storage) not in text:
-        return f"storage {exc.storage!r}: {text}"
-    return text or type(exc).__name__
+        return f"{type(exc).__name__}: {message} (--debug shows the traceback)" if message else type(exc).__name__
+    if isinstance(exc, StorageError) and exc.storage is not None and repr(exc.storage) not in message:
+        return f"storage {exc.storage!r}: {message}"
+    return message or type(exc).__name__
 
 
 def say(message: str) -> None:
-    """Tell something on stderr, where it doesn't mix with data."""
+    """Print a message on stderr, apart from data on stdout."""
     click.echo(message, err=True)
 
 
 def fail(exc: BaseException) -> None:
-    """Tell on stderr what went wrong."""
+    """Print an error on stderr."""
     say(f"error: {describe(exc)}")
 
 
 def partly_failed() -> click.exceptions.Exit:
-    """Return what to raise where some of the work could not be done and the rest is."""
+    """Return the exception to raise if only part of the work was done."""
     return click.exceptions.Exit(PARTLY_FAILED)
+
+
+def end_with_failures(failures: Mapping[str, Exception], storages: int) -> None:
+    """End the command if storages failed; print their errors.
+
+    Args:
+        failures: the errors, by the names of the storages.
+        storages: how many storages were used.
+
+    Raises:
+        Exception: the last error, if all of them failed.
+        Exit: some of them failed.
+    """
+    if not failures:
+        return
+    *others, last = failures.values()
+    if len(failures) == storages:
+        for exc in others:
+            fail(exc)
+        raise last
+    for exc in failures.values():
+        fail(exc)
+    raise partly_failed()

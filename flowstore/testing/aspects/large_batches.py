@@ -27,7 +27,7 @@ NESTED: dict[str, Any] = {
 """Headers whose names and numbers databases of documents are known to change."""
 
 
-class LoadTests(AdapterTests):
+class LargeBatchTests(AdapterTests):
     """What a batch does to a few small records it does to many, to large ones, and to all that they carry."""
 
     aspect = "batches"
