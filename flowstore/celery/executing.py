@@ -1,4 +1,4 @@
-"""The executions of tasks in this process: each begins and ends where Celery says so, and keeps what is returned."""
+"""Executions of tasks in this process, and the wrappers that store their results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flowstore.celery.attaching import Attachment
 
 FOLLOWED: Final = "__flowstore__"
-"""The attribute of a task that holds what ``follow`` noted down."""
+"""Attribute of a task that holds its ``Following``."""
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ class Execution:
     """One execution of a task by a worker, or an eager one.
 
     Attributes:
-        context: what ``current()`` returns while it lasts.
-        kept: what has been stored as its result.
-        reported: whether its end is stored, apart from a result.
+        context: what ``current()`` returns during the execution.
+        kept: the result that has been stored.
+        reported: whether its failure or retry has been stored.
     """
 
     __slots__ = ("before", "context", "inside", "kept", "outer", "reported", "request", "task")
@@ -54,29 +54,29 @@ class Execution:
         self.reported = False
 
     def keep(self, result: object) -> None:
-        """Store what the task returned, unless it is what has been stored already.
+        """Store what the task returned, unless that has been stored already.
 
         Raises:
-            FlowstoreError: it is not stored, and the storage's policy is not merely to log that.
+            FlowstoreError: the result is not stored, unless the storage's policy is only to log that.
         """
         if self.kept is not result:
             keep(self.context, self.task, result)
             self.kept = result
 
     def fail(self, exc: BaseException, state: str = FAILURE) -> None:
-        """Store the error that ends it. Never raises: the task's own error is what has to be reported."""
+        """Store the error that ended the task. Never raises."""
         self.reported = True
         Ending(self.context, exc, state).write()
 
     def retry(self, exc: BaseException) -> None:
-        """Store the error of an attempt that is going to be made again. Never raises."""
+        """Store the error of an attempt that is retried. Never raises."""
         if not self.reported:
             self.reported = True
             Ending(self.context, exc, RETRY, str(self.context.attempt)).write()
 
 
 class Following:
-    """How a task was before it was followed, and for whom it is."""
+    """What a followed task was before, and the attachments that follow it."""
 
     def __init__(self, task: Task) -> None:
         self.attachments: list[Attachment] = []
@@ -86,7 +86,7 @@ class Following:
         self.wrapper: Any = None
 
     def attachment(self) -> Attachment | None:
-        """Return whose execution this is: of the app that executes it, if the task is in several."""
+        """Return the attachment of the executing app; a task may be in several apps."""
         if len(self.attachments) > 1:
             app = current_app._get_current_object()
             for one in self.attachments:
@@ -104,7 +104,7 @@ def executing() -> Execution | None:
 
 
 def execution_of(request: Any) -> Execution | None:
-    """Return the execution in this thread if it is that of a request."""
+    """Return this thread's execution of a request, or ``None``."""
     execution = _executing.get()
     return execution if execution is not None and execution.request is request else None
 
@@ -122,8 +122,8 @@ def begin(task: Any = None, **_: Any) -> None:
     _executing.set(Execution(task, request, context, _executing.get()))
     try:
         attachment.follow_backend(task.backend)
-    except Exception:  # of a backend that can't be made, which Celery will say
-        log.debug("the result backend of %s can't be had", task.name, exc_info=True)
+    except Exception:  # Celery reports that the backend can't be made
+        log.debug("can't get the result backend of %s", task.name, exc_info=True)
 
 
 def end(task: Any = None, state: Any = None, **_: Any) -> None:
@@ -132,12 +132,12 @@ def end(task: Any = None, state: Any = None, **_: Any) -> None:
     if execution is None or execution.task is not task or execution.request is not task.request:
         return
     try:
-        # An eager call that lets its error pass tells neither its backend nor any signal of it.
+        # An eager call that raises its error reports it neither to its backend nor by a signal.
         if state is None and execution.request.is_eager and not execution.reported:
             _end_with(execution, sys.exc_info()[1])
     finally:
         _executing.set(execution.outer)
-        with suppress(ValueError):  # ended in another context than it began in, which nobody can see
+        with suppress(ValueError):  # it began in another context, which is out of reach
             leave(execution.before)
 
 
@@ -149,10 +149,9 @@ def _end_with(execution: Execution, exc: BaseException | None) -> None:
 
 
 def follow(task: Task, attachment: Attachment) -> None:
-    """Let a task store what it returns to a worker, before that sees it. Repeating it changes nothing.
+    """Make a task store its result before the worker sees it. Idempotent.
 
-    A call that no worker makes (``task()``, ``task.run()``) stores nothing, nor does one inside of an execution of the
-    same task.
+    Direct calls (``task()``, ``task.run()``) store nothing, nor do calls inside of an execution of the same task.
     """
     following = task.__dict__.get(FOLLOWED)
     if following is not None and (attachment in following.attachments):
@@ -166,7 +165,7 @@ def follow(task: Task, attachment: Attachment) -> None:
 
 
 def unfollow(task: Task, attachment: Attachment) -> None:
-    """Undo ``follow``; what somebody else has put around it in the meantime stays."""
+    """Undo ``follow``; later wrappers of others are left in place."""
     following = task.__dict__.get(FOLLOWED)
     if following is None or attachment not in following.attachments:
         return
@@ -185,15 +184,15 @@ def unfollow(task: Task, attachment: Attachment) -> None:
 
 
 def _trace_anew(task: Task, attachment: Attachment) -> None:
-    """Let a worker that runs already call what the task has become."""
+    """Rebuild the tracer of a task, for a worker that is already running."""
     if task.__trace__ is not None:
-        # A child of the prefork pool never builds one itself.
+        # A child of the prefork pool never builds it itself.
         app, hostname = attachment.app, trace._localized[2] if len(trace._localized) == 3 else None
         task.__trace__ = trace.build_tracer(task.name, task, app.loader, hostname, app=app)
 
 
 def _wrap(task: Task, following: Following) -> None:
-    """Wrap what Celery calls: ``__call__`` if the task's class has its own, or else ``run``."""
+    """Wrap what Celery calls: the class's own ``__call__``, or else ``run``."""
     if not trace.task_has_custom(task, "__call__"):
         following.wrapper = task.run = _kept(task, task.run)
         return

@@ -1,4 +1,4 @@
-"""Store how tasks end: results before Celery sees them, errors before errbacks are sent."""
+"""Store results before Celery sees them, and errors before errbacks are sent."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ _EVENTS: Final = {
 }
 _NOTED: Final = ("attempt", "worker", "started_at", "finished_at", "error")
 _KEPT: Final = "_flowstore_kept"
-"""The attribute of a request whose result has been stored, or may have been: when the execution started."""
+"""Attribute of a request whose result may have been stored: when the execution started."""
 _STAND_IN: Final = "UnpickleableExceptionWrapper"
 
 
 def keep(context: TaskContext, task: Task, result: object) -> None:
     """Store what a task returned.
 
-    What has no form that could be stored fails nothing where nobody wants it (``ignore_result``): it is logged, and the
-    task is stored with ``None``, which is what Celery tells of such a task.
+    If the value can't be serialized and the task ignores its result (``ignore_result``), that is logged and ``None`` is
+    stored, as in Celery.
 
     Raises:
-        FlowstoreError: the result is not stored, and the storage's policy is not merely to log that.
+        FlowstoreError: the result is not stored, unless the storage's policy is only to log that.
     """
     route = context.store.route(context.flow_name, context.task_name)
     if route is None or route.readonly:
@@ -66,7 +66,7 @@ def keep(context: TaskContext, task: Task, result: object) -> None:
         except SerializationError as exc:
             if not _is_ignored(task, context.request):
                 raise
-            _say_once(context.task_name, str(exc))
+            _warn_once(context.task_name, str(exc))
             store(replace(route, output_schema=None), key, None, {**facts, "omitted": type(result).__qualname__})
     except ResultSchemaError:
         raise
@@ -75,19 +75,19 @@ def keep(context: TaskContext, task: Task, result: object) -> None:
             raise
         if route.storage.on_store_error != "log":
             _refuse(context, exc)
-        log.error("the result of %s is lost: storage %r could not store it: %s", told(context), route.storage.name, exc)
-        log.debug("how the result of %s was lost", told(context), exc_info=exc)
+        log.error("can't store the result of %s in %r, it is lost: %s", label(context), route.storage.name, exc)
+        log.debug("the result of %s is lost", label(context), exc_info=exc)
     _note(context, route, facts)
 
 
 class Ending:
-    """How an execution ended that has not succeeded: all that is known, to be stored now or a little later."""
+    """The end of an execution that has not succeeded, to be stored now or later."""
 
     def __init__(self, context: TaskContext, exc: BaseException, state: str, name: str = "") -> None:
-        """Take down what is known.
+        """Collect the facts.
 
         Args:
-            name: ``""`` for the error that ended the task, else the number of the attempt that will be made again.
+            name: ``""`` for the error that ended the task, or the number of the attempt that is retried.
         """
         self._context = context
         self._exc = _original(exc)
@@ -97,10 +97,10 @@ class Ending:
         self._kept_at: float | None = getattr(context.request, _KEPT, None)
 
     def __str__(self) -> str:
-        return f"the error of {told(self._context)}"
+        return f"the error of {label(self._context)}"
 
     def write(self) -> None:
-        """Store the error. Never raises: the task's own error is what has to be reported."""
+        """Store the error. Never raises, because Celery has to report the task's own error."""
         try:
             self._write()
         except Exception as exc:
@@ -110,7 +110,7 @@ class Ending:
                 self._log(exc)
 
     def _write_at_once(self) -> None:
-        """Store the error after an interrupt, which has ended what it was meant for: the task is over already."""
+        """Store the error after an interrupt of the first try; the task has ended already."""
         try:
             with limited(0.0):
                 self._write()
@@ -118,10 +118,10 @@ class Ending:
             self._log(exc)
 
     def _log(self, exc: Exception) -> None:
-        # That its result could not be stored has been said; its error is lost for the same reason.
+        # A FlowstoreError has been logged already; it can't be stored for the same reason.
         level = logging.WARNING if isinstance(self._exc, FlowstoreError) else logging.ERROR
-        log.log(level, "the error of %s is not stored: %s: %s", told(self._context), type(exc).__name__, exc)
-        log.debug("how the error of %s was lost", told(self._context), exc_info=exc)
+        log.log(level, "can't store the error of %s: %s: %s", label(self._context), type(exc).__name__, exc)
+        log.debug("can't store the error of %s", label(self._context), exc_info=exc)
 
     def _write(self) -> None:
         context, exc = self._context, self._exc
@@ -139,42 +139,42 @@ class Ending:
         key = _key(context, route)
         stored = False
         try:
-            # Where the result could not be stored, the time for trying again is used up.
+            # If the result could not be stored, the time for retries is used up.
             retry = self._kept_at is None or not isinstance(exc, FlowstoreError)
             context.store.operations.store_error(route, key, exc, facts, self._name, retry)
             stored = True
         finally:
-            # What could not be stored after all that time is not waited for once more.
+            # No retries if the error could not be stored either.
             _note(context, route, facts, retry=stored)
         if self._kept_at is not None and self._state == FAILURE:
             _take_back(context, route, key, self._kept_at)
 
 
-def told(context: TaskContext) -> str:
-    """Return how a task is called in a log. Never raises."""
+def label(context: TaskContext) -> str:
+    """Return the names of a task for a log line. Never raises."""
     return f"{context.flow_name!a} / {context.task_name!a} / {context.task_id!a}"
 
 
 def _mark(context: TaskContext) -> None:
-    with suppress(AttributeError):  # of a request that takes no attributes
+    with suppress(AttributeError):  # the request takes no attributes
         setattr(context.request, _KEPT, context.started_at)
 
 
 def _is_ignored(task: Task, request: Any) -> bool:
-    """Return whether nobody wants the result; what its message says counts before what its task says."""
-    said = getattr(request, "__dict__", {}).get("ignore_result")  # the class has one that says nothing
-    return bool(getattr(task, "ignore_result", False) if said is None else said)
+    """Return whether the result is ignored; the message takes precedence over the task."""
+    ignored = getattr(request, "__dict__", {}).get("ignore_result")  # not the default of the request's class
+    return bool(getattr(task, "ignore_result", False) if ignored is None else ignored)
 
 
 @lru_cache(256)
-def _say_once(task_name: str, reason: str) -> None:
-    log.warning("task %s returns what can't be stored, and ignores its results: None is stored. %s", task_name, reason)
+def _warn_once(task_name: str, reason: str) -> None:
+    log.warning("stored None for task %s: it ignores its result, which can't be serialized: %s", task_name, reason)
 
 
 def _refuse(context: TaskContext, exc: Exception) -> NoReturn:
-    """Raise an error for Celery to report; one of flowstore's own without the way through drivers and retries."""
-    log.error("the result of %s is not stored: %s: %s", told(context), type(exc).__name__, exc)
-    log.debug("how the result of %s was not stored", told(context), exc_info=exc)
+    """Raise an error for Celery to report; flowstore's own errors without tracebacks."""
+    log.error("can't store the result of %s: %s: %s", label(context), type(exc).__name__, exc)
+    log.debug("can't store the result of %s", label(context), exc_info=exc)
     if isinstance(exc, FlowstoreError):
         for one in _chain(exc):
             one.__traceback__ = None
@@ -190,7 +190,10 @@ def _chain(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _original(exc: BaseException) -> BaseException:
-    """Return the exception that a stand-in of Celery's stands for, which can't be pickled, if it is still there."""
+    """Return the exception behind Celery's stand-in for one that can't be pickled.
+
+    Returns the stand-in if the exception is not available.
+    """
     if type(exc).__name__ != _STAND_IN:
         return exc
     for handled in (sys.exc_info()[1], exc):
@@ -201,9 +204,9 @@ def _original(exc: BaseException) -> BaseException:
 
 
 def _route_of_run(context: TaskContext) -> Route | None:
-    """Return where the end of a task without a storage is stored, so that who waits for its run hears of it.
+    """Return where to store the end of a task without a storage, for those who wait for its run.
 
-    That is where the run's record is; there is none for a task outside of a flow, of which nothing is stored then.
+    That is the storage of the run's record. Returns ``None`` for a task outside of a flow: nothing is stored of it.
     """
     entry = context.store.router.flow_storage(context.flow_name)
     if entry is None:
@@ -217,24 +220,24 @@ def _route_of_run(context: TaskContext) -> Route | None:
 
 
 def _take_back(context: TaskContext, route: Route, key: Key, started_at: float) -> None:
-    """Delete the result of an execution that failed after it had been stored: its successor could not be sent."""
+    """Delete the result of an execution that failed later: its successor was not sent."""
     operations = context.store.operations
     mine = {"attempt": context.attempt, "started_at": started_at, "run_id": context.run_id}
     try:
-        found = operations.read(route.storage, lambda records: records.get(key, RESULT, payload=False))
-        if all(found.headers.get(name) == value for name, value in mine.items()):
-            operations.write(route.storage, lambda records: records.delete(key, RESULT, if_revision=found.revision))
-            operations.caches.drop(route.storage.name, found.ref)
+        head = operations.read(route.storage, lambda records: records.get(key, RESULT, payload=False))
+        if all(head.headers.get(name) == value for name, value in mine.items()):
+            operations.write(route.storage, lambda records: records.delete(key, RESULT, if_revision=head.revision))
+            operations.caches.drop(route.storage.name, head.ref)
     except (NotFoundError, ConflictError, UnsupportedError):
-        return  # nothing is there, or something else by now, or the adapter can't tell
+        return  # already deleted or replaced, or the adapter keeps no records
     except Exception as exc:
         if is_interrupt(exc):
             raise
-        log.error("%s has failed, but its result is still stored: %s", told(context), exc)
+        log.error("can't delete the result of %s, which has failed: %s", label(context), exc)
 
 
 def _note(context: TaskContext, route: Route, facts: Mapping[str, Any], retry: bool = True) -> None:
-    """Note down in the history how a task ended, where the configuration asks for it. Never raises."""
+    """Add the end of a task to the history, if that is configured. Never raises."""
     state, history = facts["state"], context.store.flow_history
     try:
         if not history.wants(context.flow_name, state != SUCCESS):
@@ -244,8 +247,8 @@ def _note(context: TaskContext, route: Route, facts: Mapping[str, Any], retry: b
     except Exception as exc:
         if is_interrupt(exc):
             raise
-        log.error("that %s ended with %s is missing in the history: %s", told(context), state, exc)
-        log.debug("how an entry about %s was lost", told(context), exc_info=exc)
+        log.error("can't write the history entry of %s (%s): %s", label(context), state, exc)
+        log.debug("can't write the history entry of %s", label(context), exc_info=exc)
 
 
 def _key(context: TaskContext, route: Route) -> Key:

@@ -1,4 +1,4 @@
-"""What Celery reports of the ends of tasks to their result backends, whichever they are, and by signals."""
+"""Follow what Celery reports to result backends and by signals."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from flowstore.celery.attaching import Attachment
 
 _REPORTS: Final = "__flowstore__"
-"""The attribute of a backend that holds its ``Reports``."""
+"""Attribute of a backend that holds its ``Reports``."""
 _SAID: Final = "_flowstore_said"
-"""The attribute of a request whose retry has been stored, by the main process of a worker."""
+"""Attribute of a request whose retry was stored by a worker's main process."""
 
 
 def follow_backend(backend: Any, attachment: Attachment) -> Any:
-    """Learn of what is reported to a backend, and return it. Repeating it changes nothing."""
+    """Follow what Celery reports to a backend, and return the backend. Idempotent."""
     reports = backend.__dict__.get(_REPORTS)
     if reports is None:
         reports = Reports(backend)
@@ -43,7 +43,7 @@ def follow_backend(backend: Any, attachment: Attachment) -> Any:
 
 
 def unfollow_backend(backend: Any, attachment: Attachment) -> None:
-    """Undo ``follow_backend``; what somebody else has put around it in the meantime stays."""
+    """Undo ``follow_backend``; later wrappers of others are left in place."""
     reports = backend.__dict__.get(_REPORTS)
     if reports is not None and attachment in reports.attachments:
         reports.attachments.remove(attachment)
@@ -53,10 +53,10 @@ def unfollow_backend(backend: Any, attachment: Attachment) -> None:
 
 
 class Reports:
-    """Stand in front of those methods of a backend that are told how tasks end.
+    """Wrappers of the backend methods to which Celery reports how tasks end.
 
-    It is the place that hears of failures in the task's process, of lost workers and hard time limits in their parent
-    process, and of revoked tasks, also if nothing is kept; and it hears of them before errbacks are sent.
+    They see failures in the task's process, lost workers and hard time limits in its parent process, and revoked tasks,
+    even if results are ignored, and they see them before errbacks are sent.
     """
 
     def __init__(self, backend: Any) -> None:
@@ -115,7 +115,7 @@ class Reports:
         def mark_as_retry(
             task_id: Any, exc: Any, traceback: Any = None, request: Any = None, *args: Any, **kwargs: Any
         ) -> Any:
-            if request is not None and execution_of(request) is None:  # or else the signal tells
+            if request is not None and execution_of(request) is None:  # otherwise the signal reports it
                 self._retried_elsewhere(task_id, exc, request)
             return original(task_id, exc, traceback, request, *args, **kwargs)
 
@@ -124,7 +124,7 @@ class Reports:
     def _mark_as_revoked(self, original: Any) -> Any:
         @functools.wraps(original)
         def mark_as_revoked(task_id: Any, reason: str = "", request: Any = None, *args: Any, **kwargs: Any) -> Any:
-            # One that a command revokes before it starts is told without its request, which a worker that has it knows.
+            # A task revoked by a command before it starts is reported without its request; its worker has the request.
             known = request
             if known is None and (waiting := worker_state.requests.get(task_id)) is not None:
                 known = waiting._context
@@ -174,10 +174,10 @@ class Reports:
             _hand_over(Ending(context, exc, RETRY, str(context.attempt)))
 
     def _context(self, task_id: Any, request: Any) -> TaskContext | None:
-        """Return what is known of a task that isn't executed here, or ``None`` if that is too little."""
+        """Return the context of a task that isn't executed here, or ``None`` if unknown."""
         request = full(request)
         name = task_name_of(request)
-        # A task that no worker knows has a name only; a signal tells the rest.
+        # A task that no worker knows has only a name here; ``unknown`` stores it.
         if name is None or getattr(request, "id", None) is None:
             return None
         attachment = self._attachment(name)
@@ -195,7 +195,7 @@ def _hand_over(ending: Ending, *, wait: bool = False) -> None:
 
 
 def retried(sender: Any = None, request: Any = None, reason: Any = None, **_: Any) -> None:
-    """Store the error of an attempt that will be made again; for the signal ``task_retry``."""
+    """Store the error of a retried attempt; for the signal ``task_retry``."""
     execution = execution_of(request)
     if execution is not None:
         exc = reason.exc if isinstance(reason, Retry) else None
@@ -203,10 +203,9 @@ def retried(sender: Any = None, request: Any = None, reason: Any = None, **_: An
 
 
 def not_begun(sender: Any = None, task_id: Any = None, kwargs: Any = None, request: Any = None, **more: Any) -> None:
-    """Store the error of a message that is none; for the signal ``task_internal_error``.
+    """Store the error of an invalid message; for the signal ``task_internal_error``.
 
-    Celery tells its backend of the other errors around an execution, but not of this one: keyword arguments that are no
-    mapping.
+    Only for keyword arguments that are not a mapping: all other internal errors are reported to the backend.
     """
     following = getattr(sender, FOLLOWED, None)
     attachment = following.attachment() if following is not None else None
@@ -218,7 +217,7 @@ def not_begun(sender: Any = None, task_id: Any = None, kwargs: Any = None, reque
 
 
 def unknown(find: Callable[[Any], Attachment | None], sender: Any, message: Any, name: str, id: Any) -> None:
-    """Store that a worker does not know a task; for the signal ``task_unknown``."""
+    """Store that the worker does not know a task; for the signal ``task_unknown``."""
     attachment = find(sender.app)
     if attachment is None:
         return
@@ -232,7 +231,7 @@ def unknown(find: Callable[[Any], Attachment | None], sender: Any, message: Any,
 
 
 def body_failed(attachment: Attachment, callback: Any, exc: BaseException | None) -> None:
-    """Store the error of a chord's body that will never run, because a task of the header failed."""
+    """Store the error of a chord body that won't run, because a header task failed."""
     sender = propagation.sending_task()
     if sender is None or exc is None:
         return
@@ -244,7 +243,7 @@ def body_failed(attachment: Attachment, callback: Any, exc: BaseException | None
 
 
 def _results_of(signature: Any, task_id: Any) -> list[tuple[str, Any]]:
-    """Return name and id of each task in which a signature would have resulted: who waits for it looks there."""
+    """Return name and id of each task whose result a signature would have had."""
     signature = maybe_signature(signature)
     if isinstance(signature, group):
         return [found for part in signature.tasks for found in _results_of(part, part.id)]

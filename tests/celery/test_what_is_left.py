@@ -250,7 +250,7 @@ def test_a_failed_store_is_one_error_line_with_the_way_there_at_debug(
     assert isinstance(result.result, UnreachableError)
     ours = [record for record in caplog.records if record.name.startswith("flowstore")]
     (error,) = (record for record in ours if record.levelno >= logging.ERROR)
-    assert error.getMessage() == "the result of 'end' / 'end' / '1' is not stored: UnreachableError: can't be reached"
+    assert error.getMessage() == "can't store the result of 'end' / 'end' / '1': UnreachableError: can't be reached"
     assert error.exc_info is None
     assert any(record.exc_info for record in ours if record.levelno == logging.DEBUG)
     # Celery shows what happened, and because of what, without the way through driver and retries.
