@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from flowstore.errors import StorageError
 from flowstore.forks import ForkSafeLock
-from flowstore.storage.records import Records
+from flowstore.storage.primitives import Primitives
 
 
 class Connection(Protocol):
@@ -24,11 +24,11 @@ C = TypeVar("C", bound=Connection)
 _inherited: Final[list[object]] = []
 
 
-class ConnectedStorage(Records, Generic[C]):
+class ConnectedStorage(Primitives, Generic[C]):
     """A record storage that holds one connection per process.
 
-    An adapter implements ``_open`` and uses what ``_connection`` returns. After a fork, the child's first call opens a
-    connection for the child, and the inherited one is left alone.
+    An adapter implements ``_open``, may override ``_prepare``, and uses what ``_connection`` returns. After a fork, the
+    child's first call opens a connection for the child, and the inherited one is left alone.
 
     Constructors call ``super().__init__()``.
     """
@@ -40,23 +40,35 @@ class ConnectedStorage(Records, Generic[C]):
 
     @abstractmethod
     def _open(self) -> C:
-        """Connect to the database, check it, and return the connection.
+        """Return a new connection. If it raises, nothing may stay open.
 
-        One thread at a time calls this. If it raises, nothing stays open. What it raises goes through ``_translate``.
+        One thread at a time calls this and ``_prepare``. Exceptions of the driver go through ``_translate``.
         """
+
+    def _prepare(self, connection: C) -> None:
+        """Check the database over a new connection, and create what is missing. If it raises, that is closed."""
 
     def connect(self) -> None:
         """Connect to the database. Does nothing while connected."""
         with self._connecting:
             if self.is_connected():
                 return
-            try:
-                connection = self._open()
-            except Exception as exc:
-                self._raise(exc)
+            connection = self._open_prepared()
             if self._opened is not None:
                 _inherited.append(self._opened)
             self._opened = os.getpid(), connection
+
+    def _open_prepared(self) -> C:
+        try:
+            connection = self._open()
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except Exception as exc:
+            self._raise(exc)
+        return connection
 
     def disconnect(self) -> None:
         """Close the connection for all threads of this process."""

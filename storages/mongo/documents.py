@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
-from bson.binary import Binary
-from bson.datetime_ms import DatetimeMS
 
 from flowstore.errors import InvalidKeyError, UnsupportedError
 from flowstore.record import JSON, PIECE, Key, Query, Record, Ref
@@ -19,10 +17,14 @@ from flowstore.storages.shared.headers import bad_cursor, corrupt, dump_headers,
 Document = dict[str, Any]
 
 MAX_SIZE: Final = 16 * 1024 * 1024 - 64 * 1024
-"""Bytes that a record's payload, headers and key may have together: a document's limit without what surrounds them."""
+"""Bytes of a record's payload, headers and key together: the limit of a document, less the rest of it."""
 
 WHOLE: Final = {"reclaim_at": False}
+"""The projection of a record."""
 HEAD: Final = {"reclaim_at": False, "value": False, "payload": False}
+"""The projection of a record without its payload."""
+REVISION: Final = {"revision": True}
+"""The projection of a record's revision."""
 
 # Lists of small numbers take up to six times their place in BSON, and servers take their time with them.
 _LARGEST_NATIVE: Final = 64 * 1024
@@ -39,7 +41,7 @@ ANY_RECORD: Final[Document] = {
     "kind": {"$gte": ""},
     "headers": {"$exists": True},
 }
-"""The filter of all that is certainly a record, damaged or not."""
+"""The filter of documents that are records, damaged ones included."""
 
 
 def address_of(ref: Ref) -> str:
@@ -48,11 +50,11 @@ def address_of(ref: Ref) -> str:
 
 
 def fields_of(record: Record) -> Document:
-    """Return the fields that each writing of a record sets.
+    """Return the fields that each write of a record sets.
 
     Raises:
         SerializationError: the headers are not JSON.
-        UnsupportedError: it is larger than a document can be.
+        UnsupportedError: the record is larger than a document can be.
     """
     headers = dump_headers(record)
     ref, key = record.ref, record.ref.key
@@ -66,19 +68,26 @@ def fields_of(record: Record) -> Document:
         "state": record.state,
         "stored_at": float(record.stored_at),
         "expires_at": None if expires_at is None else float(expires_at),
-        "reclaim_at": None if expires_at is None else DatetimeMS(int(max(-_LATEST, min(expires_at * 1000, _LATEST)))),
+        "reclaim_at": None if expires_at is None else _date(expires_at),
         "headers": headers.decode(),
     }
     is_native, value = _native(record)
     if is_native:
         fields["value"] = value
     else:
-        fields["payload"] = Binary(record.payload)
+        fields["payload"] = bytes(record.payload)
     return fields
 
 
+def _date(seconds: float) -> Any:
+    # A part of the driver, which has been loaded by then. Python's own dates end with the year 9999.
+    from bson.datetime_ms import DatetimeMS
+
+    return DatetimeMS(int(max(-_LATEST, min(seconds * 1000, _LATEST))))
+
+
 def identity_of(ref: Ref, created: int) -> Document:
-    """Return the fields that only the first writing of a record sets."""
+    """Return the fields that only the first write of a record sets."""
     key = ref.key
     return {
         "kind": ref.kind,
@@ -100,10 +109,10 @@ def update_of(fields: Mapping[str, Any]) -> Document:
 
 
 def read_document(document: Mapping[str, Any], payload: bool) -> Record:
-    """Read a record.
+    """Return the record in a document.
 
     Raises:
-        CorruptError: the document is no record's.
+        CorruptError: the document is not a record.
     """
     where = f"the document {document.get('_id')!r}"
     ref: Ref | None = None
@@ -119,16 +128,16 @@ def read_document(document: Mapping[str, Any], payload: bool) -> Record:
         else:
             data = orjson.dumps(document["value"])
     except (KeyError, TypeError, ValueError, InvalidKeyError) as exc:
-        raise corrupt(ref, f"{where} is not a record's ({type(exc).__name__}: {exc})") from exc
+        raise corrupt(ref, f"{where} is not a record ({type(exc).__name__}: {exc})") from exc
     return Record(ref, data, headers, revision)
 
 
 def filter_of(query: Query, cursor: str | None) -> Document:
-    """Return the filter that selects what follows a cursor.
+    """Return the filter for the records after a cursor.
 
     Names and ids are only ever compared as values: nothing in them can become an operator.
     """
-    # What is no record has no position.
+    # Other documents have no position.
     clauses: list[Document] = [{"position": {"$gt": ""}}]
     for name in ("flow_name", "task_name", "task_id", "run_id"):
         value = getattr(query, name)
@@ -152,11 +161,11 @@ def filter_of(query: Query, cursor: str | None) -> Document:
     if query.where:
         clauses.append(_may_have(query.where))
     if cursor is not None:
-        clauses.append(_behind(query, cursor))
+        clauses.append(_after(query, cursor))
     return {"$and": clauses}
 
 
-def _behind(query: Query, cursor: str) -> Document:
+def _after(query: Query, cursor: str) -> Document:
     beyond = "$lt" if query.descending else "$gt"
     if query.order == "task_id":
         task_id, address = load_place(cursor)
@@ -168,7 +177,7 @@ def _behind(query: Query, cursor: str) -> Document:
 
 
 def order_of(query: Query) -> list[tuple[str, int]]:
-    """Return what a listing is sorted by."""
+    """Return the sort order of a listing."""
     direction = -1 if query.descending else 1
     names = ("task_id", "_id") if query.order == "task_id" else ("position",)
     return [(name, direction) for name in names]
@@ -176,21 +185,21 @@ def order_of(query: Query) -> list[tuple[str, int]]:
 
 def _like(pattern: str) -> list[Document]:
     start = literal_start(pattern)
-    # An index finds what starts alike.
+    # An index finds the ids with this prefix.
     clauses: list[Document] = [{"task_id": {"$gte": start}}]
-    behind = first_behind(start)
-    if behind is not None:
-        clauses.append({"task_id": {"$lt": behind}})
+    end = first_behind(start)
+    if end is not None:
+        clauses.append({"task_id": {"$lt": end}})
     if pattern.rstrip("*") == start != pattern:
         return clauses
     head, *parts = (_regex(part) for part in re.split("[*]+", pattern))
-    # What stands between two stars is looked for once, never again behind where it was found: no pattern takes long.
+    # What stands between two stars is searched once, without backtracking: no pattern takes long.
     stars = [f"(?>.*?{part})" for part in parts[:-1]] + [f".*{part}" for part in parts[-1:]]
     return [*clauses, {"task_id": {"$regex": f"^(?s:{head}{''.join(stars)})(?!.|\\n)"}}]
 
 
 def _regex(part: str) -> str:
-    """Turn what has no star into a regular expression, in which each character but ``?`` is itself."""
+    """Return a regular expression for text without stars; ``?`` matches any character."""
     return "".join(
         "." if character == "?" else character if ord(character) > 127 else f"\\x{ord(character):02x}"
         for character in part
@@ -198,7 +207,10 @@ def _regex(part: str) -> str:
 
 
 def _may_have(where: Mapping[str, Scalar]) -> Document:
-    """Return the filter of what may have these values; only its payload tells, for MongoDB looks into lists too."""
+    """Return the filter for records that may have these values.
+
+    MongoDB looks into lists too: reading the payload decides.
+    """
     # JSON that MongoDB could not hold as it is.
     as_bytes: Document = {"payload": {"$exists": True}, "headers": {"$regex": f'"content_type":"{JSON}"'}}
     if any(key[0] == "$" or "\0" in key for field in where for key in path_of(field)):
@@ -208,17 +220,17 @@ def _may_have(where: Mapping[str, Scalar]) -> Document:
 
 
 def live(now: float) -> Document:
-    """Return the filter of what has not expired."""
+    """Return the filter for records that have not expired."""
     return {"$or": [{"expires_at": {"$eq": None}}, {"expires_at": {"$gt": float(now)}}]}
 
 
 def expired(now: float) -> Document:
-    """Return the filter of what has expired."""
+    """Return the filter for records that have expired."""
     return {"expires_at": {"$lte": float(now)}}
 
 
 def _native(record: Record) -> tuple[bool, Any]:
-    """Return whether MongoDB can hold the payload as a value that gives the same bytes again, and the value."""
+    """Return whether MongoDB can keep the payload as a value without changing a byte, and the value."""
     if not record.is_json or len(record.payload) > _LARGEST_NATIVE:
         return False, None
     try:
@@ -230,7 +242,7 @@ def _native(record: Record) -> tuple[bool, Any]:
 
 def _is_faithful(value: Any) -> bool:
     keys: set[str] = set()
-    # Level by level, in C, takes a third of the time that a walk through the parts does.
+    # Level by level, in C, takes a third of the time of a recursive walk.
     level = [value]
     for _ in range(_DEEPEST + 1):
         kinds = set(map(type, level))
@@ -245,5 +257,5 @@ def _is_faithful(value: Any) -> bool:
 
 
 def _is_faithful_key(key: str) -> bool:
-    # MongoDB gives a meaning to dollars and dots, and to the order of keys that are numbers none.
+    # MongoDB gives dollars and dots a meaning.
     return bool(key) and key[0] != "$" and "." not in key and "\0" not in key

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from flowstore.errors import ConfigurationError
+from flowstore.errors import UnreachableError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import (
     Batches,
@@ -20,18 +20,36 @@ from flowstore.storage import (
     ServerExpiry,
     Source,
 )
+from flowstore.storages.shared.headers import conflict
 from flowstore.storages.shared.mistakes import mistakes_of
 
+from . import listing, writing
+from .documents import (
+    HEAD,
+    WHOLE,
+    Document,
+    address_of,
+    expired,
+    fields_of,
+    identity_of,
+    live,
+    read_document,
+    update_of,
+)
+from .options import Options
+
 if TYPE_CHECKING:
-    from .collection import Records
+    from .connection import Connection
 
 _LARGEST: Final = 15 << 20
 """Bytes of a payload that fit into a document beside headers and names."""
 
+_BATCH: Final = 1000
 _CONTENTS: Final = 500
+_TRIES: Final = 100
 
 
-class MongoStorage(ConnectedStorage["Records"], RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExpiry):
+class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExpiry):
     """Keep each record in a document of its own, in a collection of MongoDB.
 
     A payload that is JSON is the document's ``value``, which MongoDB's own tools can query, if MongoDB can hold it so
@@ -106,118 +124,152 @@ class MongoStorage(ConnectedStorage["Records"], RecordStorage, Batches, QueriesF
         max_pool_size: int = 100,
     ) -> None:
         super().__init__()
-        if uri is not None and (host is not None or port is not None):
-            raise ConfigurationError("uri: give either the URI, or host and port")
-        if uri is not None and not uri.startswith(("mongodb://", "mongodb+srv://")):
-            raise ConfigurationError("uri: must begin with mongodb:// or mongodb+srv://")
-        if "://" in str(host):
-            raise ConfigurationError("host: this is a URI; give it as uri")
-        for what, name in (("db_name", db_name), ("collection_name", collection_name)):
-            if not name or "\0" in name or "$" in name:
-                raise ConfigurationError(f"{what}: {name!r} can't be a name in MongoDB")
-        if password is not None and username is None:
-            raise ConfigurationError("password: there is no username")
-        if write_concern == 0:
-            raise ConfigurationError("write_concern: 0 would not notice a lost write")
-        for what, seconds in (("connect_timeout", connect_timeout), ("read_timeout", read_timeout)):
-            if not seconds > 0:
-                raise ConfigurationError(f"{what} must be a number of seconds above 0, not {seconds!r}")
-        options = {
-            "username": username,
-            "password": password,
-            "authSource": auth_source,
-            "replicaSet": replica_set,
-            "tls": tls,
-            "tlsCAFile": tls_ca_file,
-            "serverSelectionTimeoutMS": int(connect_timeout * 1000),
-            "connectTimeoutMS": int(connect_timeout * 1000),
-            "socketTimeoutMS": int(read_timeout * 1000),
-            "waitQueueTimeoutMS": int(connect_timeout * 1000),
-            "maxPoolSize": max_pool_size,
-        }
-        self._configuration: dict[str, Any] = {
-            "hosts": uri if uri is not None else host if host is not None else "localhost",
-            "port": port,
-            "db_name": db_name,
-            "collection_name": collection_name,
-            "w": write_concern,
-            "journal": journal,
-            "options": {name: value for name, value in options.items() if value is not None},
-        }
+        self._options = Options(
+            db_name=db_name,
+            collection_name=collection_name,
+            host=host,
+            port=port,
+            uri=uri,
+            username=username,
+            password=password,
+            auth_source=auth_source,
+            replica_set=replica_set,
+            tls=tls,
+            tls_ca_file=tls_ca_file,
+            write_concern=write_concern,
+            journal=journal,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            max_pool_size=max_pool_size,
+        )
+        self._options.check()
 
     @classmethod
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
         return mistakes_of(cls, arguments)
 
     def describe(self) -> str:
-        given = self._configuration
-        hosts = given["hosts"] if isinstance(given["hosts"], str) else ", ".join(given["hosts"])
-        # A URI may hold a password.
-        hosts = hosts.rpartition("://")[2].rpartition("@")[2].partition("/")[0].partition("?")[0]
-        port = "" if given["port"] is None else f":{given['port']}"
-        return f"MongoDB at {hosts}{port}, collection {given['db_name']}.{given['collection_name']}"
+        return self._options.describe()
 
     def preload(self) -> None:
-        from . import collection as _mongo_records  # noqa: F401
+        from . import connection  # noqa: F401
 
-    def _open(self) -> Records:
-        """Connect, and create the indexes that the collection does not have.
+    def _open(self) -> Connection:
+        from .connection import Connection
 
-        Raises:
-            UnreachableError: no server can be reached.
-            UnsupportedError: the server is FerretDB 1, whose changes are not atomic.
-            StorageError: the server does not know the user, or what it may do is not enough.
-            ConfigurationError: the URI or an option can't be used.
-        """
-        from .client import Settings
-        from .collection import open_records
+        return Connection(self._options)
 
-        return open_records(Settings(**self._configuration))
+    def _prepare(self, connection: Connection) -> None:
+        connection.prepare()
 
     def now(self) -> float:
         return self._connection().clock.now()
 
+    # Records
+
     def _get(self, ref: Ref, payload: bool) -> Record | None:
-        return self._connection().get(ref, payload)
+        connection = self._connection()
+        with connection.calling():
+            document = connection.collection.find_one({"_id": address_of(ref)}, WHOLE if payload else HEAD)
+        return None if document is None else read_document(document, payload)
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
-        return self._connection().get_many(refs)
+        connection = self._connection()
+        addresses = [address_of(ref) for ref in refs]
+        found: dict[str, Record] = {}
+        for batch in _batches(list(dict.fromkeys(addresses))):
+            with connection.calling():
+                for document in connection.collection.find({"_id": {"$in": batch}}, WHOLE):
+                    found[document["_id"]] = read_document(document, True)
+        return [found.get(address) for address in addresses]
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
-        return self._connection().put(record, if_revision, now)
+        connection = self._connection()
+        address, fields = address_of(record.ref), fields_of(record)
+        identity = identity_of(record.ref, connection.clock.stamp())
+        condition: Document = {}
+        if if_revision is not None:
+            condition = {"revision": if_revision, **live(now)} if if_revision else expired(now)
+        for _ in _tries(connection):
+            # Most records are new, and inserting is the cheapest way to write one.
+            if not if_revision and connection.insert(
+                {"_id": address, "revision": record.revision, **identity, **fields}
+            ):
+                return record.revision
+            revision = connection.update({"_id": address, **condition}, update_of(fields))
+            if revision is not None:
+                return revision
+            if if_revision is None:
+                continue  # deleted meanwhile
+            current = self._get(record.ref, True)
+            standing = None if current is None or current.has_expired(now) else current
+            # Otherwise the record has changed since, and the condition may hold now.
+            if if_revision != (standing.revision if standing else 0):
+                raise conflict(record.ref, standing, if_revision)
+        raise AssertionError("the last try returns or raises")
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
-        return self._connection().put_many(records, now)
+        connection = self._connection()
+        put = partial(self._put, if_revision=None, now=now)
+        return [revision for batch in _batches(records) for revision in writing.put_batch(connection, batch, put)]
 
     def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
-        return self._connection().add_many(records, now)
+        connection = self._connection()
+        add = partial(self._add, now=now)
+        return [added for batch in _batches(records) for added in writing.add_batch(connection, batch, now, add)]
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
-        return self._connection().delete(ref, if_revision)
+        connection = self._connection()
+        condition: Document = {"_id": address_of(ref)}
+        if if_revision is not None:
+            condition["revision"] = if_revision
+        for _ in _tries(connection):
+            with connection.calling(mutates=True):
+                if connection.collection.delete_one(condition).deleted_count:
+                    return True
+            current = None if if_revision is None else self._get(ref, True)
+            if if_revision is None or current is None:
+                return False
+            # Otherwise it has come to that revision since.
+            if current.revision != if_revision:
+                raise conflict(ref, current, if_revision)
+        raise AssertionError("the last try returns or raises")
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
-        return self._connection().delete_many(refs)
+        connection = self._connection()
+        deleted = 0
+        for batch in _batches([address_of(ref) for ref in refs]):
+            with connection.calling(mutates=True):
+                deleted += connection.collection.delete_many({"_id": {"$in": batch}}).deleted_count
+        return deleted
 
     def _delete_seen(self, records: Sequence[Record]) -> int:
-        return self._connection().delete_seen(records)
+        connection = self._connection()
+        seen = [{"_id": address_of(record.ref), "revision": record.revision} for record in records]
+        return sum(connection.delete_each(batch) for batch in _batches(seen))
 
     def _runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
-        return self._connection().runs_since(run_ids, stored_from, now)
+        connection = self._connection()
+        condition = {"run_id": {"$in": list(run_ids)}, "stored_at": {"$gte": float(stored_from)}, **live(now)}
+        with connection.calling():
+            return set(connection.collection.distinct("run_id", condition))
 
     def _purge(self) -> int:
-        return self._connection().purge()
+        return listing.purge(self._connection())
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        return self._connection().scan(query, cursor, limit, payload)
+        return listing.scan(self._connection(), query, cursor, limit, payload)
 
     def _count(self, query: Query) -> int:
-        return self._connection().count(query)
+        return listing.count(self._connection(), query)
+
+    # Payloads too large for a document
 
     def _largest_payload(self) -> int | None:
         return _LARGEST
 
     def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
-        return self._connection().blobs.write(ref.address.hex(), generation, source)
+        return self._connection().blobs.write(address_of(ref), generation, source)
 
     def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
         return self._connection().blobs.read(generation, pieces)
@@ -226,9 +278,20 @@ class MongoStorage(ConnectedStorage["Records"], RecordStorage, Batches, QueriesF
         self._connection().blobs.remove(generation)
 
     def _contents(self) -> Iterator[Content]:
-        records = self._connection()
-        found = records.blobs.all()
-        while some := list(islice(found, _CONTENTS)):
-            heads = records.heads([address for _, _, address, _ in some if address is not None])
-            for generation, written_at, address, delete in some:
-                yield Content(generation, written_at, partial(heads, address), delete)
+        connection = self._connection()
+        found = connection.blobs.all()
+        while page := list(islice(found, _CONTENTS)):
+            head = listing.heads(connection, [address for _, _, address, _ in page if address is not None])
+            for generation, written_at, address, delete in page:
+                yield Content(generation, written_at, partial(head, address), delete)
+
+
+def _tries(connection: Connection) -> Iterator[int]:
+    """Count the tries of a write that meets other writers."""
+    yield from range(_TRIES)
+    raise UnreachableError(f"{connection.where}: other writers kept changing the record ({_TRIES} tries)")
+
+
+def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), _BATCH):
+        yield list(items[start : start + _BATCH])

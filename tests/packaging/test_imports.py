@@ -27,6 +27,10 @@ def loaded_by(statement: str) -> list[str]:
         "from flowstore import FlowStore, DataStorage",
         "import flowstore.storages",
         "import flowstore.cli",
+        *(
+            f"from flowstore.storages import {name}"
+            for name in ("FileStorage", "MemoryStorage", "MongoStorage", "RedisStorage", "RoutingStorage", "S3Storage")
+        ),
     ],
 )
 def test_no_celery_and_no_driver_is_loaded(statement: str) -> None:

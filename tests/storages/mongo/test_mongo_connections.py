@@ -50,7 +50,7 @@ def test_nothing_is_loaded_before_connect() -> None:
         ({"uri": "mongodb://x", "host": "y"}, "either the URI, or host and port"),
         ({"uri": f"http://user:{CANARY}@x"}, "must begin with mongodb://"),
         ({"host": f"mongodb://user:{CANARY}@x"}, "give it as uri"),
-        ({"password": CANARY}, "there is no username"),
+        ({"password": CANARY}, "the username is missing"),
         ({"write_concern": 0}, "would not notice"),
         ({"connect_timeout": -1}, "connect_timeout must be"),
         ({"read_timeout": float("nan")}, "read_timeout must be"),
