@@ -1,4 +1,4 @@
-"""The Celery side of flowstore; the only package that imports celery."""
+"""The Celery integration: the only package that imports celery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attach a FlowStore to a Celery app: to its tasks, those to come, their result backends, and its worker's life."""
+"""Attach a FlowStore to a Celery app: its tasks, backends and worker signals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from flowstore.errors import ConfigurationError
 from flowstore.store import APP_ATTRIBUTE, FlowStore
 
 _ATTACHMENT: Final = "__flowstore__"
-"""The attribute of an app that holds its ``Attachment``."""
+"""Attribute of an app that holds its ``Attachment``."""
 
 _RECEIVED: Final = "flowstore.task_received"
 
@@ -34,12 +34,12 @@ _attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
 
 
 def attach(store: FlowStore, app: Celery) -> None:
-    """Keep the results and errors of every task of an app. See ``FlowStore.attach``."""
+    """Store the results and errors of every task of an app. See ``FlowStore.attach``."""
     attached = FlowStore.attached_to(app)
     if attached is store:
         return
     if attached is not None:
-        raise ConfigurationError(f"{attached!r} is attached to the app {app.main!r} already; detach it first")
+        raise ConfigurationError(f"app {app.main!r} already has a FlowStore attached, {attached!r}: detach it first")
     setattr(app, APP_ATTRIBUTE, store)
     attachment = Attachment(store, app)
     setattr(app, _ATTACHMENT, attachment)
@@ -50,7 +50,7 @@ def attach(store: FlowStore, app: Celery) -> None:
 
 
 def detach(app: Celery) -> None:
-    """Leave an app as if nothing had been attached to it. See ``FlowStore.detach``."""
+    """Undo ``attach``. See ``FlowStore.detach``."""
     attachment = app.__dict__.pop(_ATTACHMENT, None)
     if attachment is None:
         return
@@ -63,7 +63,7 @@ def detach(app: Celery) -> None:
 
 
 class Attachment:
-    """What connects one FlowStore with one app. The app holds it, and it holds the app: they go together."""
+    """The connection of one FlowStore with one app, held by the app."""
 
     def __init__(self, store: FlowStore, app: Celery) -> None:
         self.store = store
@@ -73,22 +73,22 @@ class Attachment:
         self._active = True
 
     def begin(self) -> None:
-        """Follow the tasks that are registered, those that wait for the app's finalization, and those to come."""
+        """Follow registered tasks, those that wait for finalization, and later ones."""
         app = self.app
         self.follow_all()
         for proxy in app._pending:
-            # One that is called before the app is finalized, as in eager mode, is complete by then.
+            # A task that is called before the app is finalized, as in eager mode, is complete by then.
             proxy.__then__(lambda proxy=proxy: self.follow(proxy._get_current_object()))
         app.on_after_finalize.connect(self.follow_all)
-        # After they are complete, not when they are bound: Celery puts the retries of ``autoretry_for`` around ``run``
-        # last, and they have to be inside.
+        # Wrapped when tasks are complete, not when they are bound: Celery wraps ``run`` with the retries of
+        # ``autoretry_for`` last, and these have to be inside.
         self._wrap(app, "_task_from_fun", self.follow)
         self._wrap(app, "register_task", self.follow)
         self._wrap(app._tasks, "register", lambda _: self.follow_all())
         self._follow_backends()
 
     def end(self) -> None:
-        """Undo everything."""
+        """Stop following; restore the app, its tasks and backends."""
         self._active = False
         self.app.on_after_finalize.disconnect(self.follow_all)
         for owner in (self.app, self.app._tasks):
@@ -101,84 +101,84 @@ class Attachment:
             reports.unfollow_backend(backend, self)
 
     def follow_all(self, **_: Any) -> None:
-        """Follow all tasks that are registered by now."""
+        """Follow all registered tasks."""
         for task in list(self.app._tasks.values()):
             self.follow(task)
 
     def follow(self, task: Task) -> None:
-        """Let a task store what it returns, and learn of its end."""
+        """Follow a task and its backend."""
         if self._active:
             executing.follow(task, self)
-            self.follow_backend(task._backend)  # one of its own
+            self.follow_backend(task._backend)  # set if the task has a separate backend
 
     def follow_backend(self, backend: Any) -> None:
-        """Learn of the ends of tasks from a result backend. Repeating it changes nothing."""
+        """Follow what Celery reports to a result backend. Idempotent."""
         if backend is not None:
             reports.follow_backend(backend, self)
 
     def _follow_backends(self) -> None:
-        """Follow the app's backends: that of all threads, or that of this one; others when a task ends in them."""
+        """Follow the app's backend; other threads' backends when a task begins there."""
         app = self.app
         self._wrap(app, "_get_backend", self.follow_backend)
         self.follow_backend(app._backend_cache)
         self.follow_backend(getattr(app._local, "backend", None))
 
     def _wrap(self, owner: Any, name: str, then: Any) -> None:
-        """Do something with what a method returns."""
+        """Wrap a method; call ``then`` with what it returns."""
         original = getattr(owner, name)
 
         @functools.wraps(original)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            found = original(*args, **kwargs)
+            returned = original(*args, **kwargs)
             if self._active:
-                then(found)
-            return found
+                then(returned)
+            return returned
 
         self._put[name] = wrapper
         setattr(owner, name, wrapper)
 
 
-def _of(app: Any) -> Attachment | None:
-    found = getattr(app, "__dict__", {}).get(_ATTACHMENT)
-    return found if isinstance(found, Attachment) else None
+def _attachment_of(app: Any) -> Attachment | None:
+    attachment = getattr(app, "__dict__", {}).get(_ATTACHMENT)
+    return attachment if isinstance(attachment, Attachment) else None
 
 
-def _begins(**_: Any) -> None:
+def _worker_init(**_: Any) -> None:
     writer.become_main_process()
     for attachment in list(_attachments):
         attachment.follow_all()
-        # Before the pool forks: a third of a second for SQLAlchemy, once and not in each child.
+        # Before the pool forks: importing SQLAlchemy takes a third of a second, once instead of in each child.
         attachment.store.preload()
     if any(getattr(task, "retry_on_worker_lost", None) for one in _attachments for task in one.app._tasks.values()):
         task_received.connect(propagation.remember, weak=False, dispatch_uid=_RECEIVED)
 
 
-def _is_ready(**_: Any) -> None:
+def _worker_ready(**_: Any) -> None:
     writer.become_main_process()
 
 
-def _ends(**_: Any) -> None:
+def _worker_shutdown(**_: Any) -> None:
     writer.end_main_process()
     for attachment in list(_attachments):
         attachment.store.close()
 
 
 def _task_unknown(sender: Any = None, message: Any = None, name: Any = None, id: Any = None, **_: Any) -> None:
-    reports.unknown(_of, sender, message, name, id)
+    reports.unknown(_attachment_of, sender, message, name, id)
 
 
 def _listen(on: bool = True) -> None:
-    """Listen to Celery's signals, once for all apps of this process; they tell which app's task it is."""
+    """Connect or disconnect Celery's signals, once for all apps of this process."""
     for signal, receiver in (
         (task_prerun, executing.begin),
         (task_postrun, executing.end),
         (task_retry, reports.retried),
         (task_unknown, _task_unknown),
         (task_internal_error, reports.not_begun),
-        (worker_init, _begins),
-        (worker_ready, _is_ready),
-        (worker_process_shutdown, _ends),
-        (worker_shutdown, _ends),
+        (worker_init, _worker_init),
+        (worker_ready, _worker_ready),
+        (worker_process_shutdown, _worker_shutdown),
+        (worker_shutdown, _worker_shutdown),
     ):
         uid = f"flowstore.{signal.name}"
         if on:

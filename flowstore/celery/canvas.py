@@ -1,7 +1,7 @@
-"""Give every task of a canvas its id before anything is sent, and tell what the canvas is.
+"""Canvases: assign task ids before anything is sent, and describe the layout.
 
-Celery gives a task the id that its signature has already. So a copy of the canvas with ids in all of its signatures is
-sent as Celery alone would send it, and the plan of the run can be stored first.
+Celery keeps an id that a signature already has. So Celery sends a copy of the canvas with ids in all its signatures as
+it would send the original, and the plan of the run can be stored first.
 """
 
 from __future__ import annotations
@@ -20,25 +20,27 @@ Name = Callable[[str], str]
 
 
 def prepared(canvas: Any, app: Celery, options: dict[str, Any]) -> Signature:
-    """Return a copy of a canvas in which every task has its id; the caller's own can be started again.
+    """Return a copy of a canvas in which every task has an id.
+
+    The original is not changed, so that it can be started again.
 
     Args:
-        canvas: a signature, a mapping that was one, or a task, which stands for its signature without arguments.
-        options: for ``apply_async`` of what is returned; changed where that takes others than the canvas.
+        canvas: a signature, a mapping that was one, or a task, for its signature without arguments.
+        options: for ``apply_async`` of the copy; changed if the copy needs other options.
 
     Raises:
-        TypeError: it is none of these.
+        TypeError: the canvas is none of these.
     """
     if isinstance(canvas, Task) or (not isinstance(canvas, Mapping) and hasattr(canvas, "s")):
         canvas = canvas.s()
     if isinstance(canvas, dict) and not isinstance(canvas, Signature):
         canvas = maybe_signature(dict(canvas), app=app)
     if not isinstance(canvas, Signature):
-        raise TypeError(f"a flow is started with a task's signature, or a canvas of such, not {type(canvas).__name__}")
-    if isinstance(canvas, chunks):  # as its apply_async does; clone() would make a single task of it
+        raise TypeError(f"can't start a {type(canvas).__name__} as a flow: pass a task, a signature or a canvas")
+    if isinstance(canvas, chunks):  # as its apply_async does; clone() would turn it into a single task
         options.setdefault("route_name", task_name_from(canvas.kwargs.get("task")))
         canvas = canvas.group()
-    if isinstance(canvas, xmap | xstarmap):  # of which clone() would make another kind of signature
+    if isinstance(canvas, xmap | xstarmap):  # clone() would turn it into another kind of signature
         copy = type(canvas).from_dict({**canvas, "options": dict(canvas.options)}, app=canvas._app)
         copy.options.setdefault("task_id", options.get("task_id") or uuid())
         return copy
@@ -56,20 +58,20 @@ def prepared(canvas: Any, app: Celery, options: dict[str, Any]) -> Signature:
 
 
 def part_of(signature: Signature, name: Name) -> Part | None:
-    """Return the canvas that a prepared signature stands for, as Celery lays it out; ``None`` if it has no task.
+    """Return the layout of a prepared signature, or ``None`` if it has no task.
 
     Args:
-        name: tells the name under which a task is stored.
+        name: returns the name under which a task is stored.
     """
     if isinstance(signature, group):
         parts = tuple(_side_by_side(signature.tasks, name, frozen=False))
-        # Celery answers with the results of a group that is alone in another one.
+        # Celery returns the results of the inner group if it is the only member of the outer one.
         return parts[0] if len(parts) == 1 and ends_with_group(parts[0]) else Group(parts)
     return _part(signature, name)
 
 
 def _with_ids(signature: Any, last_id: Any, app: Celery) -> Any:
-    """Copy a signature; the last of its tasks gets ``last_id``, unless it has an id of its own."""
+    """Copy a signature with ids; its last task gets ``last_id`` unless it has an id."""
     copy = maybe_signature(signature, clone=True)
     if isinstance(copy, _chain):
         tasks = list(copy.tasks)
@@ -92,7 +94,7 @@ def _with_ids(signature: Any, last_id: Any, app: Celery) -> Any:
 
 def _each_with_id(tasks: Any, app: Celery) -> Any:
     copies = [_with_ids(task, None, app) for task in tasks]
-    # Celery freezes the groups in a generator otherwise than those in a list.
+    # Celery freezes groups in a generator differently from groups in a list.
     return regen(iter(copies)) if isinstance(tasks, _regen) else copies
 
 
@@ -110,11 +112,11 @@ def _part(signature: Any, name: Name) -> Part | None:
 
 
 def _side_by_side(tasks: Any, name: Name, frozen: bool = True) -> Iterator[Part]:
-    """Iterate over the parts of a group: groups in it are taken apart, what is empty is left out.
+    """Yield the parts of a group, with inner groups flattened and empty parts left out.
 
     Args:
-        frozen: whether the group is frozen before it is sent. Celery turns the groups in it round then, and leaves
-            those alone that came from a generator; a group that is sent at once keeps its order.
+        frozen: whether the group is frozen before it is sent. Celery then reverses the members of inner groups, except
+            of those from a generator; a group that is sent at once keeps its order.
     """
     lazy = frozen and isinstance(tasks, _regen)
     pending = list(tasks)[::-1]
@@ -129,7 +131,7 @@ def _side_by_side(tasks: Any, name: Name, frozen: bool = True) -> Iterator[Part]
 
 def _one_after_another(tasks: Any, name: Name) -> Part | None:
     parts: list[Part] = []
-    empty: Part | None = None  # an empty group is left out, unless there is nothing else
+    empty: Part | None = None  # an empty group is left out unless the chain has nothing else
     for task in _spliced(tasks):
         part = _part(task, name)
         if part is None:
@@ -147,7 +149,7 @@ def _one_after_another(tasks: Any, name: Name) -> Part | None:
 
 
 def _spliced(tasks: Any) -> Iterator[Any]:
-    """Iterate over the tasks of a chain, those of chains in it among them; a group of one is that one."""
+    """Yield the tasks of a chain, with inner chains and groups of one unpacked."""
     pending = list(tasks)[::-1]
     while pending:
         task = pending.pop()
@@ -160,14 +162,14 @@ def _spliced(tasks: Any) -> Iterator[Any]:
 
 
 def ends_with_group(part: Part) -> bool:
-    """Return whether a part of a canvas results in a group's results."""
+    """Return whether the result of a part is that of a group."""
     if isinstance(part, Chain | Chord):
         return ends_with_group(part.body if isinstance(part, Chord) else part.parts[-1])
     return isinstance(part, Group)
 
 
 def _joined(before: Part, after: Part) -> Part | None:
-    """Return the chord that a group becomes where something follows it, or ``None`` if it ends with no group."""
+    """Return the chord of a group and its successor; ``None`` if ``before`` ends otherwise."""
     if isinstance(before, Group):
         return Chord(before.parts, after)
     if isinstance(before, Chord) and (body := _joined(before.body, after)) is not None:

@@ -1,4 +1,4 @@
-"""Values that Celery and kombu have a form for, as they would give them back."""
+"""Store values of Celery's own types and of types registered with kombu."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _encoder: Final = JSONEncoder()
 
 
 def install() -> None:
-    """Let values of Celery's own types, and of types that are registered with kombu, be stored in this process."""
+    """Register these types for serialization in this process."""
     add_forms(_KOMBU, Forms(_flatten, _restore))
 
 
@@ -28,7 +28,7 @@ def _flatten(value: object) -> object:
     except TypeError:
         return UNKNOWN
     if isinstance(form, dict) and form.keys() == _ENVELOPE:
-        # What the registered encoder returns may hold others: kombu's own text of it is what its decoder expects.
+        # The encoded value may hold more such values; kombu's decoder expects the text that kombu makes of all.
         return Registered(_KOMBU, json.loads(dumps(value)))
     return form
 

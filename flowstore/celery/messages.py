@@ -62,16 +62,16 @@ def header_of(request: Any) -> Header:
     if not isinstance(header, Mapping):
         _warn("", type(header).__name__)
         return {}
-    found: Any = Header()
+    fields: Any = Header()
     for name, read in _READERS.items():
         value = header.get(name)
         if value is None or value == "":
             continue
-        found[name] = read(value)
-        if found[name] is None:
-            del found[name]
+        fields[name] = read(value)
+        if fields[name] is None:
+            del fields[name]
             _warn(name, type(value).__name__)
-    return cast(Header, found)
+    return cast(Header, fields)
 
 
 def text(value: object) -> str:
@@ -83,15 +83,15 @@ def text(value: object) -> str:
         return value
     if value is None:
         return ""
-    found = str.__str__(value) if isinstance(value, str) else str(value)
-    return found.encode("utf-8", "backslashreplace").decode()
+    converted = str.__str__(value) if isinstance(value, str) else str(value)
+    return converted.encode("utf-8", "backslashreplace").decode()
 
 
 def task_name_of(request: Any) -> str | None:
     """Return the name of a request's task, or ``None`` if it has none."""
-    found = getattr(request, "task", None) or getattr(request, "name", None)
-    found = getattr(found, "name", found)
-    return found if isinstance(found, str) and found else None
+    task = getattr(request, "task", None) or getattr(request, "name", None)
+    name = getattr(task, "name", task)
+    return name if isinstance(name, str) and name else None
 
 
 def arguments_of(request: Any) -> dict[str, Any]:
@@ -120,9 +120,9 @@ def hidden_arguments(request: Any) -> list[str] | None:
 
 
 @lru_cache(256)
-def _warn(name: str, found: str) -> None:
+def _warn(name: str, type_name: str) -> None:
     what = f"{name!r} in the message header {HEADER!r}" if name else f"the message header {HEADER!r}"
-    log.warning("ignored %s: not a value that flowstore writes (type %s)", what, found)
+    log.warning("ignored %s: not a value that flowstore writes (type %s)", what, type_name)
 
 
 def _read_text(value: Any) -> str | None:

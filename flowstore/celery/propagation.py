@@ -1,8 +1,8 @@
-"""Flow name and run id travel with every message.
+"""Send flow name and run id with every message.
 
-Celery copies no custom header to the tasks that a task sends, nor to chord bodies. So a handler of
-``before_task_publish`` puts one header on each message: from the flow that is being started here, or else from the task
-that is running here, or else from the task whose end this process is reporting.
+Celery copies custom headers neither to the tasks that a task sends nor to chord bodies. So a handler of
+``before_task_publish`` adds one header to each message: that of the flow being started here, or else of the task
+running here, or else of the task whose end this process is reporting.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from celery.signals import before_task_publish
 from flowstore.celery.messages import HEADER, Header, header_of, hidden_arguments, task_name_of, text
 
 _UID: Final = "flowstore.propagation"
-_UNLOCK: Final = "celery.chord_unlock"  # by which most result backends wait for a chord's header, then send its body
+_UNLOCK: Final = "celery.chord_unlock"  # with most backends this task waits for the header, then sends the body
 
 
 class FlowOf(NamedTuple):
-    """The flow run that something belongs to."""
+    """Flow name and run id."""
 
     flow_name: str
     run_id: str
@@ -38,23 +38,23 @@ _received: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
 
 def install() -> None:
-    """Put the header on every message that this process sends. Repeating it changes nothing."""
+    """Add the header to every message of this process. Idempotent."""
     before_task_publish.connect(_put_header, weak=False, dispatch_uid=_UID)
 
 
 def uninstall() -> None:
-    """Leave messages as they are."""
+    """Undo ``install``."""
     before_task_publish.disconnect(_put_header, dispatch_uid=_UID)
 
 
 def remember(request: Any = None, **_: Any) -> None:
-    """Know a request that a worker has received as long as the worker does; for the signal ``task_received``."""
+    """Remember a received request while it is alive; for the signal ``task_received``."""
     _received[request.id] = request
 
 
 @contextmanager
 def sending(flow_name: str, run_id: str) -> Iterator[list[str]]:
-    """Let what is sent inside be the begin of that run; gives a list to which the ids of what was sent are added."""
+    """Send messages as the start of a run; yields the growing list of ids sent."""
     sent: list[str] = []
     tokens = starting.set(FlowOf(flow_name, run_id)), _sent.set(sent)
     try:
@@ -66,9 +66,10 @@ def sending(flow_name: str, run_id: str) -> Iterator[list[str]]:
 
 @contextmanager
 def reporting(request: Any) -> Iterator[None]:
-    """Let what is sent inside belong to that request's flow, where no task is running: in a worker's parent process.
+    """Send messages as part of a request's flow, if no task is running here.
 
-    Celery makes requests up for the tasks that would have followed in a chain; such a one says nothing of its flow.
+    That is so in a worker's main process. Celery invents requests for the tasks that would have followed in a chain;
+    these have no header, so the outer request counts.
     """
     outer = _reporting.get()
     token = _reporting.set(request if outer is None or header_of(request) else outer)
@@ -80,7 +81,7 @@ def reporting(request: Any) -> Iterator[None]:
 
 @contextmanager
 def completing(group_id: str | None) -> Iterator[None]:
-    """Let what is sent inside be the body of the chord whose header is that group."""
+    """Send messages as the body of the chord with this header group."""
     token = _completing.set(group_id)
     try:
         yield
@@ -91,8 +92,8 @@ def completing(group_id: str | None) -> Iterator[None]:
 def flow_of(request: Any, task_name: str, header: Header) -> FlowOf:
     """Return the flow run of a task request.
 
-    A task that was sent outside of a flow is a flow of its own, named after itself; its run is its group, so that a
-    chord's body finds the header's tasks, or else its root.
+    A task that was sent outside of a flow is a flow named after the task. Its run id is its group id, so that a chord's
+    body finds the header's tasks, or else its root id.
     """
     run_id = header.get("run")
     for name in ("group", "root_id", "id"):
@@ -101,7 +102,10 @@ def flow_of(request: Any, task_name: str, header: Header) -> FlowOf:
 
 
 def sending_task() -> tuple[str, Any] | None:
-    """Return name and request of the task that is running here, or whose end is being reported, or ``None``."""
+    """Return name and request of the task that sends from here, or ``None``.
+
+    That is the running task, or the one whose end is being reported.
+    """
     task = get_current_worker_task()
     if task is not None:
         return task.name, task.request
@@ -110,7 +114,7 @@ def sending_task() -> tuple[str, Any] | None:
 
 
 def joined_group() -> str | None:
-    """Return the id of the chord header that is complete, where its body is being sent."""
+    """Return the id of the header group if a chord's body is being sent, or ``None``."""
     group_id = _completing.get()
     if group_id is not None:
         return group_id
@@ -126,7 +130,7 @@ def _put_header(headers: dict[str, Any] | None = None, body: Any = None, **_: An
     # In Celery's first protocol the id is in the body, and the headers are empty.
     task_id = headers.get("id") or (body.get("id") if isinstance(body, Mapping) else None)
     flow = starting.get()
-    # What a task is sent again with has the header of its message.
+    # A message that is sent again already has the header.
     known = headers.get(HEADER) if headers.get("retries") else None
     header: dict[str, Any] = {**(known if isinstance(known, Mapping) else {}), "sent": time.time()}
     sender = sending_task() or _lost(headers)
@@ -140,7 +144,7 @@ def _put_header(headers: dict[str, Any] | None = None, body: Any = None, **_: An
         header |= _inherited(task_name, request, joined)
         again = task_id == getattr(request, "id", None)
         if again or (joined is None and _replaces(headers, request)):
-            # A retry, or a task that takes this one's place: its parents are this one's.
+            # A retry or a replacement has the same parents.
             header |= {name: value for name, value in header_of(request).items() if name in ("parent", "joins")}
             if again and (hidden := hidden_arguments(request)) is not None:
                 header["hidden"] = hidden
@@ -152,12 +156,12 @@ def _put_header(headers: dict[str, Any] | None = None, body: Any = None, **_: An
 
 
 def _replaces(headers: Mapping[str, Any], request: Any) -> bool:
-    """Tell whether a message is sent by ``Task.replace``, which counts how often that has been done."""
+    """Return whether a message is sent by ``Task.replace``, which counts replacements."""
     return (headers.get("replaced_task_nesting") or 0) > (getattr(request, "replaced_task_nesting", None) or 0)
 
 
 def _lost(headers: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """Return name and request of a task that a worker's main process sends again, because its process was lost."""
+    """Return name and request of a task that is sent again because its process was lost."""
     request = _received.get(headers.get("id")) if headers.get("retries") else None
     return None if request is None else (request.task.name, request._context)
 
@@ -167,7 +171,7 @@ def _inherited(task_name: str, request: Any, joined: str | None) -> dict[str, An
     if "flow" in known:
         return {"flow": known["flow"], "run": known.get("run") or joined or flow_of(request, task_name, known).run_id}
     if joined is not None:
-        # A chord that was sent outside of a flow: its body is a flow of its own, in the run of the header's tasks.
+        # Outside of a flow, a chord's body is a flow named after itself, in the run of the header's tasks.
         return {"run": known.get("run") or joined}
     flow = flow_of(request, task_name, known)
     return {"flow": flow.flow_name, "run": flow.run_id}

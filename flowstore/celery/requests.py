@@ -1,4 +1,4 @@
-"""What is known of a task by its request."""
+"""Build the context of a task from its request."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def context_of(
     started_at: float | None = None,
     outer: TaskContext | None = None,
 ) -> TaskContext:
-    """Return what is known of a task by its request, which may be any object with some of a request's attributes.
+    """Return the context of a task.
 
     Args:
+        request: any object with some attributes of a task request.
         name: the task's name.
-        task_id: its id; without it, the request's.
-        outer: the task in which it is executed, for eager calls, which send no message that could carry a header.
+        task_id: the task's id; default: the request's.
+        outer: the task that makes an eager call, which sends no message with a header.
     """
     header = header_of(request)
     flow_name, run_id = _flow(request, name, header, outer, task_id)
@@ -54,11 +55,11 @@ def _flow(request: Any, name: str, header: Any, outer: TaskContext | None, task_
             return flow
         if outer is not None:
             return FlowOf(outer.flow_name, outer.run_id)
-    found = flow_of(request, name, header)
-    return found if found.run_id else FlowOf(found.flow_name, text(task_id))
+    flow = flow_of(request, name, header)
+    return flow if flow.run_id else FlowOf(flow.flow_name, text(task_id))
 
 
 def full(request: Any) -> Any:
-    """Return a request with all that its message said, for one that is cut down, as those of a batch are."""
-    known = getattr(request, "request_dict", None)
-    return Context(known) if isinstance(known, Mapping) else request
+    """Return the complete request for a reduced one, as those of a batch are."""
+    complete = getattr(request, "request_dict", None)
+    return Context(complete) if isinstance(complete, Mapping) else request

@@ -1,4 +1,4 @@
-"""Start a canvas as a flow."""
+"""Start a canvas as a flow and record the run."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ def start(store: FlowStore, app: Celery | None, flow_name: str, canvas: Any, opt
 
 
 def _forget(store: FlowStore, run: FlowRun) -> None:
-    """Delete a run of which nothing was sent; why it was not is what has to be raised, so a failure is only logged."""
+    """Delete a run of which nothing was sent. A failure is only logged: the caller raises why."""
     try:
         store.flow_runs.forget(run)
     except Exception as exc:
         if is_interrupt(exc):
             raise
-        log.exception("nothing of %r was sent, but its record could not be deleted", run)
+        log.exception("can't delete the record of %r, of which nothing was sent", run)
 
 
 def _nothing_sent(flow_name: str, part: Any, result: Any) -> str:
     names = ", ".join(sorted({repr(member.name) for member in members_of(part)}))
     answer = getattr(result, "id", None)
     return f"flow {flow_name!r} was not started: apply_async of {names} sent no message" + (
-        "" if answer is None else f", but answered with the result of another one, {answer!r}"
+        "" if answer is None else f", but returned the result of another task, {answer!r}"
     )
 
 
 def _correct(store: FlowStore, run: FlowRun, plan: Plan, result: Any) -> None:
-    """Store the plan again where Celery's own answer is another one: a task's ``apply_async`` may choose the id."""
+    """Update the plan if Celery returned other ids; a task's ``apply_async`` may choose them."""
     names = {task_id: name for name, task_id in plan.finals()}
     spare = next(iter(names.values()), "")
     answer = _answer(result, names, spare)
@@ -82,12 +82,12 @@ def _correct(store: FlowStore, run: FlowRun, plan: Plan, result: Any) -> None:
     except Exception as exc:
         if is_interrupt(exc):
             raise
-        # What was sent runs. Only who waits for the result has to be content with the time that he waits.
-        log.exception("the tasks of %r have other ids than its record says, and that could not be corrected", run)
+        # The tasks run all the same; only waiting for the result ends with a timeout.
+        log.exception("can't correct the task ids in the record of %r", run)
 
 
 def _answer(result: Any, names: Mapping[str, str], spare: str) -> Any:
-    """Return what Celery says a run results in, in the form of ``Plan.result``."""
+    """Return a Celery result in the form of ``Plan.result``."""
     if isinstance(result, GroupResult):
         return {"group": [_answer(one, names, spare) for one in result.results]}
     task_id = getattr(result, "id", None)

@@ -1,4 +1,4 @@
-"""What a worker's main process stores: handed over, so that it never waits for a storage."""
+"""Store in a background thread, so that a worker's main process never waits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-ROOM: Final = 1000
-"""How many ends of tasks may wait to be stored."""
-PATIENCE: Final = 0.25
-"""Seconds that the main process waits for one to be stored before it sends error callbacks, if no other waits."""
-LAST_PATIENCE: Final = 10.0
-"""Seconds that a worker's shutdown waits for what has not been stored yet."""
+QUEUE_SIZE: Final = 1000
+"""How many writes may be queued."""
+WAIT_SECONDS: Final = 0.25
+"""Seconds that the main process waits for a write before it sends error callbacks."""
+SHUTDOWN_SECONDS: Final = 10.0
+"""Seconds that a worker's shutdown waits for queued writes."""
 
 
 class _Job:
@@ -27,41 +27,41 @@ class _Job:
 
 
 class Writer:
-    """Store one thing after the other, in a thread of its own that is started for the first one."""
+    """A queue of writes and its thread, which starts with the first write."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[_Job] = queue.Queue(ROOM)
+        self._queue: queue.Queue[_Job] = queue.Queue(QUEUE_SIZE)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._current: _Job | None = None
         self._late: _Job | None = None
 
     def hand_over(self, write: Callable[[], None], what: str, *, wait: bool = False) -> None:
-        """Let something be stored soon. What finds no room is lost, and logged.
+        """Queue a write. If the queue is full, the write is lost and logged.
 
         Args:
-            write: stores it.
-            what: what it is, for the log.
-            wait: whether to wait a moment for it to be stored; not done while an earlier one is still waited for.
+            write: does the write.
+            what: what is written, for the log.
+            wait: whether to wait up to ``WAIT_SECONDS`` for it; ignored while an earlier such write is late.
         """
         job = _Job(write, what)
         try:
             self._queue.put_nowait(job)
         except queue.Full:
-            log.error("%s is not stored: %d others wait to be stored already", what, ROOM)
+            log.error("can't store %s: %d writes are queued already", what, QUEUE_SIZE)
             return
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="flowstore-writer", daemon=True)
                 self._thread.start()
         if wait and (self._late is None or self._late.done.is_set()):
-            self._late = None if job.done.wait(PATIENCE) else job
+            self._late = None if job.done.wait(WAIT_SECONDS) else job
 
-    def flush(self, patience: float = LAST_PATIENCE) -> None:
-        """Wait for all to be stored that was handed over; what isn't by then is lost, and logged."""
+    def flush(self, timeout: float = SHUTDOWN_SECONDS) -> None:
+        """Wait for all queued writes; those that are late are lost and logged."""
         jobs = self._queue
         with jobs.all_tasks_done:
-            if jobs.all_tasks_done.wait_for(lambda: not jobs.unfinished_tasks, patience):
+            if jobs.all_tasks_done.wait_for(lambda: not jobs.unfinished_tasks, timeout):
                 return
         left = [] if self._current is None else [self._current]
         while True:
@@ -70,7 +70,7 @@ class Writer:
             except queue.Empty:
                 break
         for job in left:
-            log.error("%s is not stored: the worker ends, and %s s were not enough", job.what, patience)
+            log.error("can't store %s: the worker shut down after waiting %s s", job.what, timeout)
 
     def _run(self) -> None:
         while True:
@@ -78,7 +78,7 @@ class Writer:
             try:
                 job.write()
             except Exception:
-                log.exception("%s is not stored", job.what)
+                log.exception("can't store %s", job.what)
             finally:
                 self._current = None
                 job.done.set()
@@ -90,7 +90,7 @@ _main_process: int | None = None
 
 
 def become_main_process() -> None:
-    """Take this process for the main process of a worker, until ``end_main_process``."""
+    """Queue writes of this process from now on, until ``end_main_process``."""
     global _writer, _main_process
     if _main_process != os.getpid():
         _writer = Writer()
@@ -98,7 +98,7 @@ def become_main_process() -> None:
 
 
 def end_main_process() -> None:
-    """Store what has been handed over, within a bound; what comes later is stored at once."""
+    """Flush the queue; later writes are done at once."""
     global _main_process
     if _main_process == os.getpid():
         _main_process = None
@@ -106,7 +106,7 @@ def end_main_process() -> None:
 
 
 def hand_over(write: Callable[[], None], what: str, *, wait: bool = False) -> None:
-    """Store something: in a worker's main process a little later, elsewhere now."""
+    """Write now, or later if this is a worker's main process."""
     if _main_process == os.getpid():
         _writer.hand_over(write, what, wait=wait)
     else:

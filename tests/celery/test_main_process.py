@@ -59,7 +59,7 @@ def test_nobody_waits_behind_one_that_is_late(stuck: Stuck, monkeypatch: pytest.
     plain = threading.Event.wait
 
     def wait(event: threading.Event, timeout: float | None = None) -> bool:
-        if timeout == writer.PATIENCE:
+        if timeout == writer.WAIT_SECONDS:
             waited.append(timeout)
             timeout = 0
         return plain(event, timeout)
@@ -82,11 +82,11 @@ def test_what_finds_no_room_is_lost_and_logged(stuck: Stuck, caplog: pytest.LogC
     one.hand_over(stuck, "stuck")
     stuck.begun.wait()
     with caplog.at_level(logging.ERROR, "flowstore.celery.writer"):
-        for number in range(writer.ROOM + 2):
+        for number in range(writer.QUEUE_SIZE + 2):
             one.hand_over(lambda: None, f"the error of {number}")
     assert [record.getMessage() for record in caplog.records] == [
-        f"the error of {number} is not stored: {writer.ROOM} others wait to be stored already"
-        for number in (writer.ROOM, writer.ROOM + 1)
+        f"can't store the error of {number}: {writer.QUEUE_SIZE} writes are queued already"
+        for number in (writer.QUEUE_SIZE, writer.QUEUE_SIZE + 1)
     ]
 
 
@@ -97,7 +97,10 @@ def test_a_shutdown_waits_no_longer_than_it_may(stuck: Stuck, caplog: pytest.Log
     one.hand_over(lambda: None, "the second")
     with caplog.at_level(logging.ERROR, "flowstore.celery.writer"):
         one.flush(0.01)
-    assert [record.getMessage().partition(" is")[0] for record in caplog.records] == ["the first", "the second"]
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "can't store the first",
+        "can't store the second",
+    ]
 
 
 def test_a_write_that_raises_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -106,7 +109,7 @@ def test_a_write_that_raises_stops_nothing(caplog: pytest.LogCaptureFixture) -> 
     one.hand_over(lambda: written.append(1), "x")
     one.flush()
     assert written == [1]
-    assert "the broken one is not stored" in caplog.text
+    assert "can't store the broken one" in caplog.text
 
 
 @pytest.fixture

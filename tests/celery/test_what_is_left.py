@@ -282,7 +282,7 @@ def test_a_value_without_a_form_that_nobody_wants_fails_nothing(app: Celery, cap
     end = app.task(name="no form", ignore_result=True, shared=False)(thing)
     wanted = app.task(name="wanted", shared=False)(thing)
     store = FlowStore(configured(), app=app)
-    recording._say_once.cache_clear()
+    recording._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "flowstore"):
         results = [end.apply(task_id=str(number)) for number in range(3)]
     assert [result.state for result in results] == ["SUCCESS"] * 3
