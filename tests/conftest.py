@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from flowstore.testing import rules
 from tests.reliability.figures import COLLECTED
 from tests.servers import met
 
@@ -20,6 +21,21 @@ def no_outside_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("FLOWSTORE_") and not name.startswith("FLOWSTORE_TEST_"):
             monkeypatch.delenv(name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to ``make test-all`` what an ``each_time`` marker doesn't name; before ``-m`` selects."""
+    for item in items:
+        chosen = item.get_closest_marker("each_time")
+        if chosen and isinstance(item, pytest.Function) and _one_of_several(item) not in {None, *chosen.args}:
+            item.add_marker(pytest.mark.release)
+
+
+def _one_of_several(item: pytest.Function) -> str | None:
+    """Return the kind of storage, or the aspect of the kit, that a test is for."""
+    kind: str | None = item.callspec.params.get("kind") if hasattr(item, "callspec") else None
+    return kind or (rules.aspects_of(item.cls).get(item.originalname) if item.cls else None)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -38,6 +38,7 @@ from tests.storages.places import SHARED, adapter, configuration, entry, unreach
 from tests.storages.storage_kit import Recipe, opened
 
 pytest_plugins = ("tests.storages.every_storage",)
+pytestmark = pytest.mark.each_time("sqlite", "redis")
 
 KEY = Key("flow", "task", "toto")
 shared = pytest.mark.parametrize("kind", SHARED)

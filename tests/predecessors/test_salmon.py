@@ -19,6 +19,7 @@ from tests.storages.places import configuration, entry
 from tests.storages.storage_kit import Recipe
 
 pytest_plugins = ("tests.storages.every_storage",)
+pytestmark = pytest.mark.each_time("sqlite", "redis")
 
 SMALL = ("memory", "file", "sqlite")
 

@@ -32,6 +32,7 @@ from tests.storages.places import SHARED, configuration, unreachable
 from tests.storages.storage_kit import Recipe
 
 pytest_plugins = ("tests.storages.every_storage",)
+pytestmark = pytest.mark.each_time("sqlite", "redis")
 
 Make = Callable[..., FlowStore]
 shared = pytest.mark.parametrize("kind", SHARED)

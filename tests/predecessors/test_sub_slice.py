@@ -25,6 +25,7 @@ from tests.storages.places import SHARED, adapter, configuration, entry, unreach
 from tests.storages.storage_kit import Recipe
 
 pytest_plugins = ("tests.storages.every_storage",)
+pytestmark = pytest.mark.each_time("sqlite", "redis")
 
 KEY = Key("flow", "task", "id")
 DAY = 86400.0

@@ -49,6 +49,7 @@ class TestFileStorage(Wrecked, ProcessRaces, StorageTests):
         return look
 
 
+@pytest.mark.each_time("lifecycle", "revisions", "blobs", "processes")
 class TestFileStorageThatDoesNotWait(TestFileStorage):
     @pytest.fixture
     def configuration(self, root: Path) -> dict[str, Any]:

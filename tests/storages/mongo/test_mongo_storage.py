@@ -77,6 +77,7 @@ class TestJavaServer(ProcessRaces, MongoTests):
         return Place(through(outage))
 
 
+@pytest.mark.each_time("lifecycle", "revisions", "expiry", "raw access")
 class TestNx27017(MongoTests):
     """The contract alone: nothing that is seen here proves anything about races."""
 

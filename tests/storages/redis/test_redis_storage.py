@@ -62,6 +62,7 @@ class TestRedis(Wrecked, StorageTests):
             yield lambda ref: stored_payload(client, configuration["prefix"], ref)
 
 
+@pytest.mark.each_time("lifecycle", "revisions", "batches", "listing", "expiry", "server clock", "claims", "fork")
 class TestRedisCluster(StorageTests):
     storage_class = RedisStorage
 

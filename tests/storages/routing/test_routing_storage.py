@@ -43,6 +43,7 @@ class TestRoutingBySizeAndKind(ProcessRaces, StorageTests):
         }
 
 
+@pytest.mark.each_time("lifecycle", "revisions", "deletion", "emptying", "large values", "fork")
 class TestRoutingWithCopies(StorageTests):
     """Large payloads away, everything written through to SQLite, which is the fallback too."""
 
@@ -64,6 +65,7 @@ class TestRoutingWithCopies(StorageTests):
         }
 
 
+@pytest.mark.each_time("lifecycle", "values", "revisions", "expiry")
 class TestRoutingInMemory(StorageTests):
     """The same storage for small and large: nothing is away."""
 
@@ -84,6 +86,7 @@ class TestRoutingInMemory(StorageTests):
         }
 
 
+@pytest.mark.each_time("lifecycle", "revisions", "expiry", "server clock", "fork", "faults")
 class TestRoutingOverAServer(StorageTests):
     """Small records in Redis, which is gone now and then, large payloads in files."""
 

@@ -61,6 +61,7 @@ class TestS3(Wrecked, ProcessRaces, StorageTests):
         return store if store.server else None
 
 
+@pytest.mark.each_time("lifecycle", "revisions", "expiry", "raw access")
 class TestS3Emulation(Wrecked, StorageTests):
     """The contract alone: nothing that is seen here proves anything about races."""
 

@@ -21,6 +21,19 @@ pytest_plugins = ("tests.storages.sql.sql_fixtures",)
 LIMIT = 2**19
 
 
+@pytest.mark.each_time(
+    "lifecycle",
+    "revisions",
+    "keys",
+    "batches",
+    "fields",
+    "expiry",
+    "server clock",
+    "claims",
+    "threads",
+    "fork",
+    "faults",
+)
 class TestMysql(ProcessRaces, StorageContract):
     @pytest.fixture
     def in_front(self, mysql_recipe: Recipe) -> Iterator[tuple[Recipe, Proxy]]:

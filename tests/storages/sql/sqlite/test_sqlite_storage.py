@@ -48,6 +48,7 @@ class TestSqlite(Wrecked, ProcessRaces, StorageTests):
         return read
 
 
+@pytest.mark.each_time("lifecycle", "revisions", "expiry", "threads", "fork")
 class TestSqliteInMemory(ThreadRaces, StorageTests):
     storage_class = SqlStorage
     waivers: ClassVar = {"test_a_wrong_clock_changes_nothing": "it compares instances, and each has its own records"}
