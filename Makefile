@@ -6,6 +6,9 @@ VENV ?= .venv
 ARGS ?=
 # The tests run in as many processes as there are processors; a class stays in one, with its servers.
 TEST := -m pytest --numprocesses auto --dist loadscope
+QUICK := $(addprefix tests/,record encoding config store/test_store.py store/test_registry.py store/test_routing.py \
+    store/test_cache.py store/test_batches.py test_errors.py packaging/test_imports.py storages/test_memory_storage.py \
+    storages/sql/sqlite/test_sqlite_storage.py::TestSqliteInMemory)
 
 BIN := $(abspath $(VENV)/bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -19,7 +22,7 @@ FOUND := $(shell test -x $(BIN)/python && $(BIN)/python $(VERSION_OF) 2>/dev/nul
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check lint types imports docs celery-suite-attached bench clean tree FORCE
+.PHONY: help demo test test-quick test-all check lint types imports docs celery-suite-attached bench clean tree FORCE
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-28s %s\n", $$1, $$2}'
@@ -27,7 +30,13 @@ help: ## Show this list
 demo: $(VENV)/ready ## Run real flows with a real Celery worker; no server needed
 	@$(BIN)/flowstore demo
 
+test-quick: $(VENV)/ready-test ## Run the tests of the core, without any server: under a minute
+	@$(BIN)/python $(TEST) -m "not release and not server" $(QUICK) $(ARGS)
+
 test: $(VENV)/ready-test ## Run the tests
+	@$(BIN)/python $(TEST) -m "not release" $(ARGS)
+
+test-all: $(VENV)/ready-test ## Run the tests, and those that wait for a release: everything on every server
 	@$(BIN)/python $(TEST) $(ARGS)
 
 check: lint types imports docs test ## Run all that CI runs: lint, types, dependency direction, docs, tests

@@ -9,6 +9,7 @@ from hypothesis import settings
 from flowstore.testing import rules
 from tests.reliability.figures import COLLECTED
 from tests.servers import met
+from tests.storages.places import SERVERS
 
 # A shared machine is slow at times: how long an example takes says nothing about it.
 settings.register_profile("flowstore", deadline=None, print_blob=True)
@@ -25,10 +26,14 @@ def no_outside_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to ``make test-all`` what an ``each_time`` marker doesn't name; before ``-m`` selects."""
+    """Mark what a server is needed for, and what an ``each_time`` marker leaves to ``make test-all``."""
     for item in items:
-        chosen = item.get_closest_marker("each_time")
-        if chosen and isinstance(item, pytest.Function) and _one_of_several(item) not in {None, *chosen.args}:
+        if not isinstance(item, pytest.Function):
+            continue
+        one, chosen = _one_of_several(item), item.get_closest_marker("each_time")
+        if one in SERVERS:
+            item.add_marker(pytest.mark.server)
+        if chosen and one not in {None, *chosen.args}:
             item.add_marker(pytest.mark.release)
 
 

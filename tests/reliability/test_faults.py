@@ -23,12 +23,11 @@ from flowstore.testing.aspects.processes import kill_writers
 from flowstore.testing.concurrency import in_child, in_threads, wait_for
 from tests.reliability.figures import Figures
 from tests.servers.proxy import Proxy, proxy
-from tests.storages.places import SHARED
+from tests.storages.places import SERVERS, SHARED
 from tests.storages.storage_kit import Recipe, make, opened
 
 pytest_plugins = ("tests.storages.every_storage",)
 
-SERVERS = ("postgres", "mysql", "redis", "mongo", "s3")
 LOST = "an answer is lost and the put repeated: answers lost, outcomes unknown, false conflicts"
 KILLED = "a writer is killed in the middle: kills, acknowledged, lost, torn"
 CROWD = "64 threads and a pool of 4: calls, errors of flowstore's own, others, threads that hang"

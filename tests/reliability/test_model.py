@@ -15,13 +15,13 @@ from flowstore.errors import NotFoundError
 from flowstore.storage import RecordStorage
 from tests.reliability.figures import Figures
 from tests.reliability.work import Forgetful
+from tests.storages.places import SERVERS
 from tests.storages.storage_kit import Recipe, opened
 from tests.storages.test_storage_model import History
 
 pytest_plugins = ("tests.storages.every_storage",)
 
 CLAIM = "the contract against a model: histories, steps, differences"
-SERVERS = ("postgres", "mysql", "redis", "mongo", "s3")
 
 
 class Counted(History):

@@ -17,13 +17,12 @@ from flowstore.record import Query, Ref
 from flowstore.storage import RecordStorage
 from tests.reliability.figures import Figures
 from tests.servers.proxy import Proxy, proxy
-from tests.storages.places import configuration, recipe_of
+from tests.storages.places import SERVERS, configuration, recipe_of
 from tests.storages.storage_kit import Recipe
 
 pytest_plugins = ("tests.storages.every_storage",)
 
 CLAIM = "silent servers: the longest wait of one call, beside its timeout"
-SERVERS = ("postgres", "mysql", "redis", "mongo", "s3")
 TIMEOUT = float(os.environ.get("FLOWSTORE_TEST_SILENCE", "2"))
 """Seconds of ``timeout`` and ``connect_timeout``; a figure for the defaults is made with 30."""
 

@@ -19,6 +19,8 @@ from tests.storages.storage_kit import Recipe
 PLACES = ("memory", "file", "sqlite", "postgres", "mysql", "redis", "mongo", "s3", "routing")
 SHARED = PLACES[1:]
 """Those that other processes and instances see too."""
+SERVERS = ("postgres", "mysql", "redis", "mongo", "s3")
+"""Those that are reached over a network."""
 
 
 def recipe_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Recipe:

@@ -48,7 +48,7 @@ class TestSqlite(Wrecked, ProcessRaces, StorageTests):
         return read
 
 
-@pytest.mark.each_time("lifecycle", "revisions", "expiry", "threads", "fork")
+@pytest.mark.each_time("lifecycle", "values", "errors", "records", "revisions", "listing", "expiry", "threads", "fork")
 class TestSqliteInMemory(ThreadRaces, StorageTests):
     storage_class = SqlStorage
     waivers: ClassVar = {"test_a_wrong_clock_changes_nothing": "it compares instances, and each has its own records"}
