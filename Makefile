@@ -33,7 +33,7 @@ demo: $(VENV)/ready ## Run real flows with a real Celery worker; no server neede
 test-quick: $(VENV)/ready-test ## Run the tests of the core, without any server: under a minute
 	@$(BIN)/python $(TEST) -m "not release and not server" $(QUICK) $(ARGS)
 
-test: $(VENV)/ready-test ## Run the tests
+test: $(VENV)/ready-test ## Run the tests, each adapter on one server
 	@$(BIN)/python $(TEST) -m "not release" $(ARGS)
 
 test-all: $(VENV)/ready-test ## Run the tests, and those that wait for a release: everything on every server
