@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from flowstore import DataStorage, FlowStore, StorageError, UnreachableError
-from flowstore.config import loading
+from flowstore.config import adapters
 from flowstore.interrupts import is_interrupt, let_through
 from flowstore.storages import MemoryStorage
 
@@ -204,7 +204,7 @@ def test_a_class_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
         use(store)
         store.store_many([(("f", "t", "1"), 1)])
         store.cleanup()
-        assert loading.adapter_class(store.configuration.storages["S"]) is Full
+        assert adapters.adapter_class(store.configuration.storages["S"]) is Full
 
 
 @pytest.fixture

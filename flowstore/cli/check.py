@@ -28,7 +28,7 @@ def check(connect: bool, json_schema: bool, form: str) -> None:
     Each mistake is shown with its place in the file. Nothing is connected without --connect.
     """
     if json_schema:
-        from flowstore.config.loading import json_schema as make_schema
+        from flowstore.config.json_schema import json_schema as make_schema
 
         output.print_json(make_schema())
         return

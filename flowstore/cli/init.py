@@ -58,7 +58,7 @@ def init(path: Path, force: bool) -> None:
 
     The JSON Schema, which editors use for completion, is written next to it. The default for PATH is flowstore.yaml.
     """
-    from flowstore.config.loading import json_schema
+    from flowstore.config.json_schema import json_schema
     from flowstore.copying.newfile import appearing
 
     schema = path.with_name(f"{path.stem}.schema.json")

@@ -102,7 +102,7 @@ def _versioned(names: Sequence[str]) -> dict[str, VersionedSchema]:
         UnknownStorageError: no storage has this name.
         UnsupportedError: the storage has no versioned schema.
     """
-    from flowstore.config import loading
+    from flowstore.config.adapters import adapter_class, construct
     from flowstore.storage import VersionedSchema
     from flowstore.storage.capabilities import require
 
@@ -111,8 +111,8 @@ def _versioned(names: Sequence[str]) -> dict[str, VersionedSchema]:
     versioned: dict[str, VersionedSchema] = {}
     for name in dict.fromkeys(names) or entries:
         entry = store.router.declared(name)
-        if names or issubclass(loading.adapter_class(entry), VersionedSchema):
-            storage: Any = loading.construct(entry, store.storage)
+        if names or issubclass(adapter_class(entry), VersionedSchema):
+            storage: Any = construct(entry, store.storage)
             require(storage, VersionedSchema)
             versioned[name] = storage
     if not versioned:

@@ -26,8 +26,8 @@ def storages(form: str) -> None:
 
     Nothing is connected.
     """
-    from flowstore.config.loading import adapter_class
-    from flowstore.config.nesting import references
+    from flowstore.config.adapters import adapter_class
+    from flowstore.config.loading import references
     from flowstore.storage.capabilities import capabilities_of
 
     configuration = source().open().configuration

@@ -1,7 +1,16 @@
-"""The configuration: from YAML to validated values, with every mistake at its place.
+"""The configuration: from YAML to checked values, with the place of each mistake.
 
-This package knows nothing of adapters. What reads and checks is loaded on first use, so that importing the values'
-classes costs nothing.
+The modules, in the order in which a configuration passes them:
+
+- ``reading``: finds the file and its profile, and puts everything together. ``parsing`` makes a tree of the YAML text,
+  ``document`` is that tree with its mistakes, ``variables`` expands ``{VAR}``, ``overrides`` merges what wins over the
+  file, ``secrets`` finds what must not be shown.
+- ``checking``: checks the tree against ``shapes``. ``storages`` reads the entries of storages, ``selinon`` knows the
+  keys of Selinon's files. The result is the ``model``; ``mistakes`` are returned beside it.
+- ``loading``: checks the adapters too. ``adapters`` finds and constructs their classes, ``arguments`` checks what they
+  are given. ``json_schema`` describes all of it to editors.
+
+Importing this package is cheap: everything but the classes of the model is imported on first use.
 """
 
 from __future__ import annotations

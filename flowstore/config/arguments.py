@@ -1,35 +1,40 @@
-"""The arguments of an adapter's constructor, checked by its signature without calling it."""
+"""Arguments of adapters, checked by the constructor's signature."""
 
 from __future__ import annotations
 
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import ConfigDict, SecretStr, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from flowstore.config.document import Document
+from flowstore.config.checking import check_inline
+from flowstore.config.document import Document, Fields, Node, Path, Scalar, children, is_usable, to_data
 from flowstore.config.mistakes import closest, did_you_mean
-from flowstore.config.nodes import Fields, Node, Path, Scalar, children, is_sound, to_data
+from flowstore.config.model import StorageEntry, StorageReference
 from flowstore.config.secrets import file_of, read_secret
-from flowstore.config.shape import plain_words
+from flowstore.config.shapes import plain_words
 from flowstore.interrupts import is_interrupt
+from flowstore.storage import Child
 from flowstore.texts import is_secret_name
 
+CheckChild = Callable[[Document, Path, StorageEntry], StorageEntry]
+
 UNKNOWN: Final = inspect.Parameter.empty
-"""Stands for the annotation of a parameter that has none, or none that can be resolved."""
+"""The annotation of a parameter without one, or with one that can't be resolved."""
 
 _CONFIG: Final = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
 _BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def parameters(adapter: type) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Return the parameters that can be given by name, annotations resolved, and whether any other name will do.
+    """Return the parameters that can be given by name, and whether ``**others`` are taken.
 
-    An annotation that can't be resolved (its name is imported for type checkers only, say) counts as none.
+    Annotations are resolved. One that can't be, for example if its name is imported for type checkers only, counts as
+    unknown.
     """
     try:
         signature = inspect.signature(adapter)
@@ -51,14 +56,14 @@ def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
     try:
         return typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
-    except Exception as exc:  # anything may happen while foreign annotations are evaluated
+    except Exception as exc:  # foreign annotations may raise anything
         if is_interrupt(exc):
             raise
         return UNKNOWN
 
 
-def adapter_of(annotation: Any) -> TypeAdapter[Any] | None:
-    """Return what validates values of an annotation, or ``None`` where pydantic can't."""
+def validator_of(annotation: Any) -> TypeAdapter[Any] | None:
+    """Return what validates the values of an annotation, or None if pydantic can't."""
     if annotation is UNKNOWN or annotation is Any:
         return None
     try:
@@ -70,7 +75,7 @@ def adapter_of(annotation: Any) -> TypeAdapter[Any] | None:
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
-    """Return the types that an annotation allows, with unions and ``Annotated`` taken apart."""
+    """Return the types that an annotation allows, without unions and ``Annotated``."""
     if get_origin(annotation) is Annotated:
         return members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -79,7 +84,7 @@ def members(annotation: Any) -> tuple[Any, ...]:
 
 
 def takes_file(name: str, annotation: Any) -> bool:
-    """Tell whether an argument may be given as ``{file: path}``."""
+    """Return whether an argument may be written as ``{file: path}``."""
     if annotation is UNKNOWN:
         return is_secret_name(name)
     allowed = members(annotation)
@@ -92,27 +97,27 @@ def _is_mapping(annotation: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
-def check_arguments(
-    document: Document, adapter: type, path: Path, checked: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def check_arguments(document: Document, adapter: type, path: Path, check_child: CheckChild) -> dict[str, Any]:
     """Check the arguments at ``path`` against an adapter's constructor.
 
-    Mistakes are reported to the document.
+    The constructor is not called. Mistakes are reported to the document.
 
     Args:
-        checked: arguments that have been checked already, and are returned as they are.
+        check_child: checks an entry inside the arguments, and returns it with its own arguments.
 
     Returns:
-        The arguments as the constructor gets them: read from files, and converted by the annotations.
+        The arguments as the constructor gets them: read from files, and converted by the annotations. Storages that the
+        adapter works on are a ``StorageReference`` or a ``StorageEntry``, by name.
     """
     known, open_ended = parameters(adapter)
+    checked = _children(document, path, known, check_child)
     node = document.node(path)
     given = node if isinstance(node, Fields) else Fields(document.place(path[:-1]), {})
     if not open_ended:
         _correct(document, adapter, path, given, known)
     arguments: dict[str, Any] = {}
     for name, child in children(given):
-        if checked and name in checked:
+        if name in checked:
             arguments[name] = checked[name]
         elif name in known:
             arguments[name] = _Argument(document, (*path, name), known[name].annotation).value(child)
@@ -129,13 +134,57 @@ def check_arguments(
 def _correct(
     document: Document, adapter: type, path: Path, given: Fields, known: Mapping[str, inspect.Parameter]
 ) -> None:
-    """Report the arguments that the constructor doesn't have; go on with those that were meant."""
+    """Report the arguments that the constructor doesn't have.
+
+    Go on with those that were probably meant.
+    """
     for name in [name for name in given.entries if name not in known]:
         message = f"{adapter.__name__} has no argument {name!r}"
         document.report((*path, name), message, did_you_mean(str(name), known), of_key=True)
         meant = closest(str(name), set(known) - set(given.entries))
         if meant is not None:
             given.rename(name, meant)
+
+
+def _children(
+    document: Document, path: Path, known: Mapping[str, inspect.Parameter], check_child: CheckChild
+) -> dict[str, Any]:
+    """Return the arguments that hold storages which the adapter works on."""
+    found: dict[str, Any] = {}
+    for argument, parameter in known.items():
+        node = document.node((*path, argument))
+        if not _holds_children(parameter.annotation) or node is None:
+            continue
+        found[argument] = {}
+        if not isinstance(node, Fields) or not node.entries:
+            document.report((*path, argument), "must be a mapping of names to storages")
+            continue
+        for name, _ in children(node):
+            child = _child(document, (*path, argument, name), check_child)
+            if child is not None:
+                found[argument][name] = child
+    return found
+
+
+def _holds_children(annotation: Any) -> bool:
+    return get_origin(annotation) is not None and Child in get_args(annotation)
+
+
+def _child(document: Document, path: Path, check_child: CheckChild) -> StorageReference | StorageEntry | None:
+    node = document.node(path)
+    assert node is not None
+    if isinstance(node, Fields):
+        entry = check_inline(document, path)
+        return None if entry is None else check_child(document, path, entry)
+    name = to_data(node)
+    names = [entry.name for _, entry in document.storages]
+    if not isinstance(name, str):
+        document.report(path, "must be the name of a declared storage, or an entry with a classname")
+    elif name not in names:
+        document.report(path, f"unknown storage {name!r}", did_you_mean(name, names))
+    else:
+        return StorageReference(name, path)
+    return None
 
 
 class _Argument:
@@ -145,8 +194,8 @@ class _Argument:
         self._annotation = annotation
 
     def value(self, node: Node) -> Any:
-        """Return the value to call the constructor with; where there is none, report why."""
-        if not is_sound(node):
+        """Return the value to call the constructor with, or None and report why."""
+        if not is_usable(node):
             return None
         name = str(self._path[-1])
         if takes_file(name, self._annotation) and (file := file_of(node)) is not None:
@@ -155,13 +204,13 @@ class _Argument:
                 return None
         else:
             candidates = self._candidates(node)
-        adapter = adapter_of(self._annotation)
-        if adapter is None:
+        validator = validator_of(self._annotation)
+        if validator is None:
             return candidates[0]
         errors: ValidationError | None = None
         for candidate in candidates:
             try:
-                value = adapter.validate_python(candidate)
+                value = validator.validate_python(candidate)
             except ValidationError as exc:
                 errors = errors or exc
             else:
@@ -173,7 +222,7 @@ class _Argument:
     def _candidates(self, node: Node) -> list[Any]:
         """Return what a value may mean, the likeliest first.
 
-        An unquoted variable is a number, say, by YAML's rules, but a text where a text is asked for.
+        The text of an unquoted variable may be a number by YAML's rules, and a string if a string is expected.
         """
         if isinstance(node, Scalar) and node.expanded is not None:
             texts = [node.expanded]
@@ -181,7 +230,7 @@ class _Argument:
         return [self._with_files(node)]
 
     def _with_files(self, node: Node) -> Any:
-        """Return plain data, with the secrets deeper inside read from their files."""
+        """Return plain data, with the secrets inside read from their files."""
         if not isinstance(node, Fields):
             return to_data(node)
         data = {}

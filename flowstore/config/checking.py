@@ -1,46 +1,43 @@
-"""The checks of a configuration's entries, and of what they say about each other."""
+"""From the tree to a checked configuration: entries, and names they refer to."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from pathlib import Path as FilePath
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from flowstore.config import coding, selinon
-from flowstore.config.document import Document
+from flowstore.config import selinon
+from flowstore.config.document import Document, Fields, Items, Path, children, dotted, to_data
 from flowstore.config.mistakes import Mistake, closest, did_you_mean, is_misspelt
-from flowstore.config.model import CacheEntry, Configuration, FlowEntry, StorageEntry, TaskEntry
-from flowstore.config.nodes import Fields, Items, Path, children, dotted, to_data
+from flowstore.config.model import Configuration, FlowEntry, StorageEntry, TaskEntry
 from flowstore.config.overrides import named
-from flowstore.config.patience import read_store_error
-from flowstore.config.schemas import UnusableSchemaError, read_schema
 from flowstore.config.secrets import plain_secrets
-from flowstore.config.shape import (
+from flowstore.config.shapes import (
     VERSION,
-    CacheShape,
+    AnyShape,
     FlowShape,
     GlobalShape,
     InlineShape,
     Shape,
-    StorageShape,
     TaskShape,
     TopShape,
     explain,
     known_keys,
 )
-
-AnyShape = TypeVar("AnyShape", bound=Shape)
+from flowstore.config.storages import read_storage
 
 
 def check(document: Document) -> None:
-    """Check a document's tree; set its ``configuration`` and report its mistakes."""
+    """Check the tree of a document: set ``configuration``, report mistakes."""
     _Check(document).run()
 
 
 def check_inline(document: Document, path: Path) -> StorageEntry | None:
-    """Check a storage inside of another one's configuration; report its mistakes."""
+    """Check a storage that is declared inside another one's configuration."""
     shape = _Check(document).shaped(InlineShape, path)
     if shape is None:
         return None
@@ -59,8 +56,7 @@ class _Check:
         self._storages: dict[str, StorageEntry] = {}
         self._tasks: dict[str, TaskEntry] = {}
         self._flows: dict[str, FlowEntry] = {}
-        self._declared: set[str] = set()
-        self._selinons: dict[tuple[str, str], list[Path]] = {}
+        self._selinon_keys: dict[tuple[str, str], list[Path]] = {}
         self._guessed: set[Path] = set()
 
     def run(self) -> None:
@@ -75,8 +71,8 @@ class _Check:
         for path in self._entries("flows"):
             self._flow(path)
         default = self._default()
-        self._look_for_ambiguous_names(default)
-        self._report_selinons()
+        self._check_stored_names(default)
+        self._report_selinon_keys()
         document.configuration = Configuration(
             storages=self._storages,
             tasks=self._tasks,
@@ -91,10 +87,10 @@ class _Check:
         return [(section, index) for index, _ in children(node)] if isinstance(node, Items) else []
 
     def shaped(self, shape: type[AnyShape], path: Path) -> AnyShape | None:
-        """Return what is at a path in that shape, without the keys whose values are wrong, which are reported.
+        """Return what is at a path in a shape, without the keys whose values are wrong.
 
-        A misspelt key counts as the one that was meant, and an entry without a name has its path for one, so that
-        one mistake neither hides another nor causes one.
+        All mistakes are reported. One mistake should neither hide another one nor cause one: a misspelt key counts as
+        the one that was meant, and an entry without a name gets its path as its name.
         """
         node = self._document.node(path)
         assert node is not None
@@ -106,7 +102,7 @@ class _Check:
         section = str(path[0]) if path else ""
         for key in selinon.KEYS.get(section, {}) if isinstance(node, Fields) and len(path) < 3 else ():
             if key in data:
-                self._selinons.setdefault((section, key), []).append((*path, key))
+                self._selinon_keys.setdefault((section, key), []).append((*path, key))
                 del data[key]
         while True:
             try:
@@ -141,7 +137,7 @@ class _Check:
 
     def _report(self, shape: type[Shape], path: Path, error: ErrorDetails) -> None:
         if error["loc"] and (*path, error["loc"][0]) in self._guessed:
-            return  # it may be right for the key that was written
+            return  # the value may be right for the key that was written
         message, hint = explain(error, shape)
         if error["type"] == "missing":
             self._document.report(path, message, hint)
@@ -150,62 +146,21 @@ class _Check:
             self._document.report((*path, *error["loc"]), message, hint, of_key=of_key)
 
     def _storage(self, path: Path) -> None:
-        shape = self.shaped(StorageShape, path)
-        if shape is None:
-            return
-        policy, patience = read_store_error(self._document, (*path, "on_store_error"), self.shaped)
-        entry = StorageEntry(
-            name=shape.name,
-            classname=shape.classname or shape.name,
-            module=shape.module,
-            configuration=shape.configuration or {},
-            on_store_error=policy,
-            patience=patience,
-            on_conflict=shape.on_conflict,
-            history=shape.history,
-            cache=self._cache((*path, "cache")),
-            expires=shape.expires,
-            allow_clear=shape.allow_clear,
-            max_result_size=shape.max_result_size,
-            blob_threshold=shape.blob_threshold,
-            serializer=shape.serializer,
-            strict=shape.strict,
-            decode_limit=shape.decode_limit,
-            compression=coding.read_compression(self._document, (*path, "compression"), self.shaped),
-            encryption=coding.read_encryption(self._document, (*path, "encryption"), self.shaped),
-            place=self._document.place(path),
-        )
-        coding.check_package(self._document, (*path, "serializer"), entry.serializer)
-        self._document.storages.append((path, entry))
-        self._storages.setdefault(entry.name, entry)
-
-    def _cache(self, path: Path) -> CacheEntry | None:
-        node = self._document.node(path)
-        if node is None or to_data(node) is None:
-            return None
-        if isinstance(node, Fields) and "classname" not in node.entries and "import" in node.entries:
-            self._document.report(path, "a cache in the form of Selinon's", selinon.CACHE)
-            self._document.looks_like_selinons = True
-            return None
-        shape = self.shaped(CacheShape, path)
-        if shape is None:
-            return None
-        if shape.classname == "TTL" and shape.ttl is None:
-            self._document.report(path, "a TTL cache needs a 'ttl', in seconds")
-        if shape.classname != "TTL" and shape.ttl is not None:
-            self._document.report((*path, "ttl"), "only a TTL cache has a 'ttl'", of_key=True)
-        return CacheEntry(shape.classname, shape.size, shape.ttl)
+        entry = read_storage(self._document, path, self.shaped)
+        if entry is not None:
+            self._document.storages.append((path, entry))
+            self._storages.setdefault(entry.name, entry)
 
     def _task(self, path: Path) -> None:
         shape = self.shaped(TaskShape, path)
         if shape is None:
             return
-        self._check_reference((*path, "storage"), shape.storage)
+        self._check_storage_name((*path, "storage"), shape.storage)
         schema = None
         if shape.output_schema is not None:
             try:
-                schema = read_schema(self._document.base / shape.output_schema)
-            except UnusableSchemaError as exc:
+                schema = _read_schema(self._document.base / shape.output_schema)
+            except _UnusableSchemaError as exc:
                 self._document.report((*path, "output_schema"), str(exc))
         entry = TaskEntry(
             name=shape.name,
@@ -225,7 +180,7 @@ class _Check:
         shape = self.shaped(FlowShape, path)
         if shape is None:
             return
-        self._check_reference((*path, "storage"), shape.storage)
+        self._check_storage_name((*path, "storage"), shape.storage)
         entry = FlowEntry(
             name=shape.name,
             storage=shape.storage,
@@ -244,16 +199,16 @@ class _Check:
         shape = self.shaped(GlobalShape, ("global",))
         if shape is None:
             return None
-        self._check_reference(("global", "default_storage"), shape.default_storage)
+        self._check_storage_name(("global", "default_storage"), shape.default_storage)
         return shape.default_storage
 
-    def _check_reference(self, path: Path, storage: str | None) -> None:
+    def _check_storage_name(self, path: Path, storage: str | None) -> None:
         names = [name for name, _ in named(self._document.node(("storages",)))]
         if storage is not None and storage not in names and path not in self._guessed:
             self._document.report(path, f"unknown storage {storage!r}", did_you_mean(storage, names))
 
-    def _look_for_ambiguous_names(self, default: str | None) -> None:
-        """Refuse that one stored name is in two storages: reading by that name could not tell which is meant."""
+    def _check_stored_names(self, default: str | None) -> None:
+        """Report a stored name that is in two storages, since reading by it would be ambiguous."""
         first: dict[str, TaskEntry] = {}
         for path in self._entries("tasks"):
             node = self._document.node((*path, "name"))
@@ -271,13 +226,13 @@ class _Check:
                 )
                 self._document.report((*path, "storage_task_name"), message, "Give them one storage or two names.")
 
-    def _report_selinons(self) -> None:
-        """Report the keys of Selinon's, each once however many entries have it."""
-        for (section, key), paths in self._selinons.items():
+    def _report_selinon_keys(self) -> None:
+        """Report each key of Selinon once, however many entries have it."""
+        for (section, key), paths in self._selinon_keys.items():
             more = f" ({len(paths)} {section} have it)" if len(paths) > 1 else ""
             hint = selinon.KEYS[section][key]
-            self._document.report(paths[0], f"a key of Selinon's, unknown here{more}", hint, of_key=True)
-            self._document.looks_like_selinons = True
+            self._document.report(paths[0], f"a key of Selinon, unknown here{more}", hint, of_key=True)
+            self._document.looks_like_selinon = True
 
     def _warnings(self) -> Iterator[Mistake]:
         document = self._document
@@ -286,3 +241,32 @@ class _Check:
             for path in plain_secrets(node, place) if node is not None else ():
                 hint = f"Use a variable, or a file: {path[-1]}: {{file: /run/secrets/...}}."
                 yield document.shown(Mistake(document.place(path), dotted(path), "a secret in plain text", hint))
+
+
+class _UnusableSchemaError(Exception):
+    """A file that holds no usable JSON Schema; the message says why."""
+
+
+def _read_schema(path: FilePath) -> dict[str, Any]:
+    """Return the JSON Schema that a task names for its results.
+
+    Raises:
+        _UnusableSchemaError: the file can't be read, is not JSON, or is not a valid JSON Schema.
+    """
+    try:
+        schema = json.loads(path.read_bytes())
+    except OSError as exc:
+        raise _UnusableSchemaError(f"can't read {path}: {exc.strerror or exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise _UnusableSchemaError(f"{path} is not valid JSON: {exc}") from exc
+    if not isinstance(schema, dict):
+        raise _UnusableSchemaError(f"{path} is not a JSON Schema: it must be an object")
+    # Slow to import, and few configurations name a schema.
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as exc:
+        raise _UnusableSchemaError(f"{path} is not a valid JSON Schema: at {exc.json_path}: {exc.message}") from exc
+    return schema

@@ -1,4 +1,4 @@
-"""A JSON Schema of the configuration file, by which editors complete and check it."""
+"""The JSON Schema of configuration files, for editors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, Final, get_args
 
 from pydantic.errors import PydanticUserError
 
-from flowstore.config.arguments import UNKNOWN, adapter_of, parameters, takes_file
+from flowstore.config.adapters import named_adapters
+from flowstore.config.arguments import UNKNOWN, parameters, takes_file, validator_of
 from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, HistoryPolicy, StoreErrorPolicy
-from flowstore.config.shape import VERSION
+from flowstore.config.shapes import VERSION
 from flowstore.encoding.codec import LEVELS, CompressionCodec
 from flowstore.encoding.serialize import Serializer
 
@@ -23,12 +24,14 @@ _FILE: Final = {
 }
 
 
-def json_schema(adapters: Mapping[str, type]) -> dict[str, Any]:
-    """Return the JSON Schema (draft 7) of a configuration that may use the given adapters.
+def json_schema(adapters: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """Return the JSON Schema (draft 7) of configuration files, for editors.
 
     Args:
-        adapters: the classes that need no ``import``, by ``classname``; each gets a branch with its own arguments.
+        adapters: the classes whose arguments it knows, by ``classname``. By default these are the built-in and the
+            published adapters, whether their drivers are installed or not.
     """
+    adapters = named_adapters() if adapters is None else adapters
     definitions: dict[str, Any] = {}
     branches = [_branch(name, adapters[name], definitions) for name in sorted(adapters)]
     flag = {"anyOf": [{"type": "boolean"}, _VARIABLE], "default": False}
@@ -176,11 +179,11 @@ def _branch(name: str, adapter: type, definitions: dict[str, Any]) -> dict[str, 
 
 def _argument(adapter: str, name: str, annotation: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     schema: dict[str, Any] = {}
-    validator = adapter_of(annotation)
+    validator = validator_of(annotation)
     if validator is not None:
         try:
             schema = validator.json_schema(ref_template=f"#/definitions/{adapter}.{{model}}")
-        except PydanticUserError:  # a type that JSON has no word for, such as a class of one's own
+        except PydanticUserError:  # a type without a JSON Schema, such as a plain class
             schema = {}
     for model, definition in schema.pop("$defs", {}).items():
         definitions[f"{adapter}.{model}"] = definition

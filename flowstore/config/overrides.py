@@ -1,8 +1,8 @@
-"""What wins over the base file: a profile's file, environment variables, and overrides given in code.
+"""Values that win over the file: from a profile, the environment, and code.
 
 ``FLOWSTORE_STORAGES__HOT__HOST`` sets ``host`` of the storage ``hot``, and ``FLOWSTORE_GLOBAL__DEFAULT_STORAGE`` the
-default; in code the same are ``storages.hot.host`` and ``global.default_storage``. Below a storage, the name of one of
-the entry's own keys means that key, any other an argument of the adapter.
+default storage. In code these are ``storages.hot.host`` and ``global.default_storage``. For a storage, a name that is
+not a key of its entry is an argument of the adapter.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flowstore.config.document import Field, Fields, Items, Node, Scalar, from_data
 from flowstore.config.mistakes import Mistake, Place, did_you_mean
-from flowstore.config.nodes import Entry, Fields, Items, Node, Scalar, from_data
-from flowstore.config.shape import StorageShape, known_keys
+from flowstore.config.shapes import StorageShape, known_keys
 
 PREFIX: Final = "FLOWSTORE_"
 NAMED_SECTIONS: Final = ("storages", "tasks", "flows")
@@ -22,16 +22,19 @@ _OWN_KEYS: Final = frozenset(known_keys(StorageShape)) - {"name"}
 
 
 def name_plain_flows(tree: Fields) -> None:
-    """Make an entry of each flow that is written as its name alone."""
+    """Replace each flow that is only a name by an entry with that name."""
     flows = tree.get("flows")
     if isinstance(flows, Items):
         for index, item in enumerate(flows.items):
             if isinstance(item, Scalar) and isinstance(item.value, str):
-                flows.items[index] = Fields(item.place, {"name": Entry(item.place, item)})
+                flows.items[index] = Fields(item.place, {"name": Field(item.place, item)})
 
 
 def merge(base: Fields, over: Fields) -> None:
-    """Put a profile over its base, in place: entries by name, mappings by key, anything else replaced."""
+    """Merge a profile into the base file, in place.
+
+    Entries are merged by name and mappings by key; everything else is replaced.
+    """
     name_plain_flows(base)
     name_plain_flows(over)
     for key, entry in over.entries.items():
@@ -66,7 +69,7 @@ def _overlay(base: Fields, over: Fields) -> None:
 
 
 def _is_other_class(base: Fields, over: Fields) -> bool:
-    """Tell whether a class is named that isn't the base's, to which the base's arguments can't belong."""
+    """Return whether the profile names another class, which can't take the base's arguments."""
     return any(_value(over, key) not in (None, _value(base, key)) for key in ("classname", "import"))
 
 
@@ -76,13 +79,13 @@ def _value(fields: Fields, key: str) -> Any:
 
 
 def name_of(node: Node) -> Any:
-    """Return the ``name`` of an entry, or ``None``."""
+    """Return the ``name`` of an entry, or None."""
     name = _value(node, "name") if isinstance(node, Fields) else None
     return name if isinstance(name, str) else None
 
 
 def named(section: Node | None) -> Iterator[tuple[str, Fields]]:
-    """Yield the entries of a section that have a name."""
+    """Yield the entries of a section that have a name, by name."""
     for item in section.items if isinstance(section, Items) else ():
         name = name_of(item)
         if name is not None and isinstance(item, Fields):
@@ -91,7 +94,7 @@ def named(section: Node | None) -> Iterator[tuple[str, Fields]]:
 
 @dataclass(frozen=True, slots=True)
 class _Spelling:
-    """How names are written in one kind of override."""
+    """How one kind of override writes names."""
 
     separator: str
     fold: Callable[[str], str]
@@ -103,7 +106,7 @@ _DOTTED = _Spelling(".", str.lower, (*NAMED_SECTIONS, "global"))
 
 
 def apply_environment(tree: Fields, environ: Mapping[str, str]) -> list[Mistake]:
-    """Set what ``FLOWSTORE_<section>__...`` variables say."""
+    """Apply the ``FLOWSTORE_<section>__...`` variables; return their mistakes."""
     mistakes: list[Mistake] = []
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and "__" in variable:
@@ -113,7 +116,7 @@ def apply_environment(tree: Fields, environ: Mapping[str, str]) -> list[Mistake]
 
 
 def apply_overrides(tree: Fields, overrides: Mapping[str, Any]) -> list[Mistake]:
-    """Set what dotted keys say."""
+    """Apply overrides by dotted key; return their mistakes."""
     mistakes: list[Mistake] = []
     for key, value in overrides.items():
         mistakes += _apply(tree, key, from_data(value, Place(f"override {key}")), _DOTTED)
@@ -124,7 +127,7 @@ def _apply(tree: Fields, target: str, node: Node, spelling: _Spelling) -> list[M
     section, _, rest = target.partition(spelling.separator)
     section = section.lower()
     if section not in spelling.sections:
-        message = f"unknown section {section!r} to override"
+        message = f"unknown section {section!r}"
         return [Mistake(node.place, "", message, did_you_mean(section, spelling.sections))]
     if section == "global":
         keys = rest.split(spelling.separator)
@@ -140,7 +143,10 @@ def _apply(tree: Fields, target: str, node: Node, spelling: _Spelling) -> list[M
 
 
 def _find(entries: list[tuple[str, Fields]], rest: str, spelling: _Spelling) -> tuple[Fields | None, str]:
-    """Find the entry that an override begins with, the longest name first, an exact one before a similar one."""
+    """Return the entry that an override names, and the rest of the override.
+
+    Exact names are tried first, and longer names before shorter ones.
+    """
     cuts = [found.start() for found in re.finditer(f"(?={re.escape(spelling.separator)})", rest)]
     for fold in (str, spelling.fold):
         for cut in reversed(cuts):
@@ -158,10 +164,10 @@ def _not_found(
     name = rest.partition(spelling.separator)[0]
     same = [each for each, _ in entries if spelling.fold(each) == spelling.fold(name)]
     if len(same) > 1:
-        return f"{name!r} may mean {' or '.join(map(repr, same))}", "Rename one of them."
+        return f"{name!r} could be {' or '.join(map(repr, same))}", "Rename one of them."
     if same:
-        return f"nothing of the {what} {same[0]!r} is named to override", None
-    return f"there is no {what} {name!r} to override", did_you_mean(name, (each for each, _ in entries))
+        return f"the override names the {what} {same[0]!r}, but none of its keys", None
+    return f"unknown {what} {name!r}", did_you_mean(name, (each for each, _ in entries))
 
 
 def _set(fields: Fields, keys: list[str], node: Node) -> list[Mistake]:
@@ -170,17 +176,20 @@ def _set(fields: Fields, keys: list[str], node: Node) -> list[Mistake]:
         key = _spelled(fields, key)
         child = fields.get(key)
         if isinstance(child, Items):
-            return [Mistake(node.place, key, f"{key!r} is a list, of which nothing can be overridden by name")]
+            return [Mistake(node.place, key, f"{key!r} is a list, whose items can't be overridden")]
         if not isinstance(child, Fields):
             child = Fields(node.place, {})
-            fields.entries[key] = Entry(node.place, child)
+            fields.entries[key] = Field(node.place, child)
         fields = child
-    fields.entries[_spelled(fields, last)] = Entry(node.place, node)
+    fields.entries[_spelled(fields, last)] = Field(node.place, node)
     return []
 
 
 def _spelled(fields: Fields, key: str) -> str:
-    """Return a key as the mapping spells it; a new one is spelled in lower case unless it has a case of its own."""
+    """Return a key as the mapping spells it.
+
+    A new one in upper case is changed to lower case.
+    """
     if key in fields.entries:
         return key
     by_lower = {str(each).lower(): each for each in fields.entries if isinstance(each, str)}

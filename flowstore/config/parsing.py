@@ -1,7 +1,6 @@
-"""YAML text to a tree with places, by the rules of PyYAML's safe loader.
+"""From YAML text to a tree with places, by the rules of PyYAML's safe loader.
 
-Unlike the loader itself this reports duplicate keys, refuses aliases that multiply without end, and knows an unquoted
-``{VAR}`` from a mapping.
+Besides, it reports duplicate keys and unquoted ``{VAR}``, and refuses aliases that expand without end.
 """
 
 from __future__ import annotations
@@ -12,15 +11,14 @@ from typing import Any, Final
 
 import yaml
 
-from flowstore.config.expand import VARIABLE_NAME
-from flowstore.config.mistakes import Mistake, Place
-from flowstore.config.nodes import DEEPEST, Entry, Fields, Items, Node, Path, Problem, Scalar, dotted
+from flowstore.config.document import DEEPEST, Field, Fields, Items, Node, Path, Problem, Scalar, dotted
+from flowstore.config.mistakes import Mistake, Place, Source
 from flowstore.config.secrets import file_of
-from flowstore.config.source import Source
+from flowstore.config.variables import VARIABLE_NAME
 from flowstore.texts import is_secret_name
 
 MOST_VALUES: Final = 100_000
-"""Values that a file may hold once its aliases are followed."""
+"""Values that a file may have once its aliases are expanded."""
 
 _TAG: Final = "tag:yaml.org,2002:"
 _MERGE: Final = _TAG + "merge"
@@ -31,11 +29,14 @@ _UNQUOTED: Final = re.compile(rf"(?::\s|[,\[{{])\s*[^\s'\"]*?(\$?\{{{VARIABLE_NA
 
 
 class _TooManyValuesError(Exception):
-    """The aliases of a file stand for more than ``MOST_VALUES`` values."""
+    """The aliases of a file expand to more than ``MOST_VALUES`` values."""
 
 
 def resolve_plain(text: str) -> Any:
-    """Return what an unquoted scalar of that text is in YAML: a number, a boolean, null, a date, or the text."""
+    """Return the value of an unquoted scalar in YAML.
+
+    It is a number, a boolean, null, a date, or the text itself.
+    """
     loader = yaml.SafeLoader("")
     try:
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
@@ -50,7 +51,10 @@ def resolve_plain(text: str) -> Any:
 
 @dataclass(slots=True)
 class Parsed:
-    """What a file says: a tree (``None`` where there is none to speak of), and the mistakes in its YAML."""
+    """The tree of a file, and the mistakes in its YAML.
+
+    The tree is None if the file is not valid YAML, is empty or is not a mapping.
+    """
 
     source: Source
     tree: Fields | None = None
@@ -58,7 +62,7 @@ class Parsed:
 
 
 def parse(text: str, file: str) -> Parsed:
-    """Parse a configuration file's text; every mistake is returned, none raised."""
+    """Parse the text of a configuration file. Mistakes are returned, not raised."""
     parsed = Parsed(Source(file, text))
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
@@ -77,7 +81,7 @@ def parse(text: str, file: str) -> Parsed:
     builder = _Builder(parsed)
     parsed.source.parsed = True
     if len(documents) > 1:
-        message = "a second YAML document begins here, a configuration is one"
+        message = "a second YAML document begins here, but a configuration is a single one"
         parsed.mistakes.append(Mistake(builder.place(documents[1]), "", message, "Remove the line '---' before it."))
     if not documents or builder.is_null(documents[0]):
         parsed.mistakes.append(Mistake(Place(file), "", "the file is empty", "Declare at least one storage in it."))
@@ -85,7 +89,7 @@ def parse(text: str, file: str) -> Parsed:
     try:
         tree = builder.build(documents[0], ())
     except _TooManyValuesError:
-        parsed.mistakes.append(Mistake(Place(file), "", f"aliases that stand for more than {MOST_VALUES:,} values"))
+        parsed.mistakes.append(Mistake(Place(file), "", f"its aliases expand to more than {MOST_VALUES:,} values"))
         return parsed
     if isinstance(tree, Fields):
         parsed.tree = tree
@@ -100,7 +104,7 @@ def _syntax_mistake(exc: yaml.MarkedYAMLError, source: Source) -> Mistake:
     mark = (exc.context_mark if at_end else None) or exc.problem_mark
     place = Place(source.file, mark.line + 1, mark.column + 1) if mark else Place(source.file)
     if place.line and source.holds_secret(place.line):
-        # PyYAML would name an alias, say, that is really the beginning of an unquoted password.
+        # PyYAML may name an alias or a tag that is really the beginning of an unquoted password.
         return Mistake(place, "", "not valid YAML: the value of a secret can't be read", "Quote the value.")
     message = ", ".join(part for part in (exc.context, exc.problem) if part)
     hint = None
@@ -166,8 +170,8 @@ class _Builder:
         if variable:
             message = f"an unquoted {{{variable}}} is a mapping, not a variable"
             return Scalar(place, None, problems=[Problem(message, f"Quote it: '{{{variable}}}'.")])
-        merged: dict[Any, Entry] = {}
-        own: dict[Any, Entry] = {}
+        merged: dict[Any, Field] = {}
+        own: dict[Any, Field] = {}
         merges: list[yaml.Node] = []
         for key_node, value_node in node.value:
             if key_node.tag == _MERGE:
@@ -184,7 +188,7 @@ class _Builder:
             if is_secret_name(key) and file_of(child) is None:
                 start, end = value_node.start_mark, _end(value_node)
                 self._source.secrets.append(((start.line, start.column), (end.line, end.column)))
-            own[key] = Entry(self.place(key_node), child)
+            own[key] = Field(self.place(key_node), child)
         return self._tagged(
             node, Fields(place, own | {key: merged[key] for key in merged if key not in own}), "map", path
         )
@@ -194,15 +198,15 @@ class _Builder:
         message = f"duplicate key {key!r}, first given at line {where.line}, column {where.column}"
         self._mistakes.append(Mistake(self.place(again), dotted((*path, key)), message, hint))
 
-    def _merge(self, node: yaml.Node, path: Path) -> dict[Any, Entry]:
-        """Return what ``<<`` brings in; of several mappings an earlier one wins."""
-        entries: dict[Any, Entry] = {}
+    def _merge(self, node: yaml.Node, path: Path) -> dict[Any, Field]:
+        """Return what ``<<`` merges. An earlier mapping wins over a later one."""
+        entries: dict[Any, Field] = {}
         for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             built = self.build(part, (*path, "<<"))
             if isinstance(built, Fields):
                 entries |= {key: entry for key, entry in built.entries.items() if key not in entries}
             else:
-                message = "'<<' merges mappings only"
+                message = "'<<' can only merge mappings"
                 self._mistakes.append(Mistake(self.place(part), dotted((*path, "<<")), message))
         return entries
 
@@ -225,7 +229,7 @@ class _Builder:
 
 
 def _end(node: yaml.Node) -> yaml.Mark:
-    """Return where a node ends; PyYAML lets a block end where the next one begins."""
+    """Return where a node ends. In PyYAML a block ends where the next one begins."""
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         node = last[1] if isinstance(last, tuple) else last
@@ -233,6 +237,6 @@ def _end(node: yaml.Node) -> yaml.Mark:
 
 
 def _unknown_tag(node: yaml.Node, path: Path) -> Problem:
-    # What looks like a tag may be the beginning of an unquoted password.
+    # It may be the beginning of an unquoted password.
     shown = "a YAML tag" if any(map(is_secret_name, path)) else f"the YAML tag {node.tag.replace(_TAG, '!!')}"
     return Problem(f"{shown} is not allowed here", "Quote a value that begins with '!'.")

@@ -1,4 +1,4 @@
-"""From a file or a mapping to a validated configuration, without a look at any adapter."""
+"""From a file or a mapping to a checked configuration, without its adapters."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from pathlib import Path as FilePath
 from typing import Any, Final
 
 from flowstore.config.checking import check
-from flowstore.config.document import Document
-from flowstore.config.expand import expand
+from flowstore.config.document import Document, Fields, Path, Scalar, TooDeepError, children, dotted, from_data, scalars
 from flowstore.config.mistakes import Mistake, Place
 from flowstore.config.model import Configuration
-from flowstore.config.nodes import Fields, Scalar, TooDeepError, children, dotted, from_data, scalars
 from flowstore.config.overrides import (
     NAMED_SECTIONS,
     apply_environment,
@@ -24,12 +22,13 @@ from flowstore.config.overrides import (
 )
 from flowstore.config.parsing import parse, resolve_plain
 from flowstore.config.secrets import known_secrets
+from flowstore.config.variables import expand
 
 CONFIG_VARIABLE: Final = "FLOWSTORE_CONFIG"
 PROFILE_VARIABLE: Final = "FLOWSTORE_PROFILE"
 MAPPING: Final = "<mapping>"
 EXTENSION: Final = "x-"
-"""Begins the top-level keys that only hold YAML anchors."""
+"""The prefix of top-level keys that only hold YAML anchors."""
 
 _PROFILE_NAME: Final = re.compile(r"\w[\w.-]*")
 
@@ -42,16 +41,15 @@ def read(
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> tuple[Configuration, list[Mistake]]:
-    """Read a configuration and check everything that needs no adapter.
+    """Read a configuration and check everything but its adapters.
 
     Args:
-        source: the path of a YAML file, a mapping of the same form, or ``None`` for the file that the variable
-            ``FLOWSTORE_CONFIG`` names.
-        environ: the variables to use instead of the process's.
-        overrides: values by dotted key (``storages.HOT.host``), which win over environment, profile and file.
+        source: the path of a YAML file, a mapping of the same form, or None for the file in ``FLOWSTORE_CONFIG``.
+        environ: the environment variables; those of the process by default.
+        overrides: values by dotted key (``storages.HOT.host``). They win over environment, profile and file.
 
     Returns:
-        What could be read, and all mistakes; with mistakes, wrong entries are missing from the configuration.
+        The configuration, without the entries that are wrong, and all mistakes.
     """
     document = read_document(source, environ=environ, overrides=overrides)
     return document.configuration, document.mistakes()
@@ -63,7 +61,7 @@ def read_document(
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Document:
-    """Do what ``read`` does, and keep the places of everything for further checks."""
+    """Read a configuration like ``read``, and return its tree for further checks."""
     environ = os.environ if environ is None else environ
     if source is None:
         source = environ.get(CONFIG_VARIABLE) or None
@@ -117,7 +115,7 @@ def _of_files(path: FilePath, environ: Mapping[str, str]) -> Document:
     if not profile:
         return document
     if not _PROFILE_NAME.fullmatch(profile):
-        document.add(Mistake(Place(PROFILE_VARIABLE), "", f"{profile!r} can't be the name of a profile"))
+        document.add(Mistake(Place(PROFILE_VARIABLE), "", f"{profile!r} is not a valid name of a profile"))
         return document
     over = path.with_name(f"{path.stem}.{profile}{path.suffix}")
     if not over.exists():
@@ -149,7 +147,7 @@ def _parse_file(document: Document, path: FilePath, environ: Mapping[str, str]) 
 
 
 def _prepare(document: Document, tree: Fields, environ: Mapping[str, str]) -> None:
-    """Put the variables into a tree that was just read, and look for names that are given twice."""
+    """Expand the variables of a tree, and report entries with the same name."""
     for key in [key for key in tree.entries if isinstance(key, str) and key.startswith(EXTENSION)]:
         del tree.entries[key]
     for _, scalar in scalars(tree):
@@ -180,8 +178,8 @@ def _expand(scalar: Scalar, environ: Mapping[str, str]) -> None:
         scalar.value = resolve_plain(expansion.text)
 
 
-def _owner(document: Document, path: tuple[Any, ...]) -> str:
-    """Name the entry that a problem belongs to, since its line may be shared through an anchor."""
+def _owner(document: Document, path: Path) -> str:
+    """Return the entry's name, for a line that several entries may share through an anchor."""
     entry = document.node(path[:2])
     name = name_of(entry) if entry is not None else None
     return f"{path[0].removesuffix('s')} {name!r}: " if name and path[0] in NAMED_SECTIONS else ""

@@ -1,4 +1,4 @@
-"""The secrets of a configuration: where they are written, and where they are read from."""
+"""Secrets in a configuration: which values are, and reading them from files."""
 
 from __future__ import annotations
 
@@ -7,63 +7,63 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Final
 
-from flowstore.config.expand import literal_parts
-from flowstore.config.nodes import Fields, Node, Path, Scalar, children, scalars
+from flowstore.config.document import Fields, Node, Path, Scalar, children, scalars
+from flowstore.config.variables import literal_parts
 from flowstore.texts import is_secret_name, spans_in_text
 
 _LONGEST: Final = 1 << 20
 
 
 def file_of(node: Node) -> Node | None:
-    """Return the path of a secret that is given as ``{file: path}``, else ``None``."""
+    """Return the path in ``{file: path}``, or None if the value is something else."""
     if isinstance(node, Fields) and list(node.entries) == ["file"]:
         return node.entries["file"].node
     return None
 
 
 def read_secret(path: str, base: FilePath) -> str:
-    """Return what a secret's file holds, without its last newline.
+    """Return the content of a secret's file, without its last newline.
 
     Raises:
-        OSError: the file can't be read, or is longer than any secret: a device, for example, that never ends.
-        ValueError: it isn't UTF-8 text.
+        OSError: the file can't be read or is too large, such as an endless device.
+        ValueError: it is not UTF-8 text.
     """
     with (base / path).open("rb") as file:
         data = file.read(_LONGEST + 1)
     if len(data) > _LONGEST:
-        raise OSError(errno.EFBIG, f"it is longer than any secret, with more than {_LONGEST} bytes")
+        raise OSError(errno.EFBIG, f"it has more than {_LONGEST} bytes")
     return data.decode().removesuffix("\n").removesuffix("\r")
 
 
 def plain_secrets(configuration: Node, path: Path = ()) -> Iterator[Path]:
-    """Yield the path of each secret that is written out, neither from a variable nor from a file."""
+    """Yield the path of each secret that is in the text of the configuration itself."""
     for step, child in children(configuration):
         here = (*path, step)
         if is_secret_name(step):
-            yield from _written_out(child, here)
+            yield from _in_plain_text(child, here)
             continue
         if not isinstance(child, Fields) and any(
-            _written_inside(each.text) for _, each in scalars(child) if each.text is not None
+            _has_plain_secret(each.text) for _, each in scalars(child) if each.text is not None
         ):
             yield here
         elif isinstance(child, Fields):
             yield from plain_secrets(child, here)
 
 
-def _written_out(node: Node, path: Path) -> Iterator[Path]:
+def _in_plain_text(node: Node, path: Path) -> Iterator[Path]:
     if isinstance(node, Scalar) and node.text and literal_parts(node.text):
         yield path
     if file_of(node) is None:
         for step, child in children(node):
-            yield from _written_out(child, (*path, step))
+            yield from _in_plain_text(child, (*path, step))
 
 
-def _written_inside(text: str) -> bool:
+def _has_plain_secret(text: str) -> bool:
     return any(literal_parts(text[start:stop]) for start, stop in spans_in_text(text))
 
 
 def known_secrets(node: Node, secret: bool = False) -> Iterator[str]:
-    """Yield every secret text of a tree, as it is after expansion."""
+    """Yield every secret text of a tree, with variables expanded."""
     for step, child in children(node):
         yield from known_secrets(child, (secret or is_secret_name(step)) and file_of(child) is None)
     if isinstance(node, Scalar):

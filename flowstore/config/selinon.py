@@ -1,6 +1,6 @@
-"""What YAML written for Selinon has that means nothing here, and what to do with it.
+"""Files written for Selinon: what is read as it is, and what to delete.
 
-Its storages load as they are. Its tasks and flows are Celery's own here; what its files say of them is named once each.
+Storages are read as they are. Tasks and flows are Celery's here; each key about them is reported once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ MODULES: Final = frozenset(
     {"selinon.storage", "selinon.storages"}
     | {f"selinon.storages.{name}" for name in ("filesystem", "memory", "mongodb", "postgresql", "redis", "s3")}
 )
-"""Modules that it names adapters in. Where Selinon is installed, its own are meant."""
+"""Modules that its files import adapters from.
+
+If Selinon is installed, they are imported; otherwise our adapters are used.
+"""
 
 CLASSES: Final = {
     "Filesystem": "FileStorage",
@@ -21,14 +24,14 @@ CLASSES: Final = {
     "Redis": "RedisStorage",
     "S3": "S3Storage",
 }
-"""Its adapters, by their names in its releases, and ours."""
+"""Our adapters, by the names of Selinon's."""
 
 NO_ARGUMENTS: Final = {"InMemoryStorage": ("echo",)}
-"""Arguments of its adapters that change nothing about what is stored, and that ours don't have."""
+"""Arguments of its adapters that ours ignore, by the name of the adapter."""
 
 HINT: Final = (
-    "This looks like a file for Selinon. Its storages are read as they are; its flows are Celery canvases here, which "
-    "FlowStore.start starts, and its tasks are Celery's. What is named below can be deleted."
+    "This looks like a file for Selinon. Its storages are read as they are. Its flows are Celery canvases here, which "
+    "FlowStore.start starts, and its tasks are Celery's. Delete the keys below."
 )
 
 _CELERYS_TASKS: Final = "Delete it: Celery finds a task by its name."
@@ -61,7 +64,6 @@ KEYS: Final[dict[str, dict[str, str]]] = {
         "migration_dir": "Delete it: flows are code here, and change with it.",
     },
 }
-"""Its keys that flowstore has no use for, by section, and what to do."""
+"""What to do about keys that flowstore does not have, by section and key."""
 
 CACHE: Final = "Write cache: {classname: LRU, size: 100}."
-CACHE_KEYS: Final = ("name", "import", "configuration")

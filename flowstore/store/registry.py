@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 
-from flowstore.config import Configuration, StorageEntry, loading
+from flowstore.config import Configuration, StorageEntry
+from flowstore.config.adapters import adapter_class, construct
 from flowstore.encoding.pipeline import PLAIN, Pipeline
 from flowstore.errors import FlowstoreError, UnknownStorageError
 from flowstore.forks import renew_in_children
@@ -178,9 +179,9 @@ class Registry:
         if storage is None:
             entry = self._entries[name]
             try:
-                storage = loading.construct(entry, self.get)
+                storage = construct(entry, self.get)
             except Exception as exc:
-                raise_typed(exc, loading.adapter_class(entry), name, "__init__")
+                raise_typed(exc, adapter_class(entry), name, "__init__")
             if isinstance(storage, RecordStorage):
                 storage.pipeline = self.pipeline(name)
                 storage.allow_clear = entry.allow_clear
@@ -198,7 +199,7 @@ class Registry:
 def _pipeline(entry: StorageEntry) -> Pipeline:
     names = {"serializer": "json", "strict": False, "decode_limit": None, "compression": None, "encryption": None}
     how = {name: getattr(entry, name) for name, default in names.items() if getattr(entry, name) != default}
-    return Pipeline(**how) if how else getattr(loading.adapter_class(entry), "pipeline", PLAIN)
+    return Pipeline(**how) if how else getattr(adapter_class(entry), "pipeline", PLAIN)
 
 
 def _is_connected(storage: DataStorage, name: str) -> bool:

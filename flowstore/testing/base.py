@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeVar
 import pytest
 
 from flowstore.config import Configuration, loading
+from flowstore.config.adapters import construct
 from flowstore.errors import UnknownStorageError
 from flowstore.record import Ref
 from flowstore.storage import DataStorage
@@ -59,7 +60,7 @@ class Adapter:
     def make(self) -> Any:
         """Return a new instance, constructed from the configuration as flowstore does and not connected."""
         # Storages that it works on by their names are not declared here; those within its configuration are.
-        return loading.construct(self._configuration().storages[_NAME], _undeclared)
+        return construct(self._configuration().storages[_NAME], _undeclared)
 
     @contextmanager
     def opened(self) -> Iterator[Any]:

@@ -21,6 +21,7 @@ from typing import Any, Final
 import pytest
 
 from flowstore.config import loading
+from flowstore.config.adapters import adapter_class
 from flowstore.errors import ConfigurationError
 from flowstore.storage import DataStorage, RecordStorage
 from flowstore.testing.base import Adapter
@@ -84,9 +85,7 @@ class Job:
         entries = loading.load(self.file, environ=environ).storages
         wanted = self.adapter_class()
         fitting = [
-            entry
-            for entry in entries.values()
-            if loading.adapter_class(entry) is wanted and self.storage in (None, entry.name)
+            entry for entry in entries.values() if adapter_class(entry) is wanted and self.storage in (None, entry.name)
         ]
         if len(fitting) != 1:
             names = ", ".join(entry.name for entry in fitting) or "none"

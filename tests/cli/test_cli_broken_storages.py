@@ -113,7 +113,7 @@ def test_a_driver_that_is_not_installed_is_a_mistake_for_everything_else(adapter
     ("driver", "told"),
     [
         ("oracle", "configuration.driver: oracle is not supported"),
-        ("bug", "ByArgument.mistakes_in() fails at it: KeyError: 'no such driver'"),
+        ("bug", "ByArgument.mistakes_in() failed: KeyError: 'no such driver'"),
         ("refused", "driver: is refused"),
     ],
 )

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from flowstore import ConfigurationError, FlowStore, Key
-from flowstore.config.loading import json_schema, load
+from flowstore.config.json_schema import json_schema
+from flowstore.config.loading import load
 from flowstore.encoding.codec import Compression, Encryption
 from flowstore.storage import DataStorage
 
@@ -113,7 +114,7 @@ def test_keys_are_read_from_variables_and_files(tmp_path: Path) -> None:
             f"encryption: {{keys: {{one: {KEY}}}, active: on}}",
             "storages.0.encryption.active: must be a string. Quote it",
         ),
-        (f"encryption: {{keys: {{one: {KEY}}}, active: noe}}", "there is no key 'noe'. Did you mean 'one'?"),
+        (f"encryption: {{keys: {{one: {KEY}}}, active: noe}}", "'noe' is not one of the keys. Did you mean 'one'?"),
         (f"encryption: {{keys: {{1: {KEY}}}, active: one}}", "a key's id must be a string. Quote it."),
         (f"encryption: {{keys: [{KEY}], active: one}}", "keys: must be a mapping of ids to keys"),
         ("encryption: {keys: {}, active: one}", "must be a mapping of ids to keys. Make one with: openssl rand"),
@@ -175,7 +176,7 @@ def test_an_adapter_that_writes_in_its_own_way_has_none_of_them(text: str, tmp_p
     path.write_text(
         f"storages:\n  - name: P\n    classname: Plain\n    import: {__name__}\n    {text}\n", encoding="utf-8"
     )
-    with pytest.raises(ConfigurationError, match="'Plain' writes values in its own way: it is no RecordStorage"):
+    with pytest.raises(ConfigurationError, match="'Plain' does not support this key: it is not a RecordStorage"):
         load(path)
 
 
@@ -246,7 +247,7 @@ def test_a_storage_that_works_on_an_encrypted_one_must_encrypt_too() -> None:
         "configuration": {"storages": {"main": "Private"}, "routes": [], "default": "main"},
     }
     with pytest.raises(
-        ConfigurationError, match="storage 'Private' encrypts, and what 'Router' puts there would not be"
+        ConfigurationError, match="storage 'Private' encrypts, but what 'Router' stores in it would not be"
     ):
         load({"storages": [private, router]})
     assert load({"storages": [private, {**router, "encryption": encryption}]}).storages["Router"].encryption

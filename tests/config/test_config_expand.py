@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstore.config import read
-from flowstore.config.expand import expand
+from flowstore.config.variables import expand
 
 ENVIRON = {"A": "1", "LONG_NAME_2": "two", "lower": "3", "EMPTY": "", "_": "u", "TRICKY": "{A}${A}$${{"}
 

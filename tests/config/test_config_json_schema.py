@@ -10,8 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from flowstore.config import json_schema as editors
-from flowstore.config.loading import json_schema
+from flowstore.config.json_schema import json_schema
 
 
 class Pool(BaseModel):
@@ -90,7 +89,7 @@ def test_every_adapter_has_a_branch(schema: dict[str, Any]) -> None:
 
 
 def test_models_are_defined_and_open_constructors_stay_open() -> None:
-    schema = editors.json_schema({"Adapter": Adapter})
+    schema = json_schema({"Adapter": Adapter})
     jsonschema.Draft7Validator.check_schema(schema)
     (branch,) = schema["properties"]["storages"]["items"]["allOf"]
     configuration = branch["then"]["properties"]["configuration"]

@@ -105,11 +105,11 @@ def test_values_from_outside_are_not_expanded(base: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "message", "hint"),
     [
-        ("FLOWSTORE_STORAGES__HOTT__HOST", "there is no storage 'HOTT' to override", "Did you mean 'HOT'?"),
-        ("FLOWSTORE_STORAGES__HOT", "nothing of the storage 'HOT' is named to override", None),
-        ("FLOWSTORE_STORAGES__HOT__", "nothing of the storage 'HOT' is named to override", None),
-        ("FLOWSTORE_STORAGE__HOT__HOST", "unknown section 'storage' to override", "Did you mean 'storages'?"),
-        ("FLOWSTORE_TASKS__T__STORAGE", "unknown section 'tasks' to override", None),
+        ("FLOWSTORE_STORAGES__HOTT__HOST", "unknown storage 'HOTT'", "Did you mean 'HOT'?"),
+        ("FLOWSTORE_STORAGES__HOT", "the override names the storage 'HOT', but none of its keys", None),
+        ("FLOWSTORE_STORAGES__HOT__", "the override names the storage 'HOT', but none of its keys", None),
+        ("FLOWSTORE_STORAGE__HOT__HOST", "unknown section 'storage'", "Did you mean 'storages'?"),
+        ("FLOWSTORE_TASKS__T__STORAGE", "unknown section 'tasks'", None),
         ("FLOWSTORE_GLOBAL__DEFAULT", "unknown key", "Did you mean 'default_storage'?"),
         ("FLOWSTORE_GLOBAL__DEFAULT_STORAGE", "unknown storage 'v'", "Known: HOT, cold-store.eu."),
         ("FLOWSTORE_STORAGES__HOT__ON_CONFLICT", "must be one of replace, keep, error", None),
@@ -131,7 +131,7 @@ def test_names_that_look_alike_in_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     file.write_text("storages: [{name: a-b}, {name: a_b}, {name: A, configuration: {}}, {name: A__B}]")
     (mistake,) = read(file, environ={"FLOWSTORE_STORAGES__A_B__X": "1"})[1]
-    assert mistake.message == "'A_B' may mean 'a-b' or 'a_b'"
+    assert mistake.message == "'A_B' could be 'a-b' or 'a_b'"
     configuration, mistakes = read(file, environ={"FLOWSTORE_STORAGES__A__B__X": "1"})
     assert mistakes == []
     assert configuration.storages["A__B"].configuration == {"x": "1"}
@@ -141,7 +141,7 @@ def test_a_list_cannot_be_overridden_by_name(tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     file.write_text("storages: [{name: A, configuration: {hosts: [a]}}]")
     (mistake,) = read(file, environ={"FLOWSTORE_STORAGES__A__HOSTS__0": "b"})[1]
-    assert mistake.message == "'hosts' is a list, of which nothing can be overridden by name"
+    assert mistake.message == "'hosts' is a list, whose items can't be overridden"
 
 
 PROFILE = """\
@@ -182,7 +182,7 @@ def test_mistakes_in_a_profile_are_placed_there(base: Path) -> None:
 
 @pytest.mark.parametrize(
     ("profile", "message"),
-    [("none", "the profile 'none' has no file"), ("../x", "'../x' can't be the name of a profile")],
+    [("none", "the profile 'none' has no file"), ("../x", "'../x' is not a valid name of a profile")],
 )
 def test_a_profile_that_is_not_there(base: Path, profile: str, message: str) -> None:
     assert wrong(base, FLOWSTORE_PROFILE=profile).message.startswith(message)

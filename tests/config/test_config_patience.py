@@ -8,7 +8,8 @@ import jsonschema
 import pytest
 
 from flowstore import ConfigurationError
-from flowstore.config.loading import json_schema, load
+from flowstore.config.json_schema import json_schema
+from flowstore.config.loading import load
 
 
 def source(policy: Any) -> dict[str, Any]:

@@ -309,8 +309,8 @@ def test_a_flag_is_a_boolean_however_it_came(tmp_path: Path, word: str) -> None:
         (None, "can't read"),
         ("{", "is not valid JSON"),
         ("[]", "must be an object"),
-        ('{"type": "nonsense"}', "is no valid JSON Schema: at $.type"),
-        ('{"$schema": "http://json-schema.org/draft-04/schema#", "required": []}', "is no valid JSON Schema"),
+        ('{"type": "nonsense"}', "is not a valid JSON Schema: at $.type"),
+        ('{"$schema": "http://json-schema.org/draft-04/schema#", "required": []}', "is not a valid JSON Schema"),
     ],
 )
 def test_an_output_schema_must_be_one(tmp_path: Path, content: str | None, message: str) -> None:

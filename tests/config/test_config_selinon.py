@@ -8,7 +8,8 @@ import pytest
 
 from flowstore import ConfigurationError
 from flowstore.config import selinon
-from flowstore.config.loading import adapter_class, load
+from flowstore.config.adapters import adapter_class
+from flowstore.config.loading import load
 
 STORAGES = """\
 storages:
@@ -129,7 +130,7 @@ def test_a_guessed_key_causes_no_second_mistake(tmp_path: Path) -> None:
 def test_a_password_leaves_names_of_modules_readable(tmp_path: Path) -> None:
     text = STORAGES.replace("selinon.storages.postgresql", "no_such.postgresql").replace("utf-8}", "utf-8, x: 1}", 1)
     error = mistakes_of(text, tmp_path / "nodes.yaml")
-    assert "the module 'no_such.postgresql' can't be imported" in str(error)
+    assert "can't import the module 'no_such.postgresql'" in str(error)
     assert "import: no_such.postgresql" in str(error)
     # The password itself stays hidden, wherever else it stands.
     text = STORAGES.replace("encoding: utf-8}", "nonsense: utf-8}", 1)

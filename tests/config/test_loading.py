@@ -31,14 +31,14 @@ def test_only_a_record_storage_can_keep_a_history(modules: Path) -> None:
         {"name": "by default", "history": "errors"},
         {"name": "fine", "storage": "MemoryStorage", "history": "errors"},
     ]
-    with pytest.raises(ConfigurationError, match="'Nothing' can keep no history") as caught:
+    with pytest.raises(ConfigurationError, match="'Nothing' can't keep a history") as caught:
         load({"storages": storages, "flows": flows, "global": {"default_storage": "P"}}, environ={})
     found = [mistake.path for mistake in caught.value.mistakes]
     assert found == ["storages.0.history", "flows.0.history", "flows.2.history"]
 
 
 def test_a_history_needs_a_storage() -> None:
-    with pytest.raises(ConfigurationError, match="flow 'f' has no storage that could keep its history") as caught:
+    with pytest.raises(ConfigurationError, match="flow 'f' has no storage to keep its history in") as caught:
         load({"storages": [{"name": "MemoryStorage"}], "flows": [{"name": "f", "history": "all"}]}, environ={})
     assert [mistake.path for mistake in caught.value.mistakes] == ["flows.0.history"]
     # A storage that is not declared, or can't be used, is a mistake of its own.
@@ -59,7 +59,7 @@ def test_the_message_has_every_mistake(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(file, environ={})
     message = str(caught.value)
-    assert message.startswith(f"3 mistakes in {file}:\n{file}:2:11: storages.0.name: there is no adapter 'Nope'.")
+    assert message.startswith(f"3 mistakes in {file}:\n{file}:2:11: storages.0.name: unknown adapter 'Nope'.")
     assert [str(each) in message for each in caught.value.mistakes] == [True] * 3
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 

@@ -9,7 +9,8 @@ import pytest
 
 from flowstore import ConfigurationError
 from flowstore.config import StorageEntry
-from flowstore.config.loading import adapter_class, load
+from flowstore.config.adapters import adapter_class
+from flowstore.config.loading import load
 from tests.config.loading_kit import hint_of, refused
 
 pytest_plugins = ("tests.config.loading_fixtures",)
@@ -49,24 +50,24 @@ def test_selinons_documented_entry_loads_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("classname", "module", "message"),
     [
-        ("CassandraStorage", "flowstore.storages", "classname: there is no adapter 'CassandraStorage'"),
-        ("import_module", "flowstore.storages", "classname: there is no adapter 'import_module'"),
-        ("__dir__", "flowstore.storages", "classname: there is no adapter '__dir__'"),
-        ("os.system", "flowstore.storages", "classname: 'os.system' is no class name"),
-        ("sql.SqlStorage", "flowstore.storages", "classname: 'sql.SqlStorage' is no class name"),
-        ("Base()", "adapters_of_test", "classname: 'Base()' is no class name"),
-        ("Base", "..adapters_of_test", "import: '..adapters_of_test' is no module name"),
-        ("Base", "adapters_of_test;x", "import: 'adapters_of_test;x' is no module name"),
+        ("CassandraStorage", "flowstore.storages", "classname: unknown adapter 'CassandraStorage'"),
+        ("import_module", "flowstore.storages", "classname: unknown adapter 'import_module'"),
+        ("__dir__", "flowstore.storages", "classname: unknown adapter '__dir__'"),
+        ("os.system", "flowstore.storages", "classname: 'os.system' is not a class name"),
+        ("sql.SqlStorage", "flowstore.storages", "classname: 'sql.SqlStorage' is not a class name"),
+        ("Base()", "adapters_of_test", "classname: 'Base()' is not a class name"),
+        ("Base", "..adapters_of_test", "import: '..adapters_of_test' is not a module name"),
+        ("Base", "adapters_of_test;x", "import: 'adapters_of_test;x' is not a module name"),
         ("Missing", "adapters_of_test", "classname: the module 'adapters_of_test' has no class 'Missing'"),
-        ("Foreign", "adapters_of_test", "classname: 'Foreign' is no adapter"),
-        ("function", "adapters_of_test", "classname: 'function' is no class, but partial"),
+        ("Foreign", "adapters_of_test", "classname: 'Foreign' is not an adapter"),
+        ("function", "adapters_of_test", "classname: 'function' is not a class, but of type partial"),
         ("DataStorage", "flowstore", "classname: 'DataStorage' does not define connect, disconnect, is_connected,"),
         ("Half", "adapters_of_test", "classname: 'Half' does not define disconnect, is_connected, retrieve, store"),
         ("Driven", "adapters_of_test", "classname: 'Driven' needs no_such_driver_anywhere, which is not installed"),
-        ("Base", "no_such_module.x", "import: the module 'no_such_module.x' can't be imported: ModuleNotFoundError: "),
-        ("X", "broken_of_test", "import: the module 'broken_of_test' can't be imported: ZeroDivisionError: division"),
-        ("X", "exiting_of_test", "import: the module 'exiting_of_test' can't be imported: SystemExit: 3"),
-        ("X", "lazy_of_test", "classname: 'X' can't be loaded: ImportError: no driver"),
+        ("Base", "no_such_module.x", "import: can't import the module 'no_such_module.x': ModuleNotFoundError: "),
+        ("X", "broken_of_test", "import: can't import the module 'broken_of_test': ZeroDivisionError: division"),
+        ("X", "exiting_of_test", "import: can't import the module 'exiting_of_test': SystemExit: 3"),
+        ("X", "lazy_of_test", "classname: can't load 'X': ImportError: no driver"),
     ],
 )  # fmt: skip
 def test_what_is_no_adapter_is_refused(modules: Path, classname: str, module: str, message: str) -> None:
@@ -97,7 +98,7 @@ def test_what_was_meant_is_guessed(modules: Path, classname: str, module: str, h
 
 
 def test_adapter_class_of_an_entry_that_was_never_checked() -> None:
-    with pytest.raises(ConfigurationError, match="storage 'A': there is no adapter 'Nope'") as caught:
+    with pytest.raises(ConfigurationError, match="storage 'A': unknown adapter 'Nope'") as caught:
         adapter_class(StorageEntry("A", "Nope"))
     assert len(caught.value.mistakes) == 1
 
@@ -129,8 +130,8 @@ def test_a_published_adapter_needs_no_import(modules: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("adapters_of_test:Foreign", "'Published' is no adapter"),
-        ("no_such_module:X", "the published adapter 'Published' can't be loaded: ModuleNotFoundError"),
+        ("adapters_of_test:Foreign", "'Published' is not an adapter"),
+        ("no_such_module:X", "can't load the published adapter 'Published': ModuleNotFoundError"),
     ],
 )
 def test_a_published_adapter_is_checked_too(modules: Path, value: str, message: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from flowstore import ConfigurationError, FlowStore
-from flowstore.config.loading import json_schema, load
+from flowstore.config.json_schema import json_schema
+from flowstore.config.loading import load
 
 PLAIN = """
 from flowstore import DataStorage
@@ -101,7 +102,7 @@ def test_children_are_declared_or_inline(path: Path) -> None:
         ),
         (
             "      storages: {small: {classname: FileStorag, configuration: {path: x}}}\n      default: small\n",
-            ["10:37 there is no adapter 'FileStorag' Did you mean 'FileStorage'?"],
+            ["10:37 unknown adapter 'FileStorag' Did you mean 'FileStorage'?"],
         ),
         (
             "      storages: {small: {classname: FileStorage, configuration: {pth: x}}}\n      default: small\n",
@@ -113,11 +114,11 @@ def test_children_are_declared_or_inline(path: Path) -> None:
         ),
         (
             "      storages: {small: Simple}\n      default: small\n",
-            ["10:25 'Plain' is no RecordStorage, which is needed here"],
+            ["10:25 'Plain' is not a RecordStorage, which is needed here"],
         ),
         (
             "      storages: {small: {classname: Plain, import: plain_adapter}}\n      default: small\n",
-            ["10:25 'Plain' is no RecordStorage, which is needed here"],
+            ["10:25 'Plain' is not a RecordStorage, which is needed here"],
         ),
         (
             "      storages: [Hot]\n      default: small\n",

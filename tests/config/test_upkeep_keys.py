@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from flowstore import ConfigurationError, FlowStore, RecordStorage
-from flowstore.config.loading import json_schema, load
+from flowstore.config.json_schema import json_schema
+from flowstore.config.loading import load
 
 PLAIN = {"name": "P", "classname": "PlainStorage", "import": "tests.store.own_adapters"}
 
@@ -99,7 +100,7 @@ def test_other_values_are_refused_with_their_place(keys: dict[str, Any], place: 
 
 def test_a_plain_storage_takes_none_of_them() -> None:
     told = mistakes({"storages": [{**PLAIN, "expires": "7d", "allow_clear": False, "max_result_size": 5}]})
-    assert [mistake.partition("is no RecordStorage")[1] for mistake in told] == ["is no RecordStorage"] * 3
+    assert [mistake.partition("is not a RecordStorage")[1] for mistake in told] == ["is not a RecordStorage"] * 3
 
 
 def test_nothing_expires_in_a_plain_storage() -> None:
@@ -118,7 +119,7 @@ def test_nothing_expires_in_a_plain_storage() -> None:
     assert len(told) == 2
     for mistake, place in zip(told, ("flows.0.expires", "tasks.0.expires"), strict=True):
         assert place in mistake
-        assert "lets nothing expire" in mistake
+        assert "can't expire results" in mistake
 
 
 def test_the_nearest_expiry_counts(tmp_path: Path) -> None:

@@ -403,7 +403,7 @@ def test_strict_is_a_key_of_a_storage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_strict_means_nothing_to_an_adapter_that_writes_values_in_its_own_way() -> None:
     entry = {"name": "S", "classname": "PlainStorage", "import": "tests.store.own_adapters", "strict": True}
-    with pytest.raises(ConfigurationError, match="writes values in its own way"):
+    with pytest.raises(ConfigurationError, match="does not support this key"):
         FlowStore({"storages": [entry]})
 
 

@@ -15,7 +15,7 @@ import yaml
 from celery import Celery
 
 from flowstore import FlowStore, NotFoundError, Query, ReadonlyError, ResultSchemaError
-from flowstore.config.loading import json_schema
+from flowstore.config.json_schema import json_schema
 from flowstore.storages import MemoryStorage, RoutingStorage
 from flowstore.store.operations import as_records
 from tests.servers import s3

@@ -178,7 +178,7 @@ def test_refuses_what_is_no_threshold(tmp_path: Path, threshold: object) -> None
 
 
 def test_a_threshold_is_for_storages_of_records() -> None:
-    with pytest.raises(ConfigurationError, match="it is no RecordStorage"):
+    with pytest.raises(ConfigurationError, match="it is not a RecordStorage"):
         FlowStore(
             {"storages": [{"name": "PlainStorage", "import": "tests.store.own_adapters", "blob_threshold": 1000}]}
         )

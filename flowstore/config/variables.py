@@ -1,8 +1,8 @@
-"""Variables inside the values of a configuration.
+"""Variables in the values of a configuration.
 
-``{VAR}`` and ``${VAR}`` stand for an environment variable, ``${VAR:-default}`` for it or a default where it is unset or
-empty, ``${VAR:?message}`` for it or a mistake. ``$$`` is a dollar, ``{{`` and ``}}`` are braces, and ``$${VAR}`` is
-``${VAR}`` as it stands. What a variable holds is never looked at for further variables.
+``{VAR}`` and ``${VAR}`` stand for an environment variable. Where it is unset or empty, ``${VAR:-default}`` uses the
+default and ``${VAR:?message}`` is a mistake. ``$$`` is a dollar, ``{{`` and ``}}`` are braces, and ``$${VAR}`` is the
+text ``${VAR}``. The value of a variable is not expanded again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from flowstore.config.document import Problem
 from flowstore.config.mistakes import did_you_mean
-from flowstore.config.nodes import Problem
 
 _TOKEN: Final = re.compile(
     r"""
@@ -26,12 +26,15 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 VARIABLE_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
-"""What stands between the braces of ``{VAR}``."""
+"""A name in ``{VAR}``; in ``${VAR}``, lower case is allowed too."""
 
 
 @dataclass(slots=True)
 class Expansion:
-    """A text with its variables put in, and whether it held nothing but variables."""
+    """A text with its variables expanded.
+
+    ``only_variables`` is whether it consisted of variables alone.
+    """
 
     text: str
     only_variables: bool = False
@@ -39,9 +42,9 @@ class Expansion:
 
 
 def expand(text: str, environ: Mapping[str, str]) -> Expansion:
-    """Put the variables in, once.
+    """Replace the variables in a text by their values.
 
-    A variable that can't be put in leaves its own text and adds a problem.
+    One that can't be replaced stays as it is and adds a problem.
     """
     problems: list[Problem] = []
     parts: list[str] = []
@@ -63,7 +66,7 @@ def expand(text: str, environ: Mapping[str, str]) -> Expansion:
 
 
 def literal_parts(text: str) -> str:
-    """Return what a text says by itself: the variables removed, their defaults kept."""
+    """Return a text without its variables, but with their defaults."""
     return _TOKEN.sub(lambda token: (token["operand"] or "") if token["operator"] == "-" else "", text)
 
 

@@ -1,8 +1,8 @@
-"""The keys of a configuration, their types and allowed values."""
+"""The shapes of entries: their keys, types and allowed values."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -19,7 +19,7 @@ _FLAGS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": Fa
 
 
 def _flag(value: Any) -> Any:
-    """Read a boolean as YAML spells it, also where a variable made a string of it; a number is none."""
+    """Return a boolean, also from the text of a variable. Numbers are refused."""
     if isinstance(value, str) and value.lower() in _FLAGS:
         return _FLAGS[value.lower()]
     if isinstance(value, bool):
@@ -64,8 +64,14 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
+AnyShape = TypeVar("AnyShape", bound=Shape)
+
+
 class TopShape(Shape):
-    """The whole configuration; its parts have shapes of their own, so that one wrong entry leaves the others."""
+    """The whole configuration.
+
+    Entries are checked one by one, so that a wrong one leaves the others.
+    """
 
     version: Annotated[int, BeforeValidator(_number)] = VERSION
     storages: list[Any] | None = None
@@ -127,7 +133,7 @@ class EncryptionShape(Shape):
 
 
 class InlineShape(Shape):
-    """A storage inside of another one's configuration."""
+    """A storage that is declared inside another one's configuration."""
 
     classname: Name
     module: Name = Field(default=OWN_MODULE, alias="import")
@@ -161,12 +167,12 @@ class GlobalShape(Shape):
 
 
 def known_keys(shape: type[Shape]) -> list[str]:
-    """Return the keys of a shape, as YAML has them."""
+    """Return the keys of a shape, as they are written in YAML."""
     return [field.alias or name for name, field in shape.model_fields.items()]
 
 
 def explain(error: ErrorDetails, shape: type[Shape]) -> tuple[str, str | None]:
-    """Say what is wrong and what to do, in the words of a configuration file."""
+    """Return what is wrong and what to do about it, for people who write YAML."""
     kind = error["type"]
     step = error["loc"][-1] if error["loc"] else ""
     if kind == "extra_forbidden":
@@ -194,12 +200,12 @@ _WORDS: Final[dict[str, tuple[str, str | None]]] = {
 
 
 def plain_words(message: str) -> str:
-    """Reword a message of pydantic's as a part of ours."""
+    """Return a message of pydantic as a part of ours."""
     return message.removeprefix("Input ").replace("Input should", "should")
 
 
 def _literals(shape: type[Shape], key: str) -> list[str]:
     annotation = shape.model_fields[key].annotation
-    # The literals may stand alone, or beside None.
+    # Either a Literal, or a union of it and None.
     parts = (annotation, *get_args(annotation))
     return [value for part in parts if get_origin(part) is Literal for value in get_args(part)]
