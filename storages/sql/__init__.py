@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from flowstore.storages.sql.storage import SqlStorage
+from .storage import SqlStorage
 
 __all__ = ["SqlStorage"]

@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, TextClause, bindparam, or_, text
 
 from flowstore.record import PIECE, Query
 from flowstore.record.querying import Scalar, first_behind, literal_start
-from flowstore.storages.sql.schema import records
+
+from .schema import records
 
 _c: Final = records.c
 _FIELDS: Final = ("flow_name", "task_name", "task_id", "run_id")

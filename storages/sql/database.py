@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, Final, NoReturn, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy.log import InstanceLogger
@@ -14,56 +13,22 @@ from sqlalchemy.pool import Pool, QueuePool
 
 from flowstore.errors import FlowstoreError, OutcomeUnknownError, UnreachableError
 from flowstore.record import Record
-from flowstore.storages.sql.statements import Statements
-from flowstore.storages.sql.target import Settings, Target
+
+from .link import Link, Outcome, Parameters, statement
+from .statements import Statements
+from .target import Settings, Target
 
 T = TypeVar("T")
 
-Parameters = Sequence[Any]
-
 _LOGGER: Final = "sqlalchemy.engine.Engine"
 
-# Of parent processes: closing a connection that was inherited over a fork can damage the parent's.
-_abandoned: Final[list[Database]] = []
 
-
-class Outcome(NamedTuple):
-    """What a statement gave: its rows, how many rows it changed, and an id that it made."""
-
-    rows: Sequence[tuple[Any, ...]]
-    changed: int
-    last_id: int | None
-
-
-class Link(ABC):
-    """A connection that another thread may close: between two statements, not in the middle of one."""
-
-    closed: bool = False
-
-    def __init__(self) -> None:
-        # Reentrant, because a signal's handler may use the storage too.
-        self.turn = threading.RLock()
+class Writers(ABC):
+    """A queue for the writers of one process, if a database lets one of them write at a time."""
 
     @abstractmethod
-    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
-        """Run one statement, committed when this returns."""
-
-    @abstractmethod
-    def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
-        """Run the statement ``upsert`` for each row, all in one transaction; return the revisions."""
-
-    @abstractmethod
-    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
-        """Run one statement for each row, all in one transaction."""
-
-    def close(self) -> None:
-        """Close the connection, once."""
-        if not self.closed:
-            self.closed = True
-            self._close()
-
-    @abstractmethod
-    def _close(self) -> None: ...
+    def acquire(self, link: Link) -> threading.RLock:
+        """Wait for this writer's turn; return the lock to release after it."""
 
 
 class Database(ABC):
@@ -76,14 +41,19 @@ class Database(ABC):
     largest: int = 512 << 20
     """Bytes that the payload of one record can have; half of what the databases can hold, whatever goes with it."""
 
+    escapes: ClassVar[bool] = True
+    """Whether ``key`` and ``text`` change anything."""
+
     locks_rows: ClassVar[bool] = True
-    """Whether two batches at once may wait for each other's records."""
+    """Whether two concurrent batches may wait for each other's records."""
 
     pool: ClassVar[dict[str, Any]]
-    """What ``QueuePool`` is made with."""
+    """The arguments of ``QueuePool``."""
+
+    writers: Writers | None = None
+    """Where writers wait for each other; ``None`` if the database sees to that."""
 
     def __init__(self, target: Target, settings: Settings) -> None:
-        self.pid = os.getpid()
         self.target = target
         self.settings = settings
         self._logger = InstanceLogger(True, _LOGGER) if settings.echo else None
@@ -104,22 +74,22 @@ class Database(ABC):
 
     @abstractmethod
     def translate(self, exc: BaseException) -> FlowstoreError | None:
-        """Return the flowstore error that an exception of the driver means, or ``None`` for one that is a bug."""
+        """Return the flowstore error for a driver's exception, or None if the exception is a bug."""
 
     def is_lost(self, link: Link, exc: BaseException) -> bool:
-        """Tell whether an exception leaves a connection without the answer to what was asked."""
+        """Return whether an answer may still arrive on the connection after an exception."""
         return False
 
     def is_read_only(self, exc: BaseException) -> bool:
-        """Tell whether a server refused to write because it is a replica now: there may be another primary."""
+        """Return whether the server refused to write because it is a replica now; there may be another primary."""
         return False
 
     def key(self, text: str) -> str | bytes:
-        """Turn a text that identifies a record into what its column keeps."""
+        """Return what a column keeps of a name."""
         return text
 
     def text(self, kept: Any) -> str:
-        """Turn what a column keeps into the text that it was."""
+        """Return the name that a column keeps."""
         return kept  # type: ignore[no-any-return]
 
     def columns(self, record: Record) -> tuple[str | None, bytes | None]:
@@ -128,19 +98,23 @@ class Database(ABC):
             try:
                 return record.payload.decode(), None
             except UnicodeDecodeError:
-                pass  # whatever it is, it has to come back as it was given
+                pass  # it is stored as it is
         return None, record.payload
 
     @abstractmethod
     def now(self) -> float:
-        """Return the time that all who use the database agree on, in seconds since the epoch."""
+        """Return the time that all users of the database agree on, in seconds since the epoch."""
 
-    def insertion(self, row: Parameters, now: float) -> Parameters:
+    def upsert_values(self, row: Parameters) -> Parameters:
+        """Return the parameters of the statement ``upsert``."""
+        return row
+
+    def insert_values(self, row: Parameters, now: float) -> Parameters:
         """Return the parameters of the statement ``insert``."""
         return (*row, now)
 
     def revision(self, outcome: Outcome, row: Parameters) -> int | None:
-        """Return the revision that ``upsert`` or ``insert`` gave to a row, or ``None`` where they did nothing."""
+        """Return the revision that ``upsert`` or ``insert`` gave to a row; None if they wrote nothing."""
         return outcome.rows[0][0] if outcome.rows else None
 
     # The schema
@@ -151,70 +125,74 @@ class Database(ABC):
 
     @abstractmethod
     def lock_schema(self, link: Any) -> None:
-        """Begin a transaction in which that connection alone changes tables; another one waits here until its end."""
+        """Begin a transaction in which only this connection changes tables; others wait here until its end."""
 
     def unlock_schema(self, link: Any) -> None:  # noqa: B027
-        """Let go of what the end of the transaction has left locked."""
+        """Release what the end of the transaction has left locked."""
 
     # Statements
 
     def rows(self, sql: str, parameters: Parameters = ()) -> Sequence[tuple[Any, ...]]:
         """Run a statement that changes nothing; return its rows."""
-        return self._use(lambda link: link.run(sql, parameters), False, sql).rows
-
-    def upsert(self, row: Parameters) -> int:
-        """Write a record in any case; return the new revision."""
-        sql = self.sql.upsert
-        revision = self.revision(self._use(lambda link: link.run(sql, row), True, sql), row)
-        assert revision is not None
-        return revision
-
-    def insert(self, row: Parameters, now: float) -> int | None:
-        """Write a record where there is none, or one that has expired; else return ``None``."""
-        sql, parameters = self.sql.insert, self.insertion(row, now)
-        return self.revision(self._use(lambda link: link.run(sql, parameters), True, sql), row)
+        return self.execute(statement(sql, parameters), sql).rows
 
     def change(self, sql: str, parameters: Parameters) -> int:
         """Run a statement that changes rows; return how many."""
-        return self._use(lambda link: link.run(sql, parameters), True, sql).changed
+        return self.execute(statement(sql, parameters), sql, changes=True).changed
 
     def put_many(self, rows: Sequence[Parameters]) -> list[int]:
         """Run the statement ``upsert`` for many rows in one transaction; return the revisions."""
-        return self._use(lambda link: link.put_many(self.sql, rows), True, self.sql.upsert)
+        values = [self.upsert_values(row) for row in rows]
+        return self.execute(lambda link: link.put_many(self.sql, values), self.sql.upsert, changes=True)
 
     def insert_many(self, rows: Sequence[Parameters], now: float) -> list[bool]:
-        """Write many records in one transaction, each as ``insert`` does; tell of each whether it was written."""
-        sql, parameters = self.sql.insert, [self.insertion(row, now) for row in rows]
-        outcomes = self._use(lambda link: link.run_each(sql, parameters), True, sql)
+        """Run the statement ``insert`` for many rows in one transaction; return a flag for each row written."""
+        sql, values = self.sql.insert, [self.insert_values(row, now) for row in rows]
+        outcomes = self.execute(lambda link: link.run_each(sql, values), sql, changes=True)
         return [self.revision(outcome, row) is not None for outcome, row in zip(outcomes, rows, strict=True)]
 
-    def _use(self, work: Callable[[Link], T], changes: bool, sql: str) -> T:
+    def execute(self, work: Callable[[Link], T], sql: str, *, changes: bool = False) -> T:
+        """Run statements on this thread's connection; raise flowstore's errors for the driver's.
+
+        A signal may raise an exception anywhere in here. What must be undone then is undone by ``finally``, without a
+        call of another Python function before it.
+
+        Args:
+            work: runs them on the connection that it is given.
+            sql: the statement, for the log.
+            changes: whether they change rows.
+        """
         if self._logger is not None:
             self._logger.info(sql)
-        link = self._held()
-        if link is not None:
-            return self._work(link, work, changes)
-        fairy, link = self._take()
+        link, borrowed = self._borrow()
+        turn = None
         try:
-            return self._work(link, work, changes)
+            if changes and self.writers is not None:
+                turn = self.writers.acquire(link)
+            with link.lock:
+                if link.closed:
+                    raise UnreachableError(f"{self.target}: the storage was disconnected meanwhile")
+                nested, link.busy = link.busy, True
+                try:
+                    if not nested:
+                        link.before(changes)
+                    found = work(link)
+                    link.after(changes)
+                    return found
+                except BaseException as exc:
+                    self._raise(link, exc, changes)
+                finally:
+                    link.busy = nested
         finally:
-            if link.closed:
-                fairy.invalidate()
-            fairy.close()
+            if turn is not None:
+                turn.release()
+            if borrowed is not None:
+                if link.closed:
+                    borrowed.invalidate()
+                borrowed.close()
 
-    def _work(self, link: Link, work: Callable[[Link], T], changes: bool) -> T:
-        with link.turn:
-            if link.closed:
-                raise UnreachableError(f"{self.target}: the storage was disconnected meanwhile")
-            try:
-                return self._do(link, work, changes)
-            except BaseException as exc:
-                self._fail(link, exc, changes)
-
-    def _do(self, link: Link, work: Callable[[Link], T], changes: bool) -> T:
-        return work(link)
-
-    def _fail(self, link: Link, exc: BaseException, changes: bool) -> NoReturn:
+    def _raise(self, link: Link, exc: BaseException, changes: bool) -> NoReturn:
+        """Raise what an exception means, after closing a connection that can't be used any more."""
         lost = self.is_lost(link, exc)
         if lost or self.is_read_only(exc):
             self._forget(link)
@@ -229,21 +207,28 @@ class Database(ABC):
 
     # Connections
 
-    def _held(self) -> Link | None:
-        """Return this thread's connection; ``None`` where one has to be taken for each call."""
-        try:
-            return self._local.link  # type: ignore[no-any-return]
-        except AttributeError:
-            return self._hold()
+    def _borrow(self) -> tuple[Link, Any]:
+        """Return a connection for one call, and what to close after it; None for this thread's own connection."""
+        link: Link | None = getattr(self._local, "link", None)
+        if link is None:
+            return self._hold(), None
+        if link.busy:
+            borrowed, link = self._take()
+            return link, borrowed
+        if link.is_dead():
+            self._forget(link)
+            return self._hold(), None
+        return link, None
 
     def _hold(self) -> Link:
+        """Take a connection for this thread."""
         fairy, link = self._take()
         # The first of the two goes back to the pool when the thread's end drops it.
         self._local.fairy, self._local.link = fairy, link
         return link
 
     def _forget(self, link: Link) -> None:
-        """Close a connection that is of no more use; the thread's next call takes another one."""
+        """Close a connection; the thread's next call takes another one."""
         link.close()
         if getattr(self._local, "link", None) is link:
             fairy = self._local.fairy
@@ -251,6 +236,7 @@ class Database(ABC):
             fairy.invalidate()
 
     def _take(self) -> tuple[Any, Link]:
+        """Take a connection from the pool; return SQLAlchemy's handle of it too, which gives it back."""
         fairy: Any = self._pool.connect()
         link: Link = fairy.dbapi_connection
         with self._guard:
@@ -272,20 +258,13 @@ class Database(ABC):
         return link
 
     def close(self) -> None:
-        """Close the connections of all threads, each when its statement is done; leave a parent process's alone."""
-        if self.pid != os.getpid():
-            self.abandon()
-            return
+        """Close the connections of all threads, each when its statement is done."""
         with self._guard:
             self._closed = True
             links = list(self._links)
         for link in links:
-            with link.turn:
+            with link.lock:
                 link.close()
         self._pool.dispose()
         # What a thread holds leads back to here, and a thread's end may be far away.
         self._local = threading.local()
-
-    def abandon(self) -> None:
-        """Keep the connections of a parent process from being closed here, which could damage the parent's."""
-        _abandoned.append(self)

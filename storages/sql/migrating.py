@@ -17,8 +17,9 @@ from sqlalchemy.pool import StaticPool
 
 from flowstore.errors import StorageError
 from flowstore.storage import SchemaVersion
-from flowstore.storages.sql.database import Database
-from flowstore.storages.sql.schema import meta
+
+from .database import Database
+from .schema import meta
 
 LOCATION: Final = Path(__file__).with_name("versions")
 
@@ -95,7 +96,7 @@ def _note(connection: Connection, version: str) -> None:
 def _connected(database: Database, *, locked: bool = False) -> Iterator[Connection]:
     """Yield a connection of SQLAlchemy's: what it changes is rolled back unless it is committed."""
     link = database.open_link()
-    engine = create_engine(_DIALECTS[database.target.product], creator=lambda: link.connection, poolclass=StaticPool)
+    engine = create_engine(_DIALECTS[database.target.dialect], creator=lambda: link.connection, poolclass=StaticPool)
     try:
         with engine.connect() as connection:
             if locked:

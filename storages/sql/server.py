@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -12,8 +12,10 @@ from sqlalchemy.pool import Pool, QueuePool
 
 from flowstore.errors import StorageError, UnreachableError
 from flowstore.storages.shared.clock import ServerClock
-from flowstore.storages.sql.database import Database, Link
-from flowstore.storages.sql.schema import meta, records
+
+from .database import Database
+from .link import Link
+from .schema import meta, records
 
 T = TypeVar("T")
 
@@ -36,12 +38,9 @@ _KEPT: Final = 5
 class ServerLink(Link):
     """A connection to a server.
 
-    What the server sends to a connection that asked for nothing is its goodbye, as a rule: whoever looks before
-    sending knows that a statement has certainly not reached it, and may send it over another connection.
+    An idle connection turns readable only when the server closes it, as a rule. Polling before sending proves that a
+    statement was not delivered, so that it may be sent over another connection.
     """
-
-    busy: bool = False
-    """Whether a statement is running: a signal's handler that comes meanwhile needs another connection."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -50,11 +49,10 @@ class ServerLink(Link):
         self._poll = poll.poll
 
     def is_dead(self) -> bool:
-        """Tell whether the server has closed the connection, without asking it."""
         return bool(self._poll(0)) and self._has_ended()
 
     def _has_ended(self) -> bool:
-        """Look at what the server has sent unasked."""
+        """Return whether what the server has sent unasked is the end of the connection."""
         return True
 
 
@@ -76,16 +74,11 @@ class ServerDatabase(Database):
     def now(self) -> float:
         return self._clock.now()
 
-    def _held(self) -> Link | None:
-        if self.settings.pool_limit is not None:
-            return None
-        link: ServerLink = super()._held()  # type: ignore[assignment]
-        if link.busy:
-            return None
-        if link.is_dead():
-            self._forget(link)
-            return self._hold()
-        return link
+    def _borrow(self) -> tuple[Link, Any]:
+        if self.settings.pool_limit is None:
+            return super()._borrow()
+        borrowed, link = self._take()
+        return link, borrowed
 
     def _take(self) -> tuple[Any, Link]:
         while True:
@@ -95,7 +88,7 @@ class ServerDatabase(Database):
                 raise UnreachableError(
                     f"{self.target}: all {self.settings.pool_limit} connections were busy for longer than the timeout"
                 ) from exc
-            if link.closed or not link.is_dead():  # type: ignore[attr-defined]
+            if link.closed or not link.is_dead():
                 return fairy, link
             link.close()
             fairy.invalidate()
@@ -107,7 +100,7 @@ class ServerDatabase(Database):
             try:
                 self._prepare(link)
             except Exception as exc:
-                self._fail(link, exc, False)
+                self._raise(link, exc, False)
             finally:
                 fairy.close()
         except BaseException:
@@ -119,7 +112,7 @@ class ServerDatabase(Database):
         """Do so over that connection."""
 
     def _holds_ours(self, tables: Sequence[tuple[str]]) -> bool:
-        """Tell whether our tables are there; refuse one without the other."""
+        """Return whether flowstore's tables exist; refuse one without the other."""
         found = {name for (name,) in tables}
         if len(found) == 1:
             missing = ({meta.name, records.name} - found).pop()
@@ -127,10 +120,3 @@ class ServerDatabase(Database):
                 f"{self.target} has a table {found.pop()} but no {missing}: it is not flowstore's, and was left alone"
             )
         return bool(found)
-
-    def _work(self, link: Link, work: Callable[[Link], T], changes: bool) -> T:
-        link.busy = True  # type: ignore[attr-defined]
-        try:
-            return super()._work(link, work, changes)
-        finally:
-            link.busy = False  # type: ignore[attr-defined]

@@ -13,8 +13,9 @@ from sqlalchemy.sql import ClauseElement, literal_column
 
 from flowstore.record import Query
 from flowstore.record.querying import Place
-from flowstore.storages.sql.conditions import Conditions, Shape
-from flowstore.storages.sql.schema import records
+
+from .conditions import Conditions, Shape
+from .schema import records
 
 _c: Final = records.c
 _KEY: Final = (_c.kind, _c.flow_name, _c.task_name, _c.task_id, _c.name)

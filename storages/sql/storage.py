@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from flowstore.errors import StorageError, UnreachableError
-from flowstore.forks import ForkSafeLock
-from flowstore.record import PIECE, Damaged, Page, Query, Record, Ref
-from flowstore.record.querying import dump_place, load_place
-from flowstore.storage import PART, Batches, Guarantees, QueriesFields, RecordStorage
-from flowstore.storages.shared import guarantees as _guarantees
-from flowstore.storages.shared.headers import conflict, cursor_number
+from flowstore.errors import UnreachableError
+from flowstore.record import PIECE, Page, Query, Record, Ref
+from flowstore.storage import PART, Batches, ConnectedStorage, Guarantees, QueriesFields, RecordStorage
+from flowstore.storages.shared.headers import conflict
 from flowstore.storages.shared.mistakes import mistakes_of
-from flowstore.storages.sql.drivers import missing_driver
-from flowstore.storages.sql.product import SchemaOfTarget, product
-from flowstore.storages.sql.reading import counted, found_in, selected
-from flowstore.storages.sql.rows import batches, content_of, dump_moment, load_moment, read_row, row_of, rows_of
-from flowstore.storages.sql.target import Settings, parse
+
+from .dialects import SchemaOfTarget, dialect_module, missing_driver
+from .rows import batches, content_of, counted, listed, listed_by_expiry, read_row, row_of, rows_of
+from .target import Settings, parse
 
 if TYPE_CHECKING:
-    from flowstore.storages.sql.database import Database
+    from .database import Database
 
 _BATCH: Final = 500
 _TRIES: Final = 20
+_SERVER: Final[Mapping[str, str]] = {
+    "shared_by": "machines",
+    "process_ends": "everything",
+    "one_winner": "yes",
+    "clock": "the server's",
+}
 
 
-class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
+class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFields, SchemaOfTarget):
     """Keep records in SQLite, PostgreSQL, MySQL or MariaDB, in a table that SQL tools can read.
 
     The tables ``flowstore_records`` and ``flowstore_meta`` are created where both are missing; no other table is ever
@@ -82,7 +84,32 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("sqlalchemy",)
-    guarantees: ClassVar[tuple[Guarantees, ...]] = _guarantees.SQL
+    guarantees: ClassVar[tuple[Guarantees, ...]] = (
+        Guarantees(
+            database="SQLite",
+            shared_by="processes",
+            process_ends="everything",
+            server_crashes="there is none",
+            power_fails="everything; with `synchronous: NORMAL` the last changes may be lost",
+            one_winner="yes, on a local file system",
+            clock="the machine's",
+            largest_record="1 GB",
+        ),
+        Guarantees(
+            database="PostgreSQL",
+            server_crashes="everything, unless `synchronous_commit` is off",
+            power_fails="everything, unless `synchronous_commit` or `fsync` is off",
+            largest_record="1 GB",
+            **_SERVER,
+        ),
+        Guarantees(
+            database="MySQL, MariaDB",
+            server_crashes="everything, unless `innodb_flush_log_at_trx_commit` is 0",
+            power_fails="everything, unless `innodb_flush_log_at_trx_commit` is 0 or 2",
+            largest_record="`max_allowed_packet`, 16 MB by default",
+            **_SERVER,
+        ),
+    )
     sorts: ClassVar[bool] = True
     skips: ClassVar[bool] = True
 
@@ -97,12 +124,13 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         pool_limit: int | None = None,
         pooler: bool = False,
     ) -> None:
+        super().__init__()
         if encoding is not None and encoding.lower() not in ("utf-8", "utf8"):
             raise ValueError(f"encoding must be utf-8, not {encoding!r}: text is always stored as UTF-8")
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"synchronous must be FULL or NORMAL, not {synchronous!r}")
         self._target = parse(connection_string)
-        is_file = self._target.product == "sqlite"
+        is_file = self._target.dialect == "sqlite"
         # SQLite need not wait at all; for a server, no time would mean no limit.
         if not (timeout >= 0 if is_file else timeout > 0):
             raise ValueError(f"timeout must be a number of seconds, {0 if is_file else 'more than 0'}, not {timeout!r}")
@@ -111,60 +139,43 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         if pool_limit is not None and pool_limit < 1:
             raise ValueError(f"pool_limit must be at least 1, not {pool_limit!r}")
         self._settings = Settings(echo, synchronous, timeout, connect_timeout, pool_limit, pooler)
-        self._database: Database | None = None
-        self._connecting = ForkSafeLock()
 
     @classmethod
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
         yield from mistakes_of(cls, arguments)
         yield from missing_driver(arguments["connection_string"])
 
-    def connect(self) -> None:
-        """Open the database; create the tables where there are none.
-
-        Does nothing while connected.
+    def _open(self) -> Database:
+        """Open the database; create the tables if both are missing.
 
         Raises:
             UnreachableError: the server can't be reached or refuses the user; a SQLite file can't be opened or created,
                 or is locked for too long.
             CorruptError: the database is damaged, is no SQLite database, or was written by a newer version.
-            StorageError: the SQLite database belongs to something else, or another program's table has the name of one
-                of flowstore's; or the tables are of an older version, which ``upgrade_schema`` changes. In these cases
-                everything is left as it is.
+            StorageError: the SQLite database belongs to another program, or another program's table has the name of one
+                of flowstore's; or the tables are of an older version, which ``upgrade_schema`` changes. Nothing was
+                changed.
             ConfigurationError: the driver is not installed.
         """
-        with self._connecting:
-            if not self.is_connected():
-                if self._database is not None:
-                    self._database.abandon()
-                self._database = product(self._target).open_database(self._target, self._settings)
+        database: Database = dialect_module(self._target).open_database(self._target, self._settings)
+        return database
 
     def describe(self) -> str:
-        return f"SQLite, {self._target}" if self._target.product == "sqlite" else str(self._target)
+        return f"SQLite, {self._target}" if self._target.dialect == "sqlite" else str(self._target)
 
     def preload(self) -> None:
-        product(self._target)
-
-    def disconnect(self) -> None:
-        """Close all connections of this process, whichever thread they belong to."""
-        with self._connecting:
-            database, self._database = self._database, None
-            if database is not None:
-                database.close()
-
-    def is_connected(self) -> bool:
-        return self._database is not None and self._database.pid == os.getpid()
+        dialect_module(self._target)
 
     def now(self) -> float:
-        return self._connected().now()
+        return self._connection().now()
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
-        database = self._connected()
+        database = self._connection()
         rows = database.rows(database.sql.get if payload else database.sql.get_headers, (ref.address,))
         return read_row(database, rows[0], ref) if rows else None
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
-        database = self._connected()
+        database = self._connection()
         wanted = {ref.address: ref for ref in refs}
         found: dict[bytes, Record] = {}
         for batch in batches(list(wanted)):
@@ -173,64 +184,66 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         return [found.get(ref.address) for ref in refs]
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
-        database = self._connected()
+        database = self._connection()
         row = row_of(database, record)
+        if if_revision is None:
+            sql, values = database.sql.upsert, database.upsert_values(row)
+        elif if_revision == 0:
+            sql, values = database.sql.insert, database.insert_values(row, now)
+        else:
+            sql, values = database.sql.replace, (*content_of(row), record.ref.address, if_revision, now)
         for _ in range(_TRIES):
-            if if_revision:
-                content = content_of(row)
-                if database.change(database.sql.replace, (*content, record.ref.address, if_revision, now)):
-                    return if_revision + 1
-            else:
-                revision = database.upsert(row) if if_revision is None else database.insert(row, now)
-                if revision is not None:
-                    return revision
+            outcome = database.execute(methodcaller("run", sql, values), sql, changes=True)
+            revision = database.revision(outcome, row) if not if_revision else outcome.changed and if_revision + 1
+            if revision:
+                return revision
             current = self._get(record.ref, True)
             live = None if current is None or current.has_expired(now) else current
-            # Otherwise the record has changed between the two looks at it, so that the condition may hold now.
+            # Otherwise the record has changed since the statement, so that the condition may hold now.
             if if_revision != (live.revision if live else 0):
                 raise conflict(record.ref, live, if_revision or 0)
-        # A server whose reads lag behind its writes, as a replica's behind a balancer, shows the former record.
+        # A server whose reads lag behind its writes, as a replica's with a balancer in front, shows the former record.
         raise UnreachableError(f"{record.ref}: others keep writing it, or reads lag behind writes ({_TRIES} tries)")
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
-        database = self._connected()
+        database = self._connection()
         rows = rows_of(database, records)
         revisions = database.put_many(rows) if rows else []
         of = {row[0]: revision for row, revision in zip(rows, revisions, strict=True)}
         return [of[record.ref.address] for record in records]
 
     def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
-        database = self._connected()
+        database = self._connection()
         rows = rows_of(database, records)
         added = database.insert_many(rows, now) if rows else []
         of = {row[0]: is_added for row, is_added in zip(rows, added, strict=True)}
         return [of[record.ref.address] for record in records]
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
-        database = self._connected()
+        database = self._connection()
         if if_revision is None:
             return bool(database.change(database.sql.delete, (ref.address,)))
         while not database.change(database.sql.delete_revision, (ref.address, if_revision)):
             current = self._get(ref, True)
             if current is None:
                 return False
-            # Otherwise it has come to that revision between the two looks at it.
+            # Otherwise it has come to that revision since the statement.
             if current.revision != if_revision:
                 raise conflict(ref, current, if_revision)
         return True
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
-        database = self._connected()
+        database = self._connection()
         addresses = sorted({ref.address for ref in refs})
         return sum(database.change(*database.sql.delete_many(batch)) for batch in batches(addresses))
 
     def _delete_seen(self, records: Sequence[Record]) -> int:
-        database = self._connected()
+        database = self._connection()
         seen = sorted({(record.ref.address, record.revision) for record in records})
         return sum(database.change(*database.sql.delete_seen(batch)) for batch in batches(seen))
 
     def _runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
-        database = self._connected()
+        database = self._connection()
         keys = [database.key(run_id) for run_id in dict.fromkeys(run_ids)]
         return {
             database.text(found)
@@ -239,7 +252,7 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         }
 
     def _purge(self) -> int:
-        database = self._connected()
+        database = self._connection()
         piece, deleted, last = database.key(PIECE), 0, 0
         while rows := database.rows(*database.sql.addresses(last, _BATCH)):
             last = rows[-1][0]
@@ -252,51 +265,18 @@ class SqlStorage(RecordStorage, Batches, QueriesFields, SchemaOfTarget):
         return deleted
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        database = self._connected()
-        read = load_place if query.order == "task_id" else cursor_number
-        after = None if cursor is None else read(cursor)
-        if _selects_nothing(query):
-            return Page([])
-        found, has_more = selected(database, query, after, limit, payload)
-        here = [row.what for row in found]
-        if not has_more:
-            return _page(here, None)
-        last = found[-1]
-        return _page(here, dump_place(last.place) if query.order == "task_id" else str(last.number))
+        return listed(self._connection(), query, cursor, limit, payload)
 
     def _scan_doomed(self, query: Query, cursor: str | None, limit: int) -> Page:
-        if query.expired_at is None or query.skip or query.order == "task_id" or _selects_nothing(query):
+        if query.expired_at is None or query.skip or query.order == "task_id":
             return self._scan(query, cursor, limit, False)
-        database = self._connected()
-        after = None if cursor is None else load_moment(cursor)
-        rows = database.rows(*database.sql.expired(query, after, limit))
-        last = dump_moment(*rows[-1][:2]) if len(rows) == limit else None
-        return _page([found_in(database, row[1], row[2:]).what for row in rows], last)
+        return listed_by_expiry(self._connection(), query, cursor, limit)
 
     def _count(self, query: Query) -> int:
-        database = self._connected()
-        return 0 if _selects_nothing(query) else counted(database, query)
+        return counted(self._connection(), query)
 
     def _largest_payload(self) -> int | None:
-        return self._connected().largest
+        return self._connection().largest
 
     def _piece_size(self) -> int:
-        return min(PART, self._connected().largest)
-
-    def _connected(self) -> Database:
-        database = self._database
-        if database is None:
-            raise StorageError("the storage is not connected: call connect() first")
-        if database.pid == os.getpid():
-            return database
-        self.connect()
-        return self._connected()
-
-
-def _page(found: Sequence[Record | Damaged], cursor: str | None) -> Page:
-    records = [one for one in found if isinstance(one, Record)]
-    return Page(records, cursor, [one for one in found if isinstance(one, Damaged)])
-
-
-def _selects_nothing(query: Query) -> bool:
-    return () in (query.kinds, query.task_ids, query.states)
+        return min(PART, self._connection().largest)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote
 
 from flowstore.errors import ConfigurationError
-from flowstore.storages.sql.options import check_options
 
 SCHEMES: Final[Mapping[str, Literal["sqlite", "postgresql", "mysql"]]] = MappingProxyType(
     {
@@ -28,11 +27,43 @@ SCHEMES: Final[Mapping[str, Literal["sqlite", "postgresql", "mysql"]]] = Mapping
 )
 
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306}
-_PRODUCTS: Final = {"postgresql": "PostgreSQL", "mysql": "MySQL"}
+_NAMES: Final = {"postgresql": "PostgreSQL", "mysql": "MySQL"}
 _HOST: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(?::(?P<port>[0-9]*))?")
 _ESCAPES: Final = (
     "in a user name or password, write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, % as %25, [ as %5B, ] as %5D"
 )
+
+# Options after the "?"
+
+_MYSQL: Final = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
+_CHARSETS: Final = ("utf8", "utf8mb4")
+_SWITCHES: Final = ("0", "1", "true", "false", "yes", "no", "on", "off")
+
+_NUMBERS: Final = ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "connect_timeout")
+_ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "sslcertmode": ("disable", "allow", "require"),
+    "gssencmode": ("disable", "prefer", "require"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+    "load_balance_hosts": ("disable", "random"),
+    **dict.fromkeys(("keepalives", "sslcompression", "sslsni", "gssdelegation"), ("0", "1")),
+}
+# As libpq takes them. What flowstore itself decides (client_encoding, replication) is not among them.
+_LIBPQ: Final = (
+    *_ONE_OF,
+    *_NUMBERS,
+    *("host", "hostaddr", "port", "user", "password", "passfile", "service", "options", "application_name"),
+    *("fallback_application_name", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslcrldir"),
+    *("requirepeer", "require_auth", "ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib"),
+    *("min_protocol_version", "max_protocol_version", "sslkeylogfile", "scram_client_key", "scram_server_key"),
+    *("oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope"),
+)
+_FILES: Final = {
+    "postgresql": ("sslcert", "sslkey", "sslrootcert", "sslcrl", "sslcrldir"),
+    "mysql": ("ssl_ca", "ssl_cert", "ssl_key"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +73,7 @@ class Target:
     Several hosts are separated by commas, and so are their ``ports``.
     """
 
-    product: Literal["sqlite", "postgresql", "mysql"]
+    dialect: Literal["sqlite", "postgresql", "mysql"]
     path: str | None = None
     host: str = ""
     port: int = 0
@@ -53,12 +84,12 @@ class Target:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
-        if self.product == "sqlite":
+        if self.dialect == "sqlite":
             return self.path or "the database in memory"
         ports = self.ports.split(",") if self.ports else [str(self.port)]
         hosts = zip(self.host.split(","), ports, strict=True)
         shown = (f"{f'[{host}]' if ':' in host else host or 'the local socket'}:{port}" for host, port in hosts)
-        return f"{_PRODUCTS[self.product]} at {','.join(shown)}, database {self.database!r}"
+        return f"{_NAMES[self.dialect]} at {','.join(shown)}, database {self.database!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +111,12 @@ def parse(connection_string: str) -> Target:
         ConfigurationError: it can't be used; the message never shows what may be a password.
     """
     scheme, found, rest = connection_string.partition("://")
-    product = SCHEMES.get(scheme.lower()) if found else None
-    if product is None:
+    dialect = SCHEMES.get(scheme.lower()) if found else None
+    if dialect is None:
         raise ConfigurationError(f"connection_string: {_not_known(scheme if found else None)}")
-    if product == "sqlite":
-        return Target(product, path=_path(rest))
-    return _on_server(product, rest)
+    if dialect == "sqlite":
+        return Target(dialect, path=_path(rest))
+    return _on_server(dialect, rest)
 
 
 def _path(rest: str) -> str | None:
@@ -113,7 +144,7 @@ def _not_known(scheme: str | None) -> str:
     )
 
 
-def _on_server(product: Literal["postgresql", "mysql"], rest: str) -> Target:
+def _on_server(dialect: Literal["postgresql", "mysql"], rest: str) -> Target:
     try:
         if "#" in rest:
             raise ValueError
@@ -122,22 +153,22 @@ def _on_server(product: Literal["postgresql", "mysql"], rest: str) -> Target:
         login, has_login, place = place.rpartition("@")
         options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
         found = [_HOST.fullmatch(one) for one in place.split(",")]
-        if not all(found) or (product == "mysql" and len(found) > 1):
+        if not all(found) or (dialect == "mysql" and len(found) > 1):
             raise ValueError
-        hosts = [(one["v6"] or unquote(one["name"] or ""), int(one["port"] or _PORTS[product])) for one in found if one]
+        hosts = [(one["v6"] or unquote(one["name"] or ""), int(one["port"] or _PORTS[dialect])) for one in found if one]
         if any(not 0 < port < 65536 for _, port in hosts):
             raise ValueError
     except ValueError:
         # What looks like a port may be the rest of a password.
         raise ConfigurationError(
-            f"connection_string: what follows {product}:// is not user:password@host:port/database?options; {_ESCAPES}"
+            f"connection_string: what follows {dialect}:// is not user:password@host:port/database?options; {_ESCAPES}"
         ) from None
     if not database:
         raise ConfigurationError("connection_string: the name of the database is missing: …@host/database")
-    check_options(product, options)
+    check_options(dialect, options)
     user, has_password, password = login.partition(":")
     return Target(
-        product,
+        dialect,
         host=",".join(host for host, _ in hosts),
         port=hosts[0][1],
         ports=",".join(str(port) for _, port in hosts) if len(hosts) > 1 else "",
@@ -146,3 +177,49 @@ def _on_server(product: Literal["postgresql", "mysql"], rest: str) -> Target:
         database=unquote(database),
         options=options,
     )
+
+
+def check_options(dialect: Literal["postgresql", "mysql"], options: dict[str, str]) -> None:
+    """Refuse what the driver would refuse, or take for something else; take out what says nothing new.
+
+    Raises:
+        ConfigurationError: one is not known, or has a wrong value; the message shows no value.
+    """
+    if dialect == "mysql":
+        if options.pop("charset", "utf8mb4").lower() not in _CHARSETS:
+            raise ConfigurationError("connection_string: charset must be utf8mb4: text is always stored as UTF-8")
+        known: tuple[str, ...] = _MYSQL
+    else:
+        if options.pop("client_encoding", "utf8").lower().replace("-", "") != "utf8":
+            raise ConfigurationError("connection_string: client_encoding must be UTF8: text is always stored as UTF-8")
+        known = _LIBPQ
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigurationError(
+                f"connection_string: the option {name!r} is not known; known are {', '.join(sorted(known))}"
+            )
+        if what := _wrong(name, value):
+            raise ConfigurationError(f"connection_string: the option {name} must be {what}")
+
+
+def _wrong(name: str, value: str) -> str | None:
+    if (name in _NUMBERS and not value.isascii()) or (name in _NUMBERS and not value.isdigit()):
+        return "a whole number"
+    if name in _ONE_OF and value not in _ONE_OF[name]:
+        return f"one of {', '.join(_ONE_OF[name])}"
+    if name.startswith("ssl_verify_") and value.lower() not in _SWITCHES:
+        return f"one of {', '.join(_SWITCHES)}"
+    return None
+
+
+def check_files(dialect: str, options: Mapping[str, str], exists: Callable[[str], bool] = os.path.exists) -> None:
+    """Refuse files that are not there, before a driver tries again and again to read them.
+
+    Raises:
+        ConfigurationError: one is missing.
+    """
+    for name in _FILES.get(dialect, ()):
+        path = options.get(name)
+        # libpq's word for the certificates of the system.
+        if path and not (name == "sslrootcert" and path == "system") and not exists(path):
+            raise ConfigurationError(f"connection_string: the file that {name} names does not exist: {path}")

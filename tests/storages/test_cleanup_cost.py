@@ -15,13 +15,13 @@ from flowstore.storages.sql.database import Database
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
-    use = Database._use
+    execute = Database.execute
 
-    def counted(self: Database, work: Any, changes: bool, sql: str) -> Any:
+    def counted(self: Database, work: Any, sql: str, **more: Any) -> Any:
         made.append(sql)
-        return use(self, work, changes, sql)
+        return execute(self, work, sql, **more)
 
-    monkeypatch.setattr(Database, "_use", counted)
+    monkeypatch.setattr(Database, "execute", counted)
     return made
 
 
@@ -40,7 +40,7 @@ def test_large_values_are_not_looked_at_one_by_one(tmp_path: Path, statements: l
         store.store("f", "t", str(number), "x" * 2000)
     for days in (0, 3):
         # Also where all of them are older than what is left alone.
-        with store.storage("S")._connected()._held().connection as connection:  # type: ignore[attr-defined]
+        with store.storage("S")._connection()._borrow()[0].connection as connection:  # type: ignore[attr-defined]
             connection.execute("UPDATE flowstore_records SET stored_at = stored_at - ?", (days * 86400,))
         statements.clear()
         assert store.cleanup() == 0
@@ -71,7 +71,7 @@ def test_runs_in_progress_are_found_together(tmp_path: Path, statements: list[st
 def test_the_expired_come_in_the_order_of_an_index(tmp_path: Path) -> None:
     """Sorting all of them for each page would take the longer, the more there are."""
     store, storage = opened(tmp_path, "expired")
-    database = storage._connected()
+    database = storage._connection()
     for after in (None, (1.0, 1)):
         sql, values = database.sql.expired(Query(expired_at=2.0), after, 500)
         plan = " ".join(str(row) for row in database.rows(f"EXPLAIN QUERY PLAN {sql}", values))

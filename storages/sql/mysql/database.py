@@ -12,21 +12,21 @@ from pymysql.constants import ER
 
 from flowstore.errors import CorruptError, FlowstoreError, StorageError, UnreachableError
 from flowstore.storages.shared.clock import ServerClock, elapsed
-from flowstore.storages.sql.database import Link, Outcome, Parameters
-from flowstore.storages.sql.mysql.errors import READ_ONLY, translate
-from flowstore.storages.sql.mysql.statements import SORTED, MysqlStatements
-from flowstore.storages.sql.options import check_files
-from flowstore.storages.sql.rows import REVISION_AT
-from flowstore.storages.sql.schema import SCHEMA_VERSION, VERSION, check_version, creation, meta, records
-from flowstore.storages.sql.server import (
+
+from ..link import Link, Outcome, Parameters
+from ..rows import REVISION_AT
+from ..schema import SCHEMA_VERSION, VERSION, check_version, creation, meta, records
+from ..server import (
     CLOCK_RESOLUTION,
     MIGRATION_TIMEOUT,
     ServerDatabase,
     ServerLink,
     server_patience,
 )
-from flowstore.storages.sql.statements import Statements
-from flowstore.storages.sql.target import Settings, Target
+from ..statements import Statements
+from ..target import Settings, Target, check_files
+from .errors import READ_ONLY, translate
+from .statements import SORTED, MysqlStatements
 
 _SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -232,7 +232,7 @@ class MysqlDatabase(ServerDatabase):
         except UnicodeDecodeError as exc:
             raise CorruptError(f"{self.target} holds a name that is not UTF-8: {kept!r}") from exc
 
-    def insertion(self, row: Parameters, now: float) -> Parameters:
+    def insert_values(self, row: Parameters, now: float) -> Parameters:
         return (*row, *[now] * self.sql.now_in_insert)
 
     def revision(self, outcome: Outcome, row: Parameters) -> int | None:
@@ -263,7 +263,7 @@ def to_migrate(target: Target, settings: Settings) -> MysqlDatabase:
 
 def open_database(target: Target, settings: Settings) -> MysqlDatabase:
     """Connect to a database, creating the tables where there are none; see ``SqlStorage.connect``."""
-    check_files(target.product, target.options)
+    check_files(target.dialect, target.options)
     database = MysqlDatabase(target, settings)
     database.prepare()
     return database

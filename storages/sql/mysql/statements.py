@@ -25,9 +25,10 @@ from sqlalchemy.dialects.mysql.pymysql import dialect
 
 from flowstore.errors import UnsupportedError
 from flowstore.record.querying import Place, Scalar, path_of
-from flowstore.storages.sql.conditions import like
-from flowstore.storages.sql.schema import records
-from flowstore.storages.sql.statements import CONTENT, INSERTED, NEXT, Statements
+
+from ..conditions import like
+from ..schema import records
+from ..statements import CONTENT, INSERTED, NEXT, Statements
 
 _c: Final = records.c
 _ID: Final[ColumnElement[str]] = collate(

@@ -11,14 +11,14 @@ import psycopg
 from flowstore.errors import ConfigurationError, FlowstoreError, StorageError
 from flowstore.record import Record
 from flowstore.storages.shared.clock import ServerClock, elapsed
-from flowstore.storages.sql.database import Link
-from flowstore.storages.sql.options import check_files
-from flowstore.storages.sql.postgres.errors import READ_ONLY, refused, translate
-from flowstore.storages.sql.postgres.link import Connection, PostgresLink
-from flowstore.storages.sql.postgres.statements import CHECKS_JSON, PostgresStatements, escape, unescape
-from flowstore.storages.sql.schema import SET_VERSION, VERSION, check_version, creation, meta, records
-from flowstore.storages.sql.server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, server_patience
-from flowstore.storages.sql.target import Settings, Target
+
+from ..link import Link
+from ..schema import SET_VERSION, VERSION, check_version, creation, meta, records
+from ..server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, server_patience
+from ..target import Settings, Target, check_files
+from .errors import READ_ONLY, refused, translate
+from .link import Connection, PostgresLink
+from .statements import CHECKS_JSON, PostgresStatements, escape, unescape
 
 _LARGEST: Final = 1_000_000_000
 _LOCK: Final = 0x666C6F7773746F72
@@ -164,7 +164,7 @@ def to_migrate(target: Target, settings: Settings) -> PostgresDatabase:
 
 def open_database(target: Target, settings: Settings) -> PostgresDatabase:
     """Connect to a database, creating the tables where there are none; see ``SqlStorage.connect``."""
-    check_files(target.product, target.options)
+    check_files(target.dialect, target.options)
     database = PostgresDatabase(target, settings)
     database.prepare()
     return database

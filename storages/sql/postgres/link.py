@@ -9,10 +9,10 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from flowstore.storages.sql.database import Outcome, Parameters
-from flowstore.storages.sql.postgres.errors import SilenceError
-from flowstore.storages.sql.server import ServerLink
-from flowstore.storages.sql.statements import Statements
+from ..link import Outcome, Parameters
+from ..server import ServerLink
+from ..statements import Statements
+from .errors import SilenceError
 
 T = TypeVar("T")
 

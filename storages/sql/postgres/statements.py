@@ -27,9 +27,10 @@ from sqlalchemy.dialects.postgresql import JSONB, dialect, insert
 from sqlalchemy.engine import Dialect
 
 from flowstore.record.querying import Scalar, path_of
-from flowstore.storages.sql.conditions import like
-from flowstore.storages.sql.schema import START, records, start
-from flowstore.storages.sql.statements import OnConflict
+
+from ..conditions import like
+from ..schema import START, records, start
+from ..statements import OnConflict
 
 _INDEXED: Final = ("kind", "flow_name", "task_id", "run_id")
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy.pool import Pool
 
 from flowstore.errors import StorageError, UnreachableError, UnsupportedError
-from flowstore.storages.sql.database import Database, Link, Parameters
-from flowstore.storages.sql.schema import SET_VERSION, VERSION, check_version, creation
-from flowstore.storages.sql.sqlite.errors import translate
-from flowstore.storages.sql.sqlite.file import Files, identity, make_private
-from flowstore.storages.sql.sqlite.link import SqliteLink, microseconds
-from flowstore.storages.sql.sqlite.look import TABLES, holds_ours, look
-from flowstore.storages.sql.sqlite.statements import SqliteStatements
-from flowstore.storages.sql.sqlite.turns import Turns
-from flowstore.storages.sql.target import Settings, Target
+
+from ..database import Database
+from ..link import Link, Parameters
+from ..schema import SET_VERSION, VERSION, check_version, creation
+from ..target import Settings, Target
+from .errors import translate
+from .files import Files, identity, make_private
+from .inspection import TABLES, check_tables, holds_records
+from .link import SqliteLink, microseconds
+from .statements import SqliteStatements
+from .writers import WriterQueue
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ _CHECKPOINT_PAGES: Final = 4000
 class SqliteDatabase(Database):
     """The connections of one process to one database file."""
 
+    escapes = False
     locks_rows = False  # but the whole file
     # Any number of connections, all kept.
     pool: ClassVar[dict[str, Any]] = {"pool_size": 0}
@@ -43,7 +45,7 @@ class SqliteDatabase(Database):
         self.sql = SqliteStatements(self.key)
         self._mode = "rwc"
         self._file: tuple[int, int] | None = None
-        self._turns = Turns()
+        self.writers = WriterQueue(target, settings.timeout)
 
     def _connect(self) -> Link:
         path = self.target.path
@@ -74,7 +76,7 @@ class SqliteDatabase(Database):
 
     def _adopt(self, link: SqliteLink, path: str) -> None:
         """Go on with a file that has taken the place of the former one, if it is one of ours."""
-        if not look(path):
+        if not holds_records(path):
             raise UnreachableError(f"{path} was replaced by a file in which there is nothing")
         self._to_wal(link)
 
@@ -86,45 +88,11 @@ class SqliteDatabase(Database):
             raise UnreachableError(f"{path} was deleted or replaced while it was being opened")
         link.files, self._file = files, files.main
 
-    def upsert(self, row: Parameters) -> int:
-        return super().upsert((microseconds(), *row))
+    def upsert_values(self, row: Parameters) -> Parameters:
+        return (microseconds(), *row)
 
-    def insertion(self, row: Parameters, now: float) -> Parameters:
+    def insert_values(self, row: Parameters, now: float) -> Parameters:
         return (microseconds(), *row, now)
-
-    def _held(self) -> Link | None:
-        try:
-            link: SqliteLink = self._local.link
-        except AttributeError:
-            return self._hold()
-        return None if link.busy else link
-
-    def _work(self, link: SqliteLink, work: Callable[[Link], T], changes: bool) -> T:  # type: ignore[override]
-        if not changes:
-            return super()._work(link, work, changes)
-        turn = self._turns.take(link, self.settings.timeout)
-        if turn is None:
-            raise UnreachableError(f"{self.target} is locked by another writer for longer than the timeout")
-        try:
-            return super()._work(link, work, changes)
-        finally:
-            turn.release()
-
-    def _do(self, link: SqliteLink, work: Callable[[Link], T], changes: bool) -> T:  # type: ignore[override]
-        nested, link.busy = link.busy, True
-        try:
-            if not nested and link.connection.in_transaction:
-                link.settle()
-            files = link.files
-            if not changes and files is not None and not files.are_there():
-                files.refuse(after_writing=False)
-            found = work(link)
-            # Afterwards, so that nothing is acknowledged that is in files which had gone before.
-            if changes and files is not None and not files.are_all_there():
-                files.refuse(after_writing=True)
-            return found
-        finally:
-            link.busy = nested
 
     def is_lost(self, link: Link, exc: BaseException) -> bool:
         return isinstance(exc, StorageError)  # its files are no longer those of the database
@@ -147,7 +115,7 @@ class SqliteDatabase(Database):
         try:
             link.run("BEGIN IMMEDIATE")
             # Else another process was faster.
-            if not holds_ours([name for (name,) in link.run(TABLES).rows], self.target.path):
+            if not check_tables([name for (name,) in link.run(TABLES).rows], self.target.path):
                 for statement in (*creation(self.sql.dialect), SET_VERSION):
                     link.run(statement)
                 if link.run("PRAGMA application_id").rows == [(0,)]:
@@ -180,11 +148,11 @@ class MemoryDatabase(SqliteDatabase):
         self._fairy = pool.connect()
         return pool
 
-    def _held(self) -> Link:
-        return self._fairy.dbapi_connection  # type: ignore[return-value]
+    def _borrow(self) -> tuple[Link, Any]:
+        return self._hold(), None
 
     def _hold(self) -> Link:
-        return self._held()
+        return self._fairy.dbapi_connection  # type: ignore[return-value]
 
     def _to_wal(self, link: Link) -> None:
         pass  # there is no file
@@ -205,7 +173,7 @@ def open_database(target: Target, settings: Settings) -> SqliteDatabase:
         raise UnsupportedError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _OLDEST))} is needed")
     kind = MemoryDatabase if target.path is None else SqliteDatabase
     try:
-        is_ours = target.path is not None and look(target.path)
+        is_ours = target.path is not None and holds_records(target.path)
         if target.path is not None and not is_ours:
             make_private(target.path)
         database = kind(target, settings)

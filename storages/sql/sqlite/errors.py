@@ -7,7 +7,8 @@ import sqlite3
 from typing import Final
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
-from flowstore.storages.sql.target import Target
+
+from ..target import Target
 
 _UNREACHABLE: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another writer for longer than the timeout",

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from flowstore.storages.sql.database import Link, Outcome, Parameters
-from flowstore.storages.sql.sqlite.errors import is_busy, is_no_text
-from flowstore.storages.sql.sqlite.file import Files
-from flowstore.storages.sql.sqlite.statements import FUNCTIONS
-from flowstore.storages.sql.statements import Statements
+from ..link import Link, Outcome, Parameters
+from ..statements import Statements
+from .errors import is_busy, is_no_text
+from .files import Files
+from .statements import FUNCTIONS
 
 T = TypeVar("T")
 
@@ -26,9 +26,6 @@ class SqliteLink(Link):
     An exception that a signal raises may come anywhere. It leaves neither a transaction open nor a statement
     unfinished, either of which would keep what comes next from being committed.
     """
-
-    busy: bool = False
-    """Whether a call is running: a signal's handler that comes meanwhile needs another connection."""
 
     opened: tuple[int, int] | None = None
     """Which file it is, of a database in a file."""
@@ -68,15 +65,23 @@ class SqliteLink(Link):
             raise
 
     def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
-        return self._together(
-            lambda: [self.run(sql.upsert, (microseconds(), *row)).rows[0][0] for row in rows],
-        )
+        return self._together(lambda: [self.run(sql.upsert, row).rows[0][0] for row in rows])
 
     def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
         return self._together(lambda: [self.run(sql, row) for row in rows])
 
+    def before(self, changes: bool) -> None:
+        self.settle()
+        if not changes and self.files is not None and not self.files.are_there():
+            self.files.refuse(after_writing=False)
+
+    def after(self, changes: bool) -> None:
+        # Not before: nothing may be acknowledged that is in files which had gone by then.
+        if changes and self.files is not None and not self.files.are_all_there():
+            self.files.refuse(after_writing=True)
+
     def settle(self) -> None:
-        """Roll back what is not committed: an interrupt has come between."""
+        """Roll back what an interrupt has left uncommitted."""
         if self.connection.in_transaction:
             self.connection.rollback()
 

@@ -11,9 +11,10 @@ from sqlalchemy import Boolean, ColumnElement, bindparam, func, literal_column, 
 from sqlalchemy.dialects.sqlite import dialect, insert
 
 from flowstore.record.querying import Scalar, matches_fields, matches_pattern
-from flowstore.storages.sql.conditions import Shape
-from flowstore.storages.sql.schema import records
-from flowstore.storages.sql.statements import OnConflict
+
+from ..conditions import Shape
+from ..schema import records
+from ..statements import OnConflict
 
 
 class SqliteStatements(OnConflict):

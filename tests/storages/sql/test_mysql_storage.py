@@ -100,7 +100,7 @@ def test_a_batch_under_a_small_packet_is_stored_or_leaves_nothing_open(
     """What is refused in the middle of a batch's transaction ends it: what is stored afterwards is seen by others."""
     with opened(mysql_recipe) as storage, opened(mysql_recipe) as other:
         assert isinstance(storage, SqlStorage)
-        link: Any = storage._connected()._hold()
+        link: Any = storage._connection()._hold()
         link.largest = 20_000
         batch = [record(Key("f", "t", str(number)), 0) for number in range(1000)]
         if refused:
@@ -163,7 +163,7 @@ def test_a_replica_is_unreachable_for_writes(mysql_recipe: Recipe) -> None:
         assert isinstance(storage, SqlStorage)
         for _ in range(2):
             # As a whole server's read_only does, without keeping other tests from writing.
-            storage._connected().rows("SET SESSION TRANSACTION READ ONLY")
+            storage._connection().rows("SET SESSION TRANSACTION READ ONLY")
             with pytest.raises(UnreachableError, match="is read-only, as a replica is") as caught:
                 storage.store("f", "t", "1", 2)
             assert type(caught.value) is UnreachableError

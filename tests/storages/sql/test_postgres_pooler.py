@@ -106,7 +106,7 @@ def test_limits_hold_and_are_nobody_else_s(pooler: pgbouncer.Pgbouncer, database
     settings = "SELECT current_setting('statement_timeout'), current_setting('transaction_isolation')"
     with psycopg.connect(pooler.url(database), autocommit=True, prepare_threshold=None) as other:
         before = other.execute(settings).fetchone()
-        assert storage._connected().rows(settings) == [("8s", "read committed")]
+        assert storage._connection().rows(settings) == [("8s", "read committed")]
         storage.store("f", "t", "1", 1)
         storage.put_many([record(Key("f", "t", "2"), 1)])
         assert other.execute(settings).fetchone() == before
@@ -154,7 +154,7 @@ def test_a_pooler_can_be_named(postgres_recipe: Recipe) -> None:
     string = postgres_recipe[1]["connection_string"].partition("?")[0]
     storage = SqlStorage(string, pooler=True)
     storage.connect()
-    link = storage._connected()._held()
+    link = storage._connection()._borrow()[0]
     assert link.limit is not None  # type: ignore[union-attr]
     assert link.connection.prepare_threshold is None  # type: ignore[union-attr]
     storage.disconnect()

@@ -102,7 +102,7 @@ def test_selects_by_index(postgres_recipe: Recipe, query: Query, index: str) -> 
         storage.put_many([record(Key("f", "t", str(n)), n, run_id=f"r{n}", expires_at=2e9 + n) for n in range(2000)])
         ask(postgres_recipe, "ANALYZE flowstore_records")
         assert isinstance(storage, SqlStorage)
-        database = storage._connected()
+        database = storage._connection()
         statement, values = database.sql.scan(query, None, 10, False)
         plan = "\n".join(line for (line,) in database.rows(f"EXPLAIN {statement}", values))
         assert index in plan, plan

@@ -157,7 +157,7 @@ def test_a_call_that_is_interrupted_leaves_no_answer_to_the_next(recipe: Recipe,
         for number in range(20):
             signal.setitimer(signal.ITIMER_REAL, 0.01)
             with pytest.raises(TooLongError):
-                storage._connected().rows(sleep)
+                storage._connection().rows(sleep)
             assert storage.retrieve("f", "t", str(number)) == number
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -176,7 +176,7 @@ def test_a_signal_handler_may_use_the_storage_meanwhile(recipe: Recipe, storage:
     try:
         assert isinstance(storage, SqlStorage)
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        assert storage._connected().rows(sleep)[0][0] == 5
+        assert storage._connection().rows(sleep)[0][0] == 5
     finally:
         signal.signal(signal.SIGALRM, old)
     assert found == ["x"]

@@ -47,7 +47,7 @@ def test_closing_leaves_nothing_of_any_thread(recipe: Recipe) -> None:
         thread.start()
     storage.store("f", "t", "mine", 1)
     stored.wait(60)
-    database = storage._connected()
+    database = storage._connection()
     left.append(weakref.ref(database))
     left += [weakref.ref(link) for link in database._links]
     assert len(left) >= 4

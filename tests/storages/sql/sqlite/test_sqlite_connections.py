@@ -81,7 +81,7 @@ def test_is_not_usable_while_disconnected(path: Path) -> None:
 
 
 def test_a_call_that_meets_a_disconnect_says_so(storage: SqlStorage) -> None:
-    database = storage._connected()
+    database = storage._connection()
     storage.disconnect()
     with pytest.raises(UnreachableError, match="disconnected"):
         database.rows("SELECT 1")

@@ -50,7 +50,7 @@ def test_the_file_says_whose_it_is(storage: SqlStorage, path: Path) -> None:
     ],
 )
 def test_selects_by_index(storage: SqlStorage, path: Path, query: Query, index: str) -> None:
-    database = storage._connected()
+    database = storage._connection()
     statement, values = database.sql.scan(query, None, 10, False)
     plan = [row[3] for row in database.rows(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert any(index in step for step in plan), plan

@@ -127,8 +127,8 @@ def test_a_handler_may_store_while_a_batch_is_being_written(tmp_path: Path) -> N
     path = tmp_path / "records.db"
     storage = sql(path, timeout=0)
     storage.connect()
-    database = storage._connected()
-    held = database._held()
+    database = storage._connection()
+    held = database._borrow()[0]
     assert held is not None
     acknowledged = []
 
@@ -141,7 +141,7 @@ def test_a_handler_may_store_while_a_batch_is_being_written(tmp_path: Path) -> N
             link.connection.rollback()
 
     with pytest.raises(UnreachableError, match="locked"):
-        database._use(interrupting, True, "")
+        database.execute(interrupting, "", changes=True)
     assert acknowledged == []  # rather than acknowledged and rolled back with the batch
     storage.store("f", "t", "nested", 2)
     assert storage.retrieve("f", "t", "nested") == 2

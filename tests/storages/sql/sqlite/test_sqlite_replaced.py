@@ -88,10 +88,10 @@ def test_what_is_acknowledged_can_be_read_by_a_new_process(
     storage: SqlStorage, path: Path, way: Callable[[Path], None], moment: str
 ) -> None:
     """Also when the files go in the middle of a write, between its beginning and its end."""
-    database = storage._connected()
+    database = storage._connection()
     lost = False
     storage.store("f", "t", "before", 0)
-    held = database._held()
+    held = database._borrow()[0]
     assert held is not None
     run = held.run
 

@@ -83,7 +83,7 @@ def test_synchronizes_as_configured(path: Path, configuration: dict[str, Any], l
     storage.connect()
 
     def settings() -> list[Any]:
-        database = storage._connected()
+        database = storage._connection()
         return [database.rows(f"PRAGMA {name}")[0][0] for name in ("synchronous", "journal_mode")]
 
     with ThreadPoolExecutor(1) as pool:

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
-from flowstore.storages.sql.schema import VERSION, check_version, metadata
+
+from ..schema import VERSION, check_version, metadata
 
 TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
 
 
-def look(path: str) -> bool:
+def holds_records(path: str) -> bool:
     """Tell whether there is a database of ours, without changing or locking anything, ours or not.
 
     Raises:
@@ -56,7 +57,7 @@ def _peek(path: str) -> bool:
     # Immutable: SQLite then neither locks nor recovers anything, nor creates files beside.
     connection = sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)
     try:
-        is_ours = holds_ours([name for (name,) in connection.execute(TABLES)], path)
+        is_ours = check_tables([name for (name,) in connection.execute(TABLES)], path)
         if is_ours:
             check_version(next(connection.execute(VERSION), (None,))[0], path)
         return is_ours
@@ -64,7 +65,7 @@ def _peek(path: str) -> bool:
         connection.close()
 
 
-def holds_ours(tables: Iterable[str], path: str | None) -> bool:
+def check_tables(tables: Iterable[str], path: str | None) -> bool:
     """Tell flowstore's tables from none; refuse those of somebody else."""
     found = set(tables)
     if set(metadata.tables) <= found:
