@@ -53,16 +53,6 @@ class Execution:
         self.kept: object = _NOTHING
         self.reported = False
 
-    def keep(self, result: object) -> None:
-        """Store what the task returned, unless that has been stored already.
-
-        Raises:
-            FlowstoreError: the result is not stored, unless the storage's policy is only to log that.
-        """
-        if self.kept is not result:
-            keep(self.context, self.task, result)
-            self.kept = result
-
     def fail(self, exc: BaseException, state: str = FAILURE) -> None:
         """Store the error that ended the task. Never raises."""
         self.reported = True
@@ -215,7 +205,8 @@ def _kept(task: Task, call: Any) -> Any:
             result = call(*args, **kwargs)
         finally:
             execution.inside = False
-        execution.keep(result)
+        if execution.kept is not result:
+            execution.kept = keep(execution.context, task, result)
         return result
 
     return run

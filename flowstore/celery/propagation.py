@@ -96,7 +96,7 @@ def flow_of(request: Any, task_name: str, header: Header) -> FlowOf:
     body finds the header's tasks, or else its root id.
     """
     run_id = header.get("run")
-    for name in ("group", "root_id", "id"):
+    for name in () if run_id else ("group", "root_id", "id"):
         run_id = run_id or text(getattr(request, name, None))
     return FlowOf(header.get("flow") or text(task_name), run_id or "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -39,13 +39,21 @@ _EVENTS: Final = {
     REVOKED: "task-revoked",
 }
 _NOTED: Final = ("attempt", "worker", "started_at", "finished_at", "error")
+_HEADERS: Final = {
+    "hostname": "worker",
+    "group_index": "group_index",
+    "root_id": "root_id",
+    "parent_id": "parent_id",
+    "group": "group_id",
+}
+"""The headers in which attributes of a request are stored."""
 _KEPT: Final = "_flowstore_kept"
 """Attribute of a request whose result may have been stored: when the execution started."""
 _STAND_IN: Final = "UnpickleableExceptionWrapper"
 
 
-def keep(context: TaskContext, task: Task, result: object) -> None:
-    """Store what a task returned.
+def keep(context: TaskContext, task: Task, result: object) -> object:
+    """Store what a task returned, and return it.
 
     If the value can't be serialized and the task ignores its result (``ignore_result``), that is logged and ``None`` is
     stored, as in Celery.
@@ -55,12 +63,13 @@ def keep(context: TaskContext, task: Task, result: object) -> None:
     """
     route = context.store.route(context.flow_name, context.task_name)
     if route is None or route.readonly:
-        return
-    facts = _facts(context, SUCCESS)
-    _mark(context)
+        return result
+    facts = _facts(context, SUCCESS, route)
+    with suppress(AttributeError):  # the request takes no attributes
+        setattr(context.request, _KEPT, context.started_at)
     store = context.store.operations.store_result
     try:
-        key = _key(context, route)
+        key = Key(context.flow_name, route.task_name, context.task_id)
         try:
             store(route, key, result, facts)
         except SerializationError as exc:
@@ -78,6 +87,7 @@ def keep(context: TaskContext, task: Task, result: object) -> None:
         log.error("can't store the result of %s in %r, it is lost: %s", label(context), route.storage.name, exc)
         log.debug("the result of %s is lost", label(context), exc_info=exc)
     _note(context, route, facts)
+    return result
 
 
 class Ending:
@@ -132,7 +142,7 @@ class Ending:
             arguments = None
         else:
             arguments = arguments_of(context.request) if context.request is not None else None
-        facts = _facts(context, self._state, self._finished_at)
+        facts = _facts(context, self._state, route, self._finished_at)
         facts["error"] = summary(exc)
         if arguments is not None:
             facts["node_args"] = arguments
@@ -153,11 +163,6 @@ class Ending:
 def label(context: TaskContext) -> str:
     """Return the names of a task for a log line. Never raises."""
     return f"{context.flow_name!a} / {context.task_name!a} / {context.task_id!a}"
-
-
-def _mark(context: TaskContext) -> None:
-    with suppress(AttributeError):  # the request takes no attributes
-        setattr(context.request, _KEPT, context.started_at)
 
 
 def _is_ignored(task: Task, request: Any) -> bool:
@@ -255,30 +260,33 @@ def _key(context: TaskContext, route: Route) -> Key:
     return Key(context.flow_name, route.task_name, context.task_id)
 
 
-def _facts(context: TaskContext, state: str, finished_at: float | None = None) -> dict[str, Any]:
-    request = context.request
+def _facts(context: TaskContext, state: str, route: Route, finished_at: float | None = None) -> dict[str, Any]:
+    """Return the headers of a record about an execution; what is unknown is left out."""
     facts: dict[str, Any] = {
         "state": state,
         "run_id": context.run_id,
         "attempt": context.attempt,
-        "started_at": context.started_at,
         "finished_at": time.time() if finished_at is None else finished_at,
-        "joins": context.joins,
-        "published_at": context.published_at,
     }
-    stored_name: Callable[[str], str] = context.store.stored_name
-    if stored_name(context.task_name) != context.task_name:
+    if context.started_at is not None:
+        facts["started_at"] = context.started_at
+    if context.joins is not None:
+        facts["joins"] = context.joins
+    if context.published_at is not None:
+        facts["published_at"] = context.published_at
+    if route.task_name != context.task_name:
         facts["celery_task"] = context.task_name
     if context.parent is not None:
-        facts["parents"] = [[stored_name(context.parent[0]), context.parent[1]]]
+        facts["parents"] = [[context.store.stored_name(context.parent[0]), context.parent[1]]]
+    request = context.request
     if request is not None:
-        facts["worker"] = getattr(request, "hostname", None)
-        facts["group_index"] = getattr(request, "group_index", None)
-        for name, attribute in (("root_id", "root_id"), ("parent_id", "parent_id"), ("group_id", "group")):
-            value = getattr(request, attribute, None)
-            if value is not None:
-                facts[name] = text(value)
+        for name in ("hostname", "group_index"):
+            if (value := getattr(request, name, None)) is not None:
+                facts[_HEADERS[name]] = value
+        for name in ("root_id", "parent_id", "group"):
+            if (value := getattr(request, name, None)) is not None:
+                facts[_HEADERS[name]] = text(value)
         if getattr(request, "chord", None):
             with suppress(AttributeError, KeyError, TypeError):
                 facts["chord_id"] = text(request.chord["options"]["task_id"])
-    return {name: value for name, value in facts.items() if value is not None}
+    return facts

@@ -85,7 +85,8 @@ class Reports:
             if request is not None and self.attachments:
                 execution = execution_of(request)
                 if execution is not None:
-                    execution.keep(result)
+                    if execution.kept is not result:
+                        execution.kept = keep(execution.context, execution.task, result)
                 else:
                     self._done_elsewhere(task_id, result, request)
             return original(task_id, result, request, *args, **kwargs)

@@ -215,9 +215,6 @@ class Database(ABC):
         if link.busy:
             borrowed, link = self._take()
             return link, borrowed
-        if link.is_dead():
-            self._forget(link)
-            return self._hold(), None
         return link, None
 
     def _hold(self) -> Link:

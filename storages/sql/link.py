@@ -32,10 +32,6 @@ class Link(ABC):
         # Reentrant, because a signal handler may use the storage too.
         self.lock = threading.RLock()
 
-    def is_dead(self) -> bool:
-        """Return whether the server has closed the connection, without sending anything."""
-        return False
-
     def before(self, changes: bool) -> None:  # noqa: B027 - only SQLite has something to check
         """Prepare for a call; raise if the database can't be used."""
 

@@ -49,6 +49,7 @@ class ServerLink(Link):
         self._poll = poll.poll
 
     def is_dead(self) -> bool:
+        """Return whether the server has closed the connection, without sending anything."""
         return bool(self._poll(0)) and self._has_ended()
 
     def _has_ended(self) -> bool:
@@ -75,9 +76,13 @@ class ServerDatabase(Database):
         return self._clock.now()
 
     def _borrow(self) -> tuple[Link, Any]:
-        if self.settings.pool_limit is None:
-            return super()._borrow()
-        borrowed, link = self._take()
+        if self.settings.pool_limit is not None:
+            borrowed, link = self._take()
+            return link, borrowed
+        link, borrowed = super()._borrow()
+        if borrowed is None and link.is_dead():  # type: ignore[attr-defined]
+            self._forget(link)
+            link = self._hold()
         return link, borrowed
 
     def _take(self) -> tuple[Any, Link]:
@@ -88,7 +93,7 @@ class ServerDatabase(Database):
                 raise UnreachableError(
                     f"{self.target}: all {self.settings.pool_limit} connections were busy for longer than the timeout"
                 ) from exc
-            if link.closed or not link.is_dead():
+            if link.closed or not link.is_dead():  # type: ignore[attr-defined]
                 return fairy, link
             link.close()
             fairy.invalidate()

@@ -71,7 +71,8 @@ class SqliteLink(Link):
         return self._together(lambda: [self.run(sql, row) for row in rows])
 
     def before(self, changes: bool) -> None:
-        self.settle()
+        if self.connection.in_transaction:
+            self.settle()
         if not changes and self.files is not None and not self.files.are_there():
             self.files.refuse(after_writing=False)
 
