@@ -1,4 +1,4 @@
-"""The bytes of blobs and large values in objects of their own."""
+"""The bytes of blobs and large payloads, in separate objects."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .errors import code_of
 log = logging.getLogger(__name__)
 
 _PART: Final = 8 << 20
-"""Bytes in memory; those of an upload's first parts, which grow then: it can have 10,000."""
+"""Bytes of a part in memory. Later parts are larger: an upload can have 10,000 parts."""
 _GROWS: Final = 1000
-_NOT_FOR_US: Final = ("AccessDenied", "NotImplemented", "MethodNotAllowed")
+_NOT_SUPPORTED: Final = ("AccessDenied", "NotImplemented", "MethodNotAllowed")
 _BYTES: Final = "application/octet-stream"
 _NAME: Final = re.compile(r"([a-z0-9_-]+)/([0-9a-f]{16}-[0-9a-f]{64})\.([0-9a-f]{32})")
 
 Found = tuple[Place, str, float]
-"""The place of the record that an object was written for, its generation, and when it was written."""
+"""The place of an object's record, its generation, and when it was written."""
 
 
 class BlobObjects:
@@ -38,7 +38,7 @@ class BlobObjects:
         self._folder = f"{prefix}blobs/"
 
     def write(self, place: Place, generation: str, source: Source) -> None:
-        """Write an object, by an upload in parts unless it is small; it is there as a whole or not at all."""
+        """Write an object as a whole or not at all; by an upload in parts unless it is small."""
         key, data = self._key(place, generation), source.read(_PART)
         if len(data) < _PART:
             self._bucket.put(key, data, content_type=_BYTES)
@@ -54,17 +54,17 @@ class BlobObjects:
                 data = source.read(_PART * (1 + number // _GROWS))
             self._call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **the_upload)
         except BaseException as exc:
-            # A server that is silent would be silent once more, for as long: the next cleanup ends the upload.
+            # A silent server would take its full timeout again: the next cleanup aborts the upload.
             if not isinstance(exc, UnreachableError):
-                with suppress(StorageError):  # the error that ended the upload is the one to tell
+                with suppress(StorageError):  # the first error is the one to raise
                     self._call("abort_multipart_upload", **the_upload)
             raise
 
     def read(self, place: Place, generation: str) -> Generator[bytes, None, None]:
-        """Yield an object's bytes, in requests of their own, so that a slow reader keeps no connection waiting.
+        """Yield an object's bytes, a request for each part: a slow reader holds no connection open.
 
         Raises:
-            NotFoundError: there is no such object any more.
+            NotFoundError: the object is missing.
         """
         key, start, total = self._key(place, generation), 0, 1
         while start < total:
@@ -72,7 +72,7 @@ class BlobObjects:
                 answer = self._bucket.ask("get_object", Key=key, Range=f"bytes={start}-{start + _PART - 1}")
             except StorageError as exc:
                 if code_of(exc.__cause__) in ("NoSuchKey", "404"):
-                    raise NotFoundError(f"there is no object {key} in {self._bucket.where}") from exc
+                    raise NotFoundError(f"the object {key} is missing in {self._bucket.where}") from exc
                 raise
             data: bytes = answer["Body"]
             total = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
@@ -82,32 +82,32 @@ class BlobObjects:
             yield data
 
     def remove(self, place: Place, generation: str) -> None:
-        """Delete an object, if it is there."""
+        """Delete an object if it exists."""
         self._bucket.delete(self._key(place, generation))
 
     def all(self) -> Iterator[Found]:
-        """Go through all objects that are whole."""
+        """Iterate over all finished objects."""
         for entry in self._pages("list_objects_v2", "Contents", "ContinuationToken"):
             if found := self._found(entry["Key"], entry["LastModified"]):
                 yield found
 
     def unfinished(self) -> Iterator[tuple[float, partial[Any]]]:
-        """Go through the uploads that are not finished: when each was begun, and what ends it."""
+        """Iterate over unfinished uploads: when each was begun, and a function that aborts it."""
         try:
             for entry in self._pages("list_multipart_uploads", "Uploads", "KeyMarker", "UploadIdMarker"):
                 if found := self._found(entry["Key"], entry["Initiated"]):
                     yield found[2], partial(self._abort, entry["Key"], entry["UploadId"])
         except StorageError as exc:
-            if code_of(exc.__cause__) not in _NOT_FOR_US:
+            if code_of(exc.__cause__) not in _NOT_SUPPORTED:
                 raise
-            # The rest of a cleanup does not depend on it, and a rule of the bucket can end them as well.
-            log.warning("uploads that were never finished are left in %s: %s", self._bucket.where, exc)
+            # The rest of a cleanup does not depend on it, and a rule of the bucket can abort them too.
+            log.warning("can't delete unfinished uploads in %s: %s", self._bucket.where, exc)
 
     def _abort(self, key: str, upload_id: str) -> None:
         try:
             self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
         except StorageError as exc:
-            if code_of(exc.__cause__) != "NoSuchUpload":  # somebody else was faster
+            if code_of(exc.__cause__) != "NoSuchUpload":  # another cleanup was faster
                 raise
 
     def _pages(self, request: str, field: str, *markers: str) -> Iterator[dict[str, Any]]:
@@ -120,12 +120,12 @@ class BlobObjects:
             following = {name: answer[f"Next{name}"] for name in markers}
 
     def _found(self, key: str, at: datetime) -> Found | None:
-        # Whatever else somebody has put there is not flowstore's to delete.
+        # Other objects are not flowstore's to delete.
         found = _NAME.fullmatch(key[len(self._folder) :])
         return (Place(found[1], found[2]), found[3], at.timestamp()) if found else None
 
     def _call(self, request: str, **arguments: Any) -> Any:
-        # Nothing that counts changes before a record points to the object: no outcome is unknown.
+        # Not a mutation for callers: nothing counts before a record points to it.
         with self._bucket.request(mutates=False):
             return getattr(self._bucket.client, request)(Bucket=self._bucket.name, **arguments)
 

@@ -1,10 +1,10 @@
-"""Requests to a bucket, one method each, and what their failures mean."""
+"""Requests to a bucket, a method for each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from boto3.session import Session
@@ -14,7 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalE
 from flowstore.errors import ConfigurationError, StorageError, UnsupportedError
 
 from .checksums import Checksums
-from .errors import asks_again, code_of, failed_condition, translate
+from .errors import code_of, failed_condition, is_passing, translate
+from .options import Options
 
 MAX_SIZE: Final = 5 * 1024**3
 """Bytes that one request can store."""
@@ -24,33 +25,9 @@ _BATCH: Final = 1000
 _TRIES: Final = 3
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to reach a bucket, and how its objects are kept."""
-
-    bucket: str
-    endpoint_url: str | None
-    region: str | None
-    use_ssl: bool
-    verify: bool | str
-    credentials: Mapping[str, str | None] = field(repr=False)
-    connect_timeout: float
-    read_timeout: float
-    addressing_style: str
-    encryption: str | None
-    kms_key_id: str | None
-    versioned: bool
-    create_bucket: bool
-
-    @property
-    def where(self) -> str:
-        """What messages call the bucket."""
-        return f"the bucket {self.bucket!r} at {self.endpoint_url or 'AWS'}"
-
-
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An object's bytes, or the first of them; how many the whole has; and its ETag."""
+    """An object's bytes, or its first line at least; its full size; and its ETag."""
 
     data: bytes
     total: int
@@ -58,37 +35,42 @@ class Body:
 
 
 class Bucket:
-    """A bucket, used by one process. All methods may be called from several threads.
+    """A bucket. All methods may be called from several threads.
 
-    What changes something is sent once: a condition that a first try has fulfilled would fail a second one.
+    Mutations are sent once: a condition that the first try has met would fail the second.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.where = settings.where
-        self.settings = settings
-        self.name = settings.bucket
+    def __init__(self, options: Options) -> None:
+        self.where = options.where
+        self.options = options
+        self.name = options.bucket
         self.stored_with = {
             name: value
             for name, value in (
-                ("ServerSideEncryption", settings.encryption),
-                ("SSEKMSKeyId", settings.kms_key_id),
+                ("ServerSideEncryption", options.encryption),
+                ("SSEKMSKeyId", options.kms_key_id),
             )
             if value is not None
         }
         self.checks = Checksums()
         with self._making():
-            self.client = Session(**settings.credentials).client(
+            self.client = Session(
+                aws_access_key_id=options.aws_access_key_id,
+                aws_secret_access_key=options.aws_secret_access_key,
+                aws_session_token=options.aws_session_token,
+                profile_name=options.profile,
+            ).client(
                 "s3",
-                region_name=settings.region,
-                endpoint_url=settings.endpoint_url,
-                use_ssl=settings.use_ssl,
-                verify=settings.verify,
+                region_name=options.region,
+                endpoint_url=options.endpoint_url,
+                use_ssl=options.use_ssl,
+                verify=options.verify,
                 config=Config(
-                    connect_timeout=settings.connect_timeout,
-                    read_timeout=settings.read_timeout,
+                    connect_timeout=options.connect_timeout,
+                    read_timeout=options.read_timeout,
                     retries={"total_max_attempts": 1, "mode": "standard"},
                     max_pool_connections=64,
-                    s3={"addressing_style": settings.addressing_style},
+                    s3={"addressing_style": options.addressing_style},
                     # Stores other than AWS's refuse, or don't understand, the checksums that newer clients add.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
@@ -109,7 +91,7 @@ class Bucket:
         self.client.close()
 
     def look(self, prefix: str) -> str | None:
-        """Look into the bucket; return the server's date, or ``None`` if there is no such bucket."""
+        """Return the server's date, or None if the bucket does not exist."""
         try:
             answer = self.ask("list_objects_v2", Prefix=prefix, MaxKeys=1)
         except StorageError as exc:
@@ -119,7 +101,7 @@ class Bucket:
         return str(answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
 
     def create(self) -> None:
-        """Create the bucket, with versions if that is what is expected."""
+        """Create the bucket, versioned if the options say so."""
         region = self.client.meta.region_name
         place = {} if region in (None, "us-east-1", "aws-global") else {"LocationConstraint": region}
         try:
@@ -128,16 +110,16 @@ class Bucket:
         except StorageError as exc:
             if code_of(exc.__cause__) != "BucketAlreadyOwnedByYou":
                 raise
-        if self.settings.versioned:
+        if self.options.versioned:
             with self.request(mutates=True):
                 self.client.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": "Enabled"})
 
     def is_versioned(self) -> bool:
-        """Tell whether the bucket keeps older versions of its objects."""
+        """Return whether the bucket is versioned."""
         return bool(self.ask("get_bucket_versioning").get("Status") == "Enabled")
 
     def get(self, key: str, whole: bool) -> Body | None:
-        """Read an object, or its first line at least; return ``None`` if there is none."""
+        """Return an object, or its first line at least; None if missing."""
         ranged = {} if whole else {"Range": f"bytes=0-{_HEAD - 1}"}
         try:
             answer = self.ask("get_object", Key=key, **ranged)
@@ -146,7 +128,7 @@ class Bucket:
             if code in ("NoSuchKey", "404"):
                 return None
             if code == "InvalidRange" and not whole:
-                return self.get(key, True)  # an object of no bytes has no range
+                return self.get(key, True)  # an empty object has no range
             raise
         data: bytes = answer["Body"]
         total = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
@@ -157,10 +139,10 @@ class Bucket:
     def put(
         self, key: str, data: bytes, *, content_type: str, if_match: str | None = None, if_absent: bool = False
     ) -> str | None:
-        """Write an object and return its ETag, or ``None`` if the condition does not hold.
+        """Write an object and return its ETag; None if the condition does not hold.
 
         Raises:
-            UnsupportedError: it is too large; nothing was sent.
+            UnsupportedError: the object is too large; nothing was sent.
         """
         if len(data) > MAX_SIZE:
             raise UnsupportedError(f"{self.where} can't store {len(data)} bytes at once: {MAX_SIZE} are the limit")
@@ -184,7 +166,7 @@ class Bucket:
         return etag
 
     def delete(self, key: str, if_match: str | None = None) -> bool:
-        """Delete an object; tell whether the condition held."""
+        """Delete an object; return whether the condition held."""
         condition = {"IfMatch": if_match} if if_match else {}
         try:
             with self.request(mutates=True):
@@ -196,7 +178,7 @@ class Bucket:
         return True
 
     def delete_many(self, keys: Sequence[str]) -> None:
-        """Delete objects, whether they are there or not."""
+        """Delete objects that may or may not exist."""
         for start in range(0, len(keys), _BATCH):
             objects = [{"Key": key} for key in keys[start : start + _BATCH]]
             with self.request(mutates=True):
@@ -205,7 +187,7 @@ class Bucket:
                 raise StorageError(f"{self.where} did not delete {error.get('Key')}: {error.get('Code')}")
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
-        """Go through the keys that begin with a prefix and follow another key, in the order of their bytes."""
+        """Iterate over the keys with a prefix that come after another key, in byte order."""
         following = {"StartAfter": after} if after else {}
         while True:
             answer = self.ask("list_objects_v2", Prefix=prefix, **following)
@@ -216,7 +198,7 @@ class Bucket:
             following = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def folders(self, prefix: str) -> list[str]:
-        """Return what stands between a prefix and the next slash."""
+        """Return the names between a prefix and the next slash."""
         found: list[str] = []
         following: dict[str, str] = {}
         while True:
@@ -227,20 +209,20 @@ class Bucket:
             following = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def ask(self, request: str, **parameters: Any) -> Any:
-        """Send a request that changes nothing; again, up to three times in all, when the server asks for that.
+        """Send a request that changes nothing; up to three times if the server is too busy.
 
         Returns:
-            the answer; an object's body in it has been read.
+            The answer, with the body read.
         """
         try:
             return self._ask(request, parameters)
         except StorageError as exc:
-            if not asks_again(exc):
+            if not is_passing(exc):
                 raise
         import tenacity  # on the first failure only
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(asks_again),
+            retry=tenacity.retry_if_exception(is_passing),
             stop=tenacity.stop_after_attempt(_TRIES - 1),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=1),
             reraise=True,
@@ -256,7 +238,7 @@ class Bucket:
 
     @contextmanager
     def request(self, *, mutates: bool) -> Iterator[None]:
-        """Turn what the client raises inside into flowstore's errors."""
+        """Translate the driver's exceptions."""
         try:
             yield
         except (ClientError, BotoCoreError) as exc:

@@ -1,4 +1,4 @@
-"""Checksums of what is sent, for the buckets that insist on them."""
+"""Checksums of request bodies, for buckets that require them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from .errors import code_of
 
 
 class Checksums:
-    """Send bodies with a Content-MD5 once the bucket has refused one without.
+    """Send bodies with a Content-MD5 as soon as the bucket has refused one without.
 
-    A bucket with Object Lock and a default retention takes nothing without, and not every store understands each of
-    the newer checksums. A refused body has changed nothing, so that it can be sent again.
+    A bucket with Object Lock and a default retention requires checksums, and not every store supports the newer ones. A
+    refused body has changed nothing, so that it can be sent again.
     """
 
     def __init__(self) -> None:
         self._is_needed = False
 
     def send(self, request: Callable[..., Any], body: bytes, **parameters: Any) -> Any:
-        """Send a request with a body; once more where it is refused for want of a checksum."""
+        """Send a request with a body; again with a checksum if it was refused without."""
         if not self._is_needed:
             try:
                 return request(Body=body, **parameters)
             except ClientError as exc:
-                if not _wants_checksum(exc):
+                if not _requires_checksum(exc):
                     raise
             self._is_needed = True
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         return request(Body=body, ContentMD5=base64.b64encode(digest).decode(), **parameters)
 
 
-def _wants_checksum(exc: ClientError) -> bool:
-    # AWS answers with a code of many meanings, others with one for this.
+def _requires_checksum(exc: ClientError) -> bool:
+    # AWS answers with a general code, other stores with a special one.
     message = str(exc.response.get("Error", {}).get("Message", ""))
     return code_of(exc) == "MissingUploadObjectWithObjectLockHeaders" or (
         code_of(exc) == "InvalidRequest" and "Content-MD5" in message

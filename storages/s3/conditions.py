@@ -1,4 +1,4 @@
-"""Find out whether a store keeps to conditions, by trying."""
+"""Conditional requests: which of them a store honours, found out by trying."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import code_of
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The conditions that a store keeps to: when writing, and when deleting."""
+    """Whether a store honours conditions when writing, and when deleting."""
 
     put: bool
     delete: bool
@@ -25,14 +25,14 @@ _known: dict[tuple[str | None, str], Conditions] = {}
 
 
 def conditions_of(bucket: Bucket, prefix: str) -> Conditions:
-    """Return the conditions that the bucket's store keeps to; tried once in a process, with small objects.
+    """Return which conditions the store honours; tried once per process, with small objects.
 
-    Credentials that may not write can't find out: for them, there are none.
+    Credentials that may not write can't find out: they get no conditions.
 
     Raises:
-        UnreachableError: the store can't be asked now.
+        UnreachableError: the store can't be reached now.
     """
-    store = bucket.settings.endpoint_url, bucket.settings.bucket
+    store = bucket.options.endpoint_url, bucket.options.bucket
     known = _known.get(store)
     if known is not None:
         return known
@@ -42,7 +42,7 @@ def conditions_of(bucket: Bucket, prefix: str) -> Conditions:
         except StorageError as exc:
             if isinstance(exc, UnreachableError) and code_of(exc.__cause__) != "NotImplemented":
                 raise
-            # The store knows no conditions, or these credentials may not write: the writes that follow will say so.
+            # The store refuses conditions, or these credentials may not write: the writes that follow will say so.
             continue
         if tried is not None:
             _known[store] = tried
@@ -51,10 +51,10 @@ def conditions_of(bucket: Bucket, prefix: str) -> Conditions:
 
 
 def _try(bucket: Bucket, key: str) -> Conditions | None:
-    """Return the conditions that the store keeps to, or None if it refused what it should have done.
+    """Return which conditions the store honours, or None if it refused a write that met its condition.
 
-    A refusal proves nothing: a busy store refuses now and then. Only a write that was done against its condition
-    proves that the store overlooks conditions.
+    A refusal proves nothing: a busy store refuses now and then. Only a write against its condition that succeeds proves
+    that the store ignores conditions.
     """
 
     def put(data: bytes, if_match: str | None = None, if_absent: bool = False) -> str | None:

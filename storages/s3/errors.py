@@ -1,4 +1,4 @@
-"""What a bucket's refusals and failures mean."""
+"""Exceptions of S3's driver, translated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NO_CREDENTIALS: Final = (NoCredentialsError, PartialCredentialsError, Credentia
 
 
 def translate(exc: ClientError | BotoCoreError, where: str, mutates: bool) -> StorageError | None:
-    """Return what a failed request means, or ``None`` for one that should not have been made."""
+    """Return the flowstore error for a driver's exception, or None for one that is a bug."""
     lost = OutcomeUnknownError if mutates else UnreachableError
     if isinstance(exc, ClientError):
         status, code = _status(exc), code_of(exc)
@@ -56,10 +56,10 @@ def translate(exc: ClientError | BotoCoreError, where: str, mutates: bool) -> St
     return None
 
 
-def asks_again(exc: BaseException) -> bool:
-    """Tell whether the server answered that it failed or is too busy, which passes.
+def is_passing(exc: BaseException) -> bool:
+    """Return whether the server answered with a failure that passes: an internal error, or too busy.
 
-    So S3 answers now and then, and stores on a file system while an object is being replaced or deleted
+    S3 answers so now and then, and so do stores on a file system while an object is being replaced or deleted
     (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ErrorBestPractices.html).
     """
     cause = exc.__cause__
@@ -71,11 +71,11 @@ def _status(exc: ClientError) -> int:
 
 
 def code_of(exc: BaseException | None) -> str:
-    """Return the server's name for an error, or an empty string if the server did not answer."""
+    """Return the server's code of an error; an empty string if the server did not answer."""
     return str(exc.response.get("Error", {}).get("Code", "")) if isinstance(exc, ClientError) else ""
 
 
 def failed_condition(exc: BaseException | None) -> bool:
-    """Tell whether a request was refused because its condition does not hold."""
-    # A condition on an object that is gone is answered with 404, one that meets another request's with 409.
+    """Return whether a request was refused because its condition does not hold."""
+    # 404: the object is gone. 409: another conditional request is running.
     return isinstance(exc, ClientError) and (_status(exc) in _CONDITION_FAILED or code_of(exc) == "NoSuchKey")

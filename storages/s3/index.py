@@ -1,4 +1,4 @@
-"""Where the objects of records are in a bucket, and how they are found in the order of their first storing."""
+"""The keys of records in a bucket, and the markers that list them by time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import hashlib
 import heapq
 import re
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flowstore.record import PIECE, Query
 from flowstore.storages.shared.envelope import Stored
 from flowstore.storages.shared.headers import bad_cursor
 from flowstore.storages.shared.names import Place, key_hashes, kind_folder
 
-from .bucket import Bucket
+if TYPE_CHECKING:
+    from .bucket import Bucket
 
 _LEAF: Final = re.compile(r"([0-9a-f]{16})\.([a-z][a-z0-9_-]{0,59}|0[0-9a-f]{64})\.([0-9a-f]{16}-[0-9a-f]{64})")
 _NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
@@ -21,16 +22,16 @@ _KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,59}|0[0-9a-f]{64}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 Found = tuple[str, str | None]
-"""A leaf, and the marker that it was found by, if it was."""
+"""A leaf, and the marker that it was found by; None if it was found without one."""
 
 
 class Index:
     """The keys of objects, and the markers by which they are listed.
 
     ``records/<kind>/<name>`` is a record. ``index/flows/<kind>/<flow>/<leaf>`` and ``index/runs/<run>/<leaf>`` are
-    markers: objects of no bytes whose names sort by time. A marker is written before its record and deleted after it,
-    so that there is no record without. It counts only as long as its record says the same: what a writer or deleter
-    that died has left behind is passed over.
+    markers: empty objects whose names sort by time. A marker is written before its record and deleted after it, so that
+    no record lacks its markers. A marker counts only if its record agrees: stale ones, of writers and deleters that
+    died, are ignored.
     """
 
     def __init__(self, bucket: Bucket, prefix: str) -> None:
@@ -41,28 +42,25 @@ class Index:
         """Return the key of a record's object."""
         return f"{self._prefix}records/{place.kind}/{place.name}"
 
-    def flow_marker(self, place: Place, flow_name: str, created: int) -> str:
-        """Return the key of the marker by which a record of a flow is listed."""
-        return f"{self._prefix}index/flows/{place.kind}/{_hash(flow_name)}/{leaf_of(place, created)}"
-
-    def run_marker(self, place: Place, run_id: str, created: int) -> str:
-        """Return the key of the marker by which a record of a run is listed."""
-        return f"{self._prefix}index/runs/{_hash(run_id)}/{leaf_of(place, created)}"
-
     def markers(self, stored: Stored) -> list[str]:
-        """Return the keys of all markers of a record."""
+        """Return the keys of a record's markers: one of its flow, and one of its run if it has one."""
         record, place = stored.record, Place.of(stored.record.ref)
-        markers = [self.flow_marker(place, record.key.flow_name, stored.created)]
+        leaf = leaf_of(place, stored.created)
+        markers = [f"{self._prefix}index/flows/{place.kind}/{_hash(record.key.flow_name)}/{leaf}"]
         if record.run_id is not None:
-            markers.append(self.run_marker(place, record.run_id, stored.created))
+            markers.append(f"{self._prefix}index/runs/{_hash(record.run_id)}/{leaf}")
         return markers
 
+    def mark(self, marker: str) -> None:
+        """Write a marker."""
+        self._bucket.put(marker, b"", content_type="text/plain")
+
     def find(self, query: Query, after: str | None, created: Callable[[Place], int | None]) -> Iterator[Found]:
-        """Go through the leaves among which the records are that a query selects, in its order.
+        """Iterate over the leaves of all records that a query may select, in its order.
 
         Args:
-            after: begin behind this leaf.
-            created: tells when a record was first stored, if there is one.
+            after: the leaf after which to begin.
+            created: returns when the record in a place was first stored; None if missing.
         """
         kinds = None if query.kinds is None else {kind_folder(kind) for kind in query.kinds}
         keys = key_hashes(query)
@@ -77,9 +75,9 @@ class Index:
         )
 
     def everything(self) -> Iterator[tuple[str, bool]]:
-        """Go through the keys of all objects of records and all markers: records first, so that no marker is missing.
+        """Iterate over the keys of all records and markers: records first, so that none lacks its markers.
 
-        Each comes with whether it stands for a record that counts: a marker by flow does, except that of a piece.
+        Each comes with whether it counts as a record: markers of flows do, except those of pieces.
         """
         records, flows, runs = (f"{self._prefix}{name}/" for name in ("records", "index/flows", "index/runs"))
         for key in self._bucket.keys(records):
@@ -138,21 +136,21 @@ class Index:
 
 
 def _is_marker(name: str) -> bool:
-    """Tell whether that is what the name of a marker ends with: a hash and a leaf."""
+    """Return whether a name is the end of a marker's key: a hash and a leaf."""
     of, _, leaf = name.partition("/")
     return bool(_HASH.fullmatch(of) and _LEAF.fullmatch(leaf))
 
 
 def leaf_of(place: Place, created: int) -> str:
-    """Return the last part of a marker's key, which is the record's place in a listing too."""
+    """Return the last part of a marker's key, by which listings are sorted."""
     return f"{created:016x}.{place.kind}.{place.name}"
 
 
 def read_leaf(leaf: str) -> tuple[int, Place]:
-    """Return when the record of a leaf was first stored, and where it is.
+    """Return when the record of a leaf was first stored, and its place.
 
     Raises:
-        StorageError: it is no leaf.
+        StorageError: the text is not a leaf, and so not a cursor.
     """
     found = _LEAF.fullmatch(leaf)
     if found is None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from flowstore.errors import ConfigurationError
+from flowstore.errors import ConfigurationError, ConflictError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import Batches, ConnectedStorage, Content, Guarantees, NativeBlobs, RecordStorage, Source
 from flowstore.storages.shared.mistakes import mistakes_of
 from flowstore.storages.shared.names import Place
 
-from .place import check_prefix, checked_region, endpoint_of
+from . import listing, objects
+from .options import Options, checked_region, endpoint_of, one_of
 
 if TYPE_CHECKING:
-    from .objects import Records
+    from .connection import Connection
 
-_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _LARGEST: Final = 4 << 30
 
 
-class S3Storage(ConnectedStorage["Records"], RecordStorage, Batches, NativeBlobs):
+class S3Storage(ConnectedStorage["Connection"], RecordStorage, Batches, NativeBlobs):
     """Keep each record in an object of its own, in a bucket of AWS or of a compatible store.
 
     An object's first line is JSON and tells what the record is; the payload follows as it is. Names of objects are
@@ -113,103 +112,105 @@ class S3Storage(ConnectedStorage["Records"], RecordStorage, Batches, NativeBlobs
         region_name: str | None = None,
     ) -> None:
         super().__init__()
-        name = _one_of(bucket=bucket, bucket_name=bucket_name)
+        name = one_of(bucket=bucket, bucket_name=bucket_name)
         if name is None:
             raise ConfigurationError("bucket: the name of a bucket is needed")
-        if not _BUCKET.fullmatch(name):
-            raise ConfigurationError(f"bucket: {name!r} can't be the name of a bucket")
-        check_prefix(prefix)
-        encryption = encryption or None
-        if encryption not in (None, "AES256", "aws:kms"):
-            raise ConfigurationError(f"encryption must be AES256 or aws:kms, not {encryption!r}")
-        if kms_key_id is not None and encryption != "aws:kms":
-            raise ConfigurationError("kms_key_id is for encryption: aws:kms")
-        if addressing_style not in ("auto", "path", "virtual"):
-            raise ConfigurationError(f"addressing_style must be auto, path or virtual, not {addressing_style!r}")
-        if (aws_access_key_id is None) != (aws_secret_access_key is None):
-            raise ConfigurationError("aws_access_key_id and aws_secret_access_key belong together: one is missing")
-        for what, seconds in (("connect_timeout", connect_timeout), ("read_timeout", read_timeout)):
-            if not seconds > 0:
-                raise ConfigurationError(f"{what} must be a number of seconds above 0, not {seconds!r}")
-        self._prefix = prefix
-        self._configuration: dict[str, Any] = {
-            "bucket": name,
-            "endpoint_url": endpoint_of(_one_of(endpoint_url=endpoint_url, s3_endpoint=s3_endpoint), use_ssl),
-            "region": checked_region(_one_of(location=location, region=region, region_name=region_name)),
-            "use_ssl": use_ssl,
-            "verify": verify,
-            "credentials": {
-                "aws_access_key_id": aws_access_key_id,
-                "aws_secret_access_key": aws_secret_access_key,
-                "aws_session_token": aws_session_token,
-                "profile_name": profile,
-            },
-            "connect_timeout": connect_timeout,
-            "read_timeout": read_timeout,
-            "addressing_style": addressing_style,
-            "encryption": encryption,
-            "kms_key_id": kms_key_id,
-            "versioned": versioned,
-            "create_bucket": create_bucket,
-        }
+        self._options = Options(
+            bucket=name,
+            prefix=prefix,
+            region=checked_region(one_of(location=location, region=region, region_name=region_name)),
+            endpoint_url=endpoint_of(one_of(endpoint_url=endpoint_url, s3_endpoint=s3_endpoint), use_ssl),
+            use_ssl=use_ssl,
+            verify=verify,
+            aws_access_key_id=aws_access_key_id,
+            aws_secret_access_key=aws_secret_access_key,
+            aws_session_token=aws_session_token,
+            profile=profile,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            addressing_style=addressing_style,
+            encryption=encryption or None,
+            kms_key_id=kms_key_id,
+            versioned=versioned,
+            create_bucket=create_bucket,
+        )
+        self._options.check()
 
     @classmethod
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
         return mistakes_of(cls, arguments)
 
     def describe(self) -> str:
-        endpoint = self._configuration["endpoint_url"]
-        where = "" if endpoint is None else f" at {endpoint.rpartition('://')[2].rpartition('@')[2]}"
-        return f"S3{where}, bucket {self._configuration['bucket']!r}, prefix {self._prefix!r}"
+        return self._options.describe()
 
     def preload(self) -> None:
-        from . import objects as _s3_records  # noqa: F401
+        from . import connection  # noqa: F401
 
-    def _open(self) -> Records:
-        """Look into the bucket; create it if it does not exist and ``create_bucket`` is set.
+    def _open(self) -> Connection:
+        from .connection import Connection
 
-        Raises:
-            UnreachableError: the store can't be reached.
-            StorageError: there is no such bucket, it is not versioned as expected, or there are no credentials that
-                may list it.
-        """
-        from .bucket import Settings
-        from .objects import open_records
+        return Connection(self._options)
 
-        return open_records(Settings(**self._configuration), self._prefix)
+    def _prepare(self, connection: Connection) -> None:
+        connection.prepare()
 
     def now(self) -> float:
         return self._connection().clock.now()
 
+    # Records
+
     def _get(self, ref: Ref, payload: bool) -> Record | None:
-        return self._connection().get(ref, payload)
+        return objects.read_record(self._connection(), Place.of(ref), payload)
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
-        return self._connection().get_many(refs)
+        connection = self._connection()
+        places = list(dict.fromkeys(map(Place.of, refs)))
+        records = connection.each(lambda place: objects.read_record(connection, place, True), places)
+        found = dict(zip(places, records, strict=True))
+        return [found[Place.of(ref)] for ref in refs]
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
-        return self._connection().put(record, if_revision, now)
+        connection = self._connection()
+        return objects.put(connection, record, if_revision, now, connection.each)
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
-        return self._connection().put_many(records, now)
+        connection = self._connection()
+        return list(connection.each(lambda record: objects.put(connection, record, None, now, map), records))
 
     def _add_many(self, records: Sequence[Record], now: float) -> list[bool]:
-        return self._connection().add_many(records, now)
+        connection = self._connection()
+
+        def add(record: Record) -> bool:
+            try:
+                objects.put(connection, record, 0, now, map)
+            except ConflictError:
+                return False
+            return True
+
+        return list(connection.each(add, records))
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
-        return self._connection().delete(ref, if_revision)
+        return objects.delete(self._connection(), ref, if_revision)
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
-        return self._connection().delete_many(refs)
+        connection = self._connection()
+        places = list(dict.fromkeys(map(Place.of, refs)))
+        found = [keys for keys in connection.each(lambda place: objects.keys_of(connection, place), places) if keys]
+        connection.bucket.delete_many([key for key, _ in found])
+        connection.bucket.delete_many([marker for _, markers in found for marker in markers])
+        return len(found)
 
     def _delete_seen(self, records: Sequence[Record]) -> int:
-        return self._connection().delete_seen(records)
+        connection = self._connection()
+        return sum(connection.each(lambda record: objects.delete_seen(connection, record), records))
 
     def _purge(self) -> int:
-        return self._connection().purge()
+        return listing.purge(self._connection())
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        return self._connection().scan(query, cursor, limit, payload)
+        return listing.scan(self._connection(), query, cursor, limit, payload)
+
+    # Payloads in separate objects
 
     def _largest_payload(self) -> int | None:
         return _LARGEST
@@ -225,17 +226,9 @@ class S3Storage(ConnectedStorage["Records"], RecordStorage, Batches, NativeBlobs
         self._connection().blobs.remove(Place.of(ref), generation)
 
     def _contents(self) -> Iterator[Content]:
-        records = self._connection()
-        for place, generation, written_at in records.blobs.all():
-            delete = partial(records.blobs.remove, place, generation)
-            yield Content(generation, written_at, partial(records.head, place), delete)
-        for begun_at, end in records.blobs.unfinished():
-            yield Content("", begun_at, lambda: None, end)
-
-
-def _one_of(**given: str | None) -> str | None:
-    """Return the one argument that is given, of several names for the same."""
-    names = [name for name, value in given.items() if value is not None]
-    if len(names) > 1:
-        raise ConfigurationError(f"{' and '.join(names)} are the same: give one of them")
-    return given[names[0]] if names else None
+        connection = self._connection()
+        for place, generation, written_at in connection.blobs.all():
+            delete = partial(connection.blobs.remove, place, generation)
+            yield Content(generation, written_at, partial(objects.read_record, connection, place, False), delete)
+        for begun_at, abort in connection.blobs.unfinished():
+            yield Content("", begun_at, lambda: None, abort)

@@ -174,7 +174,7 @@ def test_wrong_credentials_are_told_and_not_shown(s3_configuration: dict[str, An
 
 def test_settings_do_not_show_credentials(s3_configuration: dict[str, Any]) -> None:
     with opened(s3_configuration) as storage:
-        shown = repr(storage) + repr(storage._connection()._bucket.settings)
+        shown = repr(storage) + repr(storage._connection().bucket.options)
     assert s3_configuration["aws_secret_access_key"] not in shown
 
 

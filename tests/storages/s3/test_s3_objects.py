@@ -194,7 +194,7 @@ def test_lists_only_what_a_query_is_about(storage: S3Storage) -> None:
         storage.put(record(Key("f", "t", str(number)), 1, run_id="r"))
         storage.put(record(Key("g", "t", str(number)), 1))
     listed: list[str] = []
-    client = storage._connection()._bucket.client
+    client = storage._connection().bucket.client
     client.meta.events.register(
         "provide-client-params.s3.ListObjectsV2", lambda params, **_: listed.append(params["Prefix"])
     )
@@ -208,7 +208,7 @@ def test_lists_only_what_a_query_is_about(storage: S3Storage) -> None:
 def test_reads_headers_without_the_payload(storage: S3Storage) -> None:
     storage.put(record(KEY, "x" * 1_000_000, run_id="r"))
     sizes: list[int] = []
-    client = storage._connection()._bucket.client
+    client = storage._connection().bucket.client
     client.meta.events.register("after-call.s3.GetObject", lambda parsed, **_: sizes.append(parsed["ContentLength"]))
     assert storage.get(KEY, payload=False).payload == b""
     assert [one.payload for one in storage.records(Query(run_id="r"), payload=False)] == [b""]
@@ -217,7 +217,7 @@ def test_reads_headers_without_the_payload(storage: S3Storage) -> None:
 
 def test_a_new_record_is_written_without_reading(storage: S3Storage) -> None:
     asked: list[str] = []
-    client = storage._connection()._bucket.client
+    client = storage._connection().bucket.client
     client.meta.events.register("provide-client-params.s3", lambda model, **_: asked.append(model.name))
     storage.put(record(KEY, 1))
     assert asked == ["PutObject", "PutObject"]
