@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flowstore import ConfigurationError
 from flowstore.config import Configuration
 from flowstore.config.loading import load
-
-pytest_plugins = ("tests.config.loading_fixtures",)
 
 
 def test_only_a_record_storage_can_keep_or_refuse(modules: Path) -> None:
@@ -20,6 +20,32 @@ def test_only_a_record_storage_can_keep_or_refuse(modules: Path) -> None:
     with pytest.raises(ConfigurationError, match="'Nothing' can only replace what is stored") as caught:
         load({"storages": [plain, {"name": "MemoryStorage", "on_conflict": "keep"}]}, environ={})
     assert [mistake.path for mistake in caught.value.mistakes] == ["storages.0.on_conflict"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("serializer", "json"),
+        ("strict", True),
+        ("decode_limit", 5),
+        ("compression", "gzip"),
+        ("encryption", {"keys": {"one": {"file": "key"}}, "active": "one"}),
+        ("expires", "7d"),
+        ("allow_clear", False),
+        ("max_result_size", 5),
+        ("blob_threshold", 5),
+    ],
+)
+def test_only_a_record_storage_supports(modules: Path, key: str, value: object, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(base64.b64encode(bytes(32)).decode(), encoding="ascii")
+    file = tmp_path / "flowstore.yaml"
+    entry = {"name": "P", "classname": "Nothing", "import": "adapters_of_test", key: value}
+    file.write_text(yaml.safe_dump({"storages": [entry]}))
+    with pytest.raises(ConfigurationError) as caught:
+        load(file, environ={})
+    (mistake,) = caught.value.mistakes
+    assert mistake.path == f"storages.0.{key}"
+    assert mistake.message == "'Nothing' does not support this key: it is not a RecordStorage"
 
 
 def test_only_a_record_storage_can_keep_a_history(modules: Path) -> None:

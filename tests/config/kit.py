@@ -1,13 +1,14 @@
-"""What the tests of loading share."""
+"""Short ways to read and load configurations, and to see their mistakes."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowstore import ConfigurationError
-from flowstore.config import StorageEntry
+from flowstore.config import Configuration, Mistake, StorageEntry, read
 from flowstore.config.loading import load
 
 
@@ -27,3 +28,15 @@ def hint_of(classname: str, configuration: Any = None, module: str = "adapters_o
         loaded(classname, configuration, module)
     hint: str | None = caught.value.mistakes[0].hint
     return hint
+
+
+def reading(tmp_path: Path, text: str, **environ: str) -> tuple[Configuration, list[Mistake]]:
+    file = tmp_path / "flowstore.yaml"
+    file.write_text(text, encoding="utf-8")
+    return read(file, environ=environ)
+
+
+def mistakes_in(tmp_path: Path, text: str, **environ: str) -> list[str]:
+    """Every mistake as ``line:column: path: message hint``."""
+    _, found = reading(tmp_path, text, **environ)
+    return [str(each).splitlines()[0].removeprefix(f"{tmp_path}/flowstore.yaml:") for each in found]

@@ -1,4 +1,4 @@
-"""The module of adapters that the tests of loading name in their configurations."""
+"""A module of adapters that configurations in these tests name."""
 
 from __future__ import annotations
 

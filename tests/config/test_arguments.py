@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from flowstore.config.loading import load
-from tests.config.loading_kit import loaded, refused
-
-pytest_plugins = ("tests.config.loading_fixtures",)
+from tests.config.kit import loaded, refused
 
 
 @pytest.mark.parametrize(

@@ -16,25 +16,9 @@ from flowstore import ConfigurationError, FlowStore, Key
 from flowstore.config.json_schema import json_schema
 from flowstore.config.loading import load
 from flowstore.encoding.codec import Compression, Encryption
-from flowstore.storage import DataStorage
 
 KEY = base64.b64encode(b"hunter2-" * 4).decode()
 OTHER = base64.urlsafe_b64encode(bytes([255, 254] * 16)).decode()
-
-
-class Plain(DataStorage):
-    """Writes values in its own way."""
-
-    def connect(self) -> None: ...
-
-    def disconnect(self) -> None: ...
-
-    def is_connected(self) -> bool:
-        return True
-
-    def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any: ...
-
-    def store(self, flow_name: str, task_name: str, task_id: str, result: Any) -> Any: ...
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -165,19 +149,6 @@ def test_a_key_that_is_written_out_is_pointed_out(tmp_path: Path) -> None:
         ("storages.0.encryption.keys.one", "a secret in plain text")
     ]
     assert KEY not in str(warnings[0])
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["serializer: json", "strict: true", "compression: gzip", f"encryption: {{keys: {{one: {KEY}}}, active: one}}"],
-)
-def test_an_adapter_that_writes_in_its_own_way_has_none_of_them(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "flowstore.yaml"
-    path.write_text(
-        f"storages:\n  - name: P\n    classname: Plain\n    import: {__name__}\n    {text}\n", encoding="utf-8"
-    )
-    with pytest.raises(ConfigurationError, match="'Plain' does not support this key: it is not a RecordStorage"):
-        load(path)
 
 
 def test_overrides_reach_them(tmp_path: Path) -> None:

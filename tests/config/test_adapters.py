@@ -11,9 +11,7 @@ from flowstore import ConfigurationError
 from flowstore.config import StorageEntry
 from flowstore.config.adapters import adapter_class
 from flowstore.config.loading import load
-from tests.config.loading_kit import hint_of, refused
-
-pytest_plugins = ("tests.config.loading_fixtures",)
+from tests.config.kit import hint_of, refused
 
 
 def test_the_built_in_adapters_need_no_import() -> None:

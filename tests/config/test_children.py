@@ -10,24 +10,13 @@ from flowstore import ConfigurationError, FlowStore
 from flowstore.config.json_schema import json_schema
 from flowstore.config.loading import load
 
-PLAIN = """
-from flowstore import DataStorage
-
-class Plain(DataStorage):
-    def connect(self): ...
-    def disconnect(self): ...
-    def is_connected(self): return True
-    def retrieve(self, flow_name, task_name, task_id): raise KeyError(task_id)
-    def store(self, flow_name, task_name, task_id, result): ...
-"""
-
 HEAD = """\
 storages:
   - name: Hot
     classname: MemoryStorage
   - name: Simple
-    classname: Plain
-    import: plain_adapter
+    classname: Nothing
+    import: adapters_of_test
   - name: Routed
     classname: RoutingStorage
     configuration:
@@ -35,9 +24,7 @@ storages:
 
 
 @pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "plain_adapter.py").write_text(PLAIN, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
+def path(tmp_path: Path, modules: Path) -> Path:
     return tmp_path / "flowstore.yaml"
 
 
@@ -114,11 +101,11 @@ def test_children_are_declared_or_inline(path: Path) -> None:
         ),
         (
             "      storages: {small: Simple}\n      default: small\n",
-            ["10:25 'Plain' is not a RecordStorage, which is needed here"],
+            ["10:25 'Nothing' is not a RecordStorage, which is needed here"],
         ),
         (
-            "      storages: {small: {classname: Plain, import: plain_adapter}}\n      default: small\n",
-            ["10:25 'Plain' is not a RecordStorage, which is needed here"],
+            "      storages: {small: {classname: Nothing, import: adapters_of_test}}\n      default: small\n",
+            ["10:25 'Nothing' is not a RecordStorage, which is needed here"],
         ),
         (
             "      storages: [Hot]\n      default: small\n",

@@ -1,4 +1,4 @@
-"""``expires``, ``allow_clear`` and ``max_result_size``: what they mean, and what is refused."""
+"""Keys of a storage: its expiry, its limits, and what it does when it can't store."""
 
 from __future__ import annotations
 
@@ -98,11 +98,6 @@ def test_other_values_are_refused_with_their_place(keys: dict[str, Any], place: 
     assert place in mistake
 
 
-def test_a_plain_storage_takes_none_of_them() -> None:
-    told = mistakes({"storages": [{**PLAIN, "expires": "7d", "allow_clear": False, "max_result_size": 5}]})
-    assert [mistake.partition("is not a RecordStorage")[1] for mistake in told] == ["is not a RecordStorage"] * 3
-
-
 def test_nothing_expires_in_a_plain_storage() -> None:
     configuration = {
         "storages": [PLAIN, storage()],
@@ -115,9 +110,9 @@ def test_nothing_expires_in_a_plain_storage() -> None:
         ],
         "global": {"default_storage": "P"},
     }
-    told = mistakes(configuration)
-    assert len(told) == 2
-    for mistake, place in zip(told, ("flows.0.expires", "tasks.0.expires"), strict=True):
+    found = mistakes(configuration)
+    assert len(found) == 2
+    for mistake, place in zip(found, ("flows.0.expires", "tasks.0.expires"), strict=True):
         assert place in mistake
         assert "can't expire results" in mistake
 
@@ -173,3 +168,60 @@ def test_the_storages_get_what_they_have_to_know() -> None:
     assert isinstance(loose, RecordStorage)
     assert (strict.allow_clear, strict.max_result_size) == (False, 7)
     assert (loose.allow_clear, loose.max_result_size) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("retry", ("retry", 30.0)),
+        ("fail", ("fail", 0.0)),
+        ("log", ("log", 0.0)),
+        ({"retry": "2m"}, ("retry", 120.0)),
+        ({"retry": 1.5}, ("retry", 1.5)),
+        ({"retry": "0.5s"}, ("retry", 0.5)),
+    ],
+)
+def test_a_policy_and_its_time(policy: Any, expected: tuple[str, float]) -> None:
+    entry = load({"storages": [storage(on_store_error=policy)]}, environ={}).storages["S"]
+    assert (entry.on_store_error, entry.patience) == expected
+    jsonschema.Draft7Validator(json_schema()).validate({"storages": [storage(on_store_error=policy)]})
+
+
+def test_without_a_policy_it_is_tried_for_thirty_seconds() -> None:
+    entry = load({"storages": [storage()]}, environ={}).storages["S"]
+    assert (entry.on_store_error, entry.patience) == ("retry", 30.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("lgo", "must be one of retry, fail, log. Did you mean 'log'?"),
+        ("for a while", "must be one of retry, fail, log. Write {retry: 2m} to say for how long."),
+        (5, "must be one of retry, fail, log"),
+        (None, "must be one of retry, fail, log"),
+        (["retry"], "must be one of retry, fail, log"),
+        ({}, "the key 'retry' is missing"),
+        ({"retri": "2m"}, "on_store_error.retri: unknown key. Did you mean 'retry'?"),
+        ({"fail": "2m"}, "on_store_error.fail: unknown key"),
+        ({"retry": "soon"}, "on_store_error.retry: must be seconds"),
+        ({"retry": 0}, "on_store_error.retry: must be more than 0; on_store_error: fail never tries again"),
+        ({"retry": -1}, "on_store_error.retry: must be seconds"),
+        ({"retry": True}, "on_store_error.retry: must be seconds"),
+    ],
+)
+def test_other_policies_are_refused_with_their_place(policy: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load({"storages": [storage(on_store_error=policy)]}, environ={})
+    assert message in str(caught.value)
+    assert not jsonschema.Draft7Validator(json_schema()).is_valid({"storages": [storage(on_store_error=policy)]})
+
+
+@pytest.mark.parametrize("written", ["retry", {"retry": "1h"}])
+def test_the_environment_sets_the_policy(written: Any) -> None:
+    for variable, value, expected in (
+        ("FLOWSTORE_STORAGES__S__ON_STORE_ERROR", "fail", ("fail", 0.0)),
+        ("FLOWSTORE_STORAGES__S__ON_STORE_ERROR__RETRY", "2m", ("retry", 120.0)),
+        ("FLOWSTORE_STORAGES__S__ON_STORE_ERROR__RETRY", "45", ("retry", 45.0)),
+    ):
+        entry = load({"storages": [storage(on_store_error=written)]}, environ={variable: value}).storages["S"]
+        assert (entry.on_store_error, entry.patience) == expected

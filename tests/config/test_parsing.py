@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import pytest
 
-from flowstore.config import Mistake, Place, read
+from flowstore.config import Mistake
 from flowstore.config.parsing import MOST_VALUES
-from flowstore.errors import ConfigurationError
-
-
-def found_in(tmp_path: Path, text: str, **environ: str) -> list[Mistake]:
-    file = tmp_path / "flowstore.yaml"
-    file.write_text(text, encoding="utf-8")
-    return read(file, environ=environ)[1]
+from tests.config.kit import reading
 
 
 def spots(mistakes: list[Mistake]) -> list[tuple[int | None, int | None, str]]:
     return [(each.place.line, each.place.column, each.path) for each in mistakes]
-
-
-def test_a_mistake_is_shown_with_its_line_and_a_caret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("flowstore.yaml").write_text("storages:\n  - name: Results\n    clasname: SqlStorage\n")
-    _, (mistake,) = read("flowstore.yaml", environ={})
-    assert str(mistake) == (
-        "flowstore.yaml:3:5: storages.0.clasname: unknown key. Did you mean 'classname'?\n"
-        "    clasname: SqlStorage\n"
-        "    ^"
-    )
 
 
 def test_all_mistakes_come_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
@@ -49,7 +31,7 @@ tasks:
 global: {defalt_storage: Z}
 other: 1
 """
-    assert [line for line, _, _ in spots(found_in(tmp_path, text))] == [1, 4, 5, 5, 6, 9, 10, 11, 12, 12, 13]
+    assert [line for line, _, _ in spots(reading(tmp_path, text)[1])] == [1, 4, 5, 5, 6, 9, 10, 11, 12, 12, 13]
 
 
 def test_an_anchor_is_where_its_text_is(tmp_path: Path) -> None:
@@ -61,7 +43,7 @@ storages:
   - name: B
     configuration: *shared
 """
-    mistakes = found_in(tmp_path, text)
+    mistakes = reading(tmp_path, text)[1]
     assert spots(mistakes) == [
         (4, 13, "storages.0.configuration.host"),
         (4, 13, "storages.1.configuration.host"),
@@ -71,7 +53,7 @@ storages:
 
 def test_a_duplicate_inside_an_anchor_is_reported_once(tmp_path: Path) -> None:
     text = "storages:\n  - &a {name: A, configuration: {x: 1, x: 2}}\n  - {<<: *a, name: B}\n"
-    assert spots(found_in(tmp_path, text)) == [(2, 40, "storages.0.configuration.x")]
+    assert spots(reading(tmp_path, text)[1]) == [(2, 40, "storages.0.configuration.x")]
 
 
 def test_merged_keys_give_way_to_own_and_earlier_ones(tmp_path: Path) -> None:
@@ -84,9 +66,7 @@ storages:
   - name: B
     configuration: {<<: *b}
 """
-    file = tmp_path / "f.yaml"
-    file.write_text(text)
-    configuration, mistakes = read(file, environ={})
+    configuration, mistakes = reading(tmp_path, text)
     assert mistakes == []
     assert configuration.storages["A"].configuration == {"host": "a", "port": 9, "db": 3}
     assert configuration.storages["B"].configuration == {"host": "b", "port": 2, "db": 3}
@@ -94,14 +74,14 @@ storages:
 
 def test_merges_are_checked(tmp_path: Path) -> None:
     text = "x-a: &a {name: A}\nstorages:\n  - <<: *a\n    <<: *a\n  - {name: B, <<: 5}\n"
-    mistakes = found_in(tmp_path, text)
+    mistakes = reading(tmp_path, text)[1]
     assert spots(mistakes) == [(4, 5, "storages.0.<<"), (5, 19, "storages.1.<<")]
     assert mistakes[0].hint == "Merge several in one: <<: [*first, *second]."
 
 
 def test_duplicates_are_found_at_every_level(tmp_path: Path) -> None:
     text = "version: 1\nstorages:\n  - name: A\n    name: B\n    configuration: {a: {b: {c: 1, 'c': 2}}}\nversion: 1\n"
-    assert spots(found_in(tmp_path, text)) == [
+    assert spots(reading(tmp_path, text)[1]) == [
         (4, 5, "storages.0.name"),
         (5, 35, "storages.0.configuration.a.b.c"),
         (6, 1, "version"),
@@ -118,7 +98,7 @@ def test_duplicates_are_found_at_every_level(tmp_path: Path) -> None:
 )
 def test_an_unquoted_variable_is_noticed(tmp_path: Path, value: str, hint: str) -> None:
     text = f"storages:\n  - name: A\n    configuration:\n      path: {value}\n"
-    (mistake,) = found_in(tmp_path, text, DATA_DIR="/data")
+    (mistake,) = reading(tmp_path, text, DATA_DIR="/data")[1]
     assert mistake.place.line == 4
     assert mistake.hint == hint
 
@@ -126,53 +106,29 @@ def test_an_unquoted_variable_is_noticed(tmp_path: Path, value: str, hint: str) 
 @pytest.mark.parametrize("value", ["{DATA_DIR: null}", "{data: }", "{A: 1}", "{DATA_DIR: 'x'}"])
 def test_a_real_mapping_is_left_alone(tmp_path: Path, value: str) -> None:
     text = f"storages:\n  - name: A\n    configuration: {{path: {value}}}\n"
-    assert found_in(tmp_path, text) == []
+    assert reading(tmp_path, text)[1] == []
 
 
 def test_aliases_cannot_multiply_without_end(tmp_path: Path) -> None:
     lines = ["x-a: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"]
     lines += [f"x-{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 10)]
-    (mistake,) = found_in(tmp_path, "\n".join(lines))
+    (mistake,) = reading(tmp_path, "\n".join(lines))[1]
     assert mistake.message == f"its aliases expand to more than {MOST_VALUES:,} values"
 
 
 def test_merges_cannot_multiply_without_end(tmp_path: Path) -> None:
     lines = ["x-0: &a0 {k: 1}"]
     lines += [f"x-{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 10)}]}}" for level in range(1, 10)]
-    (mistake,) = found_in(tmp_path, "\n".join(lines))
+    (mistake,) = reading(tmp_path, "\n".join(lines))[1]
     assert "its aliases expand to more than" in mistake.message
 
 
 @pytest.mark.parametrize("text", ["storages: &a [*a]", "storages: &a {b: *a}", "x: &a {<<: *a}"])
 def test_an_alias_that_contains_itself_is_refused(tmp_path: Path, text: str) -> None:
-    assert any("contains itself" in str(each) or "merge mappings" in str(each) for each in found_in(tmp_path, text))
+    assert any("contains itself" in str(each) or "merge mappings" in str(each) for each in reading(tmp_path, text)[1])
 
 
 def test_endless_nesting_is_refused(tmp_path: Path) -> None:
     for depth in (150, 20_000):
-        mistakes = found_in(tmp_path, "storages: " + "[" * depth + "]" * depth)
+        mistakes = reading(tmp_path, "storages: " + "[" * depth + "]" * depth)[1]
         assert any("nested deeper than 100 levels" in each.message for each in mistakes)
-
-
-def test_long_lines_are_cut_around_the_place(tmp_path: Path) -> None:
-    text = f"storages: [{{name: A, configuration: {{a: {'x' * 500}}}, wrong: {'y' * 500}}}]"
-    (mistake,) = found_in(tmp_path, text)
-    _, line, caret = str(mistake).split("\n")
-    assert len(line) == 160
-    assert line[caret.index("^") :].startswith("wrong")
-
-
-def test_tabs_keep_the_caret_in_its_column() -> None:
-    mistake = Mistake(Place("f", 1, 3), "", "wrong", source_line="\ta\tb")
-    assert str(mistake).split("\n")[2] == "\t ^"
-
-
-def test_control_characters_never_reach_the_terminal() -> None:
-    mistake = Mistake(Place("f", 1, 1), "", "wrong \x1b[31m", source_line="a\x1b[2Jb")
-    assert "\x1b" not in str(mistake)
-
-
-def test_mistakes_survive_pickling() -> None:
-    error = ConfigurationError("one", [Mistake(Place("f", 1, 2), "a.b", "wrong", "right", "line")])
-    copy = pickle.loads(pickle.dumps(error))
-    assert copy.mistakes == error.mistakes
