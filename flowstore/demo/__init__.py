@@ -1,1 +1,1 @@
-"""A flow over real files with a real Celery worker, without any server; ``flowstore demo`` runs it."""
+"""The flow of ``flowstore demo``: real files, a real worker, no server."""

@@ -19,7 +19,7 @@ _BACKEND = "celery-results"
 
 
 def create_app(folder: Path) -> tuple[Celery, FlowStore]:
-    """Make the app that works in a folder, with its FlowStore attached."""
+    """Return the app for a folder, and its attached FlowStore."""
     for name in (*_BROKER, _BACKEND):
         (folder / name).mkdir(exist_ok=True)
     messages, processed, control = (str(folder / name) for name in _BROKER)
@@ -50,7 +50,7 @@ def create_app(folder: Path) -> tuple[Celery, FlowStore]:
 
 
 def canvas(app: Celery, selection: Selection) -> Any:
-    """Build the flow: a chain whose second step is a chord; its first step starts a group of its own."""
+    """Return the flow: a chain with a chord; its first task also starts a group."""
     inventory, inspect, summarize, publish = (
         app.tasks[name] for name in (tasks.INVENTORY, tasks.INSPECT, tasks.SUMMARIZE, tasks.PUBLISH)
     )

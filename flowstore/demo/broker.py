@@ -1,4 +1,4 @@
-"""Kombu's file-system broker, with messages that appear whole."""
+"""Kombu's file-system broker with atomic message files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from kombu.utils.json import dumps
 
 
 class Channel(filesystem.Channel):
-    """Write a message beside its place and rename it.
+    """A channel that writes a message to a temporary file and renames it.
 
-    Kombu's own channel writes it at its place, where a worker may find it while it is still empty.
+    Kombu's channel writes it in place, where a worker may read it while it is empty.
     """
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
@@ -27,6 +27,6 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """The file-system transport with such channels."""
+    """The file-system transport with this channel."""
 
     Channel = Channel

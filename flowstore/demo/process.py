@@ -1,4 +1,4 @@
-"""The worker, as a process of its own."""
+"""Start and stop the worker process of the demo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final, Self
 
 FOLDER_VARIABLE: Final = "FLOWSTORE_DEMO_FOLDER"
 READY: Final = "worker.pid"
-"""The file that a worker writes its process id to when it is ready."""
+"""File with the worker's process id, written when it is ready."""
 LOG: Final = "worker.log"
 
 _START_SECONDS = 30.0
@@ -20,14 +20,14 @@ _STOP_SECONDS = 10.0
 
 
 class DemoError(Exception):
-    """The demo can't go on."""
+    """The demo failed."""
 
 
 class Worker:
-    """A Celery worker that ends with the block that it is the context of, and with this process.
+    """A context manager that runs a Celery worker; it also ends with this process.
 
     Raises:
-        DemoError: it doesn't start.
+        DemoError: the worker does not start.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class Worker:
         command += ["--pool=prefork", "--concurrency=2", "--loglevel=INFO", "--hostname=demo@localhost"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         with (folder / LOG).open("wb") as log:
-            # In a process group of its own: an interrupt from the keyboard is for this process, which ends the worker.
+            # In a new process group: a keyboard interrupt reaches only this process, which ends the worker.
             self._process = subprocess.Popen(
                 command,
                 cwd=folder,
@@ -60,13 +60,13 @@ class Worker:
         self._end()
 
     def check(self) -> None:
-        """Raise DemoError if the process has ended."""
+        """Raise DemoError if the worker has ended."""
         status = self._process.poll()
         if status is not None:
             raise DemoError(f"the worker ended with status {status}")
 
     def stop(self) -> None:
-        """Tell the worker to end; the end of the block waits for it."""
+        """Ask the worker to shut down; the end of the block waits for it."""
         if not self._stopping:
             self._stopping = True
             self._process.terminate()
@@ -76,7 +76,7 @@ class Worker:
         while not (self._folder / READY).exists():
             self.check()
             if time.monotonic() > deadline:
-                raise DemoError(f"the worker is not ready after {_START_SECONDS:.0f} seconds")
+                raise DemoError(f"the worker was not ready after {_START_SECONDS:.0f} seconds")
             time.sleep(0.05)
 
     def _end(self) -> None:
@@ -85,7 +85,7 @@ class Worker:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._kill()
-        except BaseException:  # whoever interrupts this too is in a hurry
+        except BaseException:  # a second interrupt: don't wait any longer
             self._kill()
             raise
         finally:

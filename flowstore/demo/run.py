@@ -1,4 +1,4 @@
-"""Run the survey from its configuration to its last task."""
+"""Run the survey: configuration, worker, progress and outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAUSE = 0.2
 _TEMPORARY = ("messages", "processed", "control", "celery-results", READY)
 
 _CONFIGURATION = """\
-# What the demo stored; see it with: flowstore -c flowstore.yaml ls
+# What the demo stored. List it with: flowstore -c flowstore.yaml ls
 version: 1
 storages:
   - name: Results
@@ -46,7 +46,7 @@ global:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the run is."""
+    """How many tasks of the run have finished."""
 
     finished: int
     failed: int
@@ -55,7 +55,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A run that has ended, and the store that it can be read from."""
+    """A finished run and its store."""
 
     store: FlowStore
     run: FlowRun
@@ -63,12 +63,12 @@ class Outcome:
     seconds: float
 
     def examples(self) -> tuple[TaskRun, TaskRun]:
-        """Return a task that failed, and one that succeeded after it was retried."""
+        """Return a task that failed, and one that succeeded after a retry."""
         failed = [task for task in self.tasks if task.state == FAILURE]
         return min(failed, key=lambda task: task.headers.get("group_index", 0)), self._named(PUBLISH)
 
     def summary(self) -> tuple[TaskRun, dict[str, Any]]:
-        """Return the task that added everything up, and its result."""
+        """Return the task that added up the results, and its result."""
         task = self._named(SUMMARIZE)
         return task, self.store.retrieve(task.key.flow_name, task.name, task.id)
 
@@ -88,16 +88,17 @@ def write_configuration(folder: Path) -> Path:
 
 @contextmanager
 def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], None]) -> Iterator[Outcome]:
-    """Survey the selected files with a worker; gives the outcome while the worker is shutting down.
+    """Survey files with a worker; yields the outcome while the worker shuts down.
 
     Args:
-        folder: holds the configuration, and everything that is stored.
-        report: called now and then.
+        folder: holds the configuration and everything that is stored.
+        selection: the files.
+        report: called repeatedly with the progress.
 
     Raises:
-        DemoError: the worker doesn't work, or a task failed that should not.
+        DemoError: the worker failed, or a task failed unexpectedly.
     """
-    # They would take the place of the broker and the result backend that the demo has set up.
+    # These variables would override the demo's broker and result backend.
     for name in [name for name in os.environ if name.startswith("CELERY_")]:
         del os.environ[name]
     app, store = create_app(folder)
@@ -105,7 +106,7 @@ def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], 
         with Worker(folder) as worker:
             began = time.monotonic()
             run = store.start(FLOW, canvas(app, selection))
-            tasks = _watched(run, selection, worker, report)
+            tasks = _wait_for_tasks(run, selection, worker, report)
             seconds = time.monotonic() - began
             worker.stop()
             yield Outcome(store, run, tasks, seconds)
@@ -116,8 +117,10 @@ def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], 
         _remove(folder / name)
 
 
-def _watched(run: FlowRun, selection: Selection, worker: Worker, report: Callable[[Progress], None]) -> list[TaskRun]:
-    """Wait until all tasks of the run have finished, and return them."""
+def _wait_for_tasks(
+    run: FlowRun, selection: Selection, worker: Worker, report: Callable[[Progress], None]
+) -> list[TaskRun]:
+    """Wait until all tasks of the run have finished; return them."""
     total = len(selection.sound) + len(selection.broken) + 3
     last_change, finished = time.monotonic(), -1
     while True:
@@ -126,14 +129,14 @@ def _watched(run: FlowRun, selection: Selection, worker: Worker, report: Callabl
         failed = [task for task in done if task.state == FAILURE]
         report(Progress(len(done), len(failed), total))
         if len(failed) > len(selection.broken):
-            raise DemoError(f"a task failed: {failed[-1].name}: {failed[-1].error}")
+            raise DemoError(f"task {failed[-1].name} failed unexpectedly: {failed[-1].error}")
         if len(done) >= total:
             return tasks
         worker.check()
         if len(done) != finished:
             last_change, finished = time.monotonic(), len(done)
         elif time.monotonic() - last_change > _STALLED_SECONDS:
-            raise DemoError(f"nothing happened for {_STALLED_SECONDS:.0f} seconds")
+            raise DemoError(f"no task finished for {_STALLED_SECONDS:.0f} seconds")
         time.sleep(_PAUSE)
 
 
@@ -145,6 +148,6 @@ def _remove(path: Path) -> None:
 
 
 def _quoted(text: str) -> str:
-    """Quote a text for YAML, and for the variables in it."""
+    """Quote a text for YAML, with variables escaped."""
     text = text.replace("$", "$$").replace("{", "{{").replace("}", "}}")
     return "'" + text.replace("'", "''") + "'"

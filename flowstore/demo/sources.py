@@ -1,4 +1,4 @@
-"""Which files the demo surveys."""
+"""Choose the files that the demo surveys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("asyncio", "collections", "concurrent", "email", "http", "importlib
 _KNOWN_BAD = ("test/**/badsyntax_3131.py", "test/**/badsyntax_pep3120.py", "test/**/bad_coding.py")
 _SKIPPED = frozenset({"__pycache__", "site-packages", "node_modules", "venv"})
 
-BROKEN = '''"""A module that somebody was not done with."""
+BROKEN = '''"""A module that is not finished."""
 
 
 def price(amount, rate:
@@ -24,7 +24,7 @@ def price(amount, rate:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, and the name of the module in it."""
+    """A file and its module name."""
 
     module: str
     path: str
@@ -32,7 +32,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is surveyed: the files that can be parsed, and those that can't."""
+    """The files to survey: those that can be parsed, and those that can't."""
 
     title: str
     sound: list[Source]
@@ -40,17 +40,17 @@ class Selection:
 
 
 def choose(folder: Path | None, limit: int, broken_file: Path) -> Selection:
-    """Choose files, and sort out those that are not valid Python.
+    """Choose files, and separate those that are not valid Python.
 
-    A chord's body never runs if one task of the header fails: what is bound to fail has to be kept out of it.
+    A chord's body never runs if a header task fails, so the broken files must not be part of the header.
 
     Args:
-        folder: where to look for modules; ``None`` for the standard library.
-        limit: how many sound files at most.
-        broken_file: written, and one of the broken files.
+        folder: the folder with modules; ``None`` for the standard library.
+        limit: the maximum number of files.
+        broken_file: a path at which a broken file is written.
 
     Raises:
-        ValueError: there is no sound file.
+        ValueError: the folder has no valid Python file.
     """
     sound: list[Source] = []
     broken = [Source("unfinished", str(broken_file))]
@@ -60,11 +60,11 @@ def choose(folder: Path | None, limit: int, broken_file: Path) -> Selection:
         source = Source(_module(path, root), str(path))
         (sound if is_python(path) else broken).append(source)
     if not sound:
-        raise ValueError(f"there are no Python files to survey in {root}")
+        raise ValueError(f"there are no Python files in {root}; choose another folder with --path")
     broken_file.write_text(BROKEN, encoding="utf-8")
     if folder is None:
-        found = [path for pattern in _KNOWN_BAD for path in stdlib.glob(pattern) if not is_python(path)]
-        broken += [Source(_module(path, stdlib), str(path)) for path in found]
+        bad = [path for pattern in _KNOWN_BAD for path in stdlib.glob(pattern) if not is_python(path)]
+        broken += [Source(_module(path, stdlib), str(path)) for path in bad]
         return Selection("the standard library", sound, broken)
     return Selection(str(folder), sound, broken)
 
@@ -73,14 +73,14 @@ def parse(path: Path) -> ast.Module:
     """Parse a file.
 
     Raises:
-        SyntaxError, ValueError: it is not valid Python.
+        SyntaxError, ValueError: the file is not valid Python.
     """
     with warnings.catch_warnings(action="ignore"):
         return ast.parse(path.read_bytes(), str(path))
 
 
 def is_python(path: Path) -> bool:
-    """Tell whether a file can be parsed."""
+    """Return whether a file can be parsed."""
     try:
         parse(path)
     except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""The steps of the survey, as plain functions; ``flowstore.demo.app`` makes Celery tasks of them."""
+"""The tasks of the survey, as plain functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flowstore.demo.sources import parse
 
 INVENTORY, INSPECT, SUMMARIZE, PUBLISH = "survey.inventory", "survey.inspect", "survey.summarize", "survey.publish"
 
-_ENOUGH = 10  # definitions that a module needs to be judged by
+_ENOUGH = 10  # public definitions of a module to be ranked
 
 
 class UnreadableModuleError(Exception):
@@ -23,7 +23,7 @@ class UnreadableModuleError(Exception):
 
 
 def inventory(self: Task, paths: list[str], broken: list[list[str]]) -> dict[str, Any]:
-    """Count what there is to survey, and have the files that look broken inspected apart."""
+    """Count the files, and start a group that inspects the broken ones."""
     inspect_one = self.app.tasks[INSPECT]
     group([inspect_one.s(module, path) for module, path in broken], app=self.app).apply_async()
     sizes = [Path(path).stat().st_size for path in paths]
@@ -31,7 +31,7 @@ def inventory(self: Task, paths: list[str], broken: list[list[str]]) -> dict[str
 
 
 def inspect(module: str, path: str) -> dict[str, Any]:
-    """Count a module's functions, classes, imports, and how many of its public definitions have a docstring."""
+    """Count the functions, classes, imports and docstrings of a module."""
     file = Path(path)
     try:
         tree = parse(file)
@@ -59,15 +59,15 @@ def inspect(module: str, path: str) -> dict[str, Any]:
 
 
 def summarize(_: list[dict[str, Any]]) -> dict[str, Any]:
-    """Add up what was found; the results of the chord's header are read from their storage, by the task's name."""
-    found = current().parent_task_results(INSPECT)
+    """Add up the results of the chord's header, which are read from their storage."""
+    inspected = current().parent_task_results(INSPECT)
     counted = ("lines", "functions", "classes", "public", "documented")
-    total = {name: sum(one[name] for one in found) for name in counted}
-    judged = [one for one in found if one["public"] >= _ENOUGH]
+    total = {name: sum(one[name] for one in inspected) for name in counted}
+    judged = [one for one in inspected if one["public"] >= _ENOUGH]
     judged.sort(key=lambda one: (one["documented"] / one["public"], -one["public"], one["module"]))
-    imported = Counter(name for one in found for name in one["imports"])
+    imported = Counter(name for one in inspected for name in one["imports"])
     return {
-        "modules": len(found),
+        "modules": len(inspected),
         **total,
         "least_documented": [[one["module"], one["documented"], one["public"]] for one in judged[:5]],
         "most_imported": [[name, count] for name, count in imported.most_common(5)],
@@ -75,7 +75,7 @@ def summarize(_: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def publish(self: Task, summary: dict[str, Any]) -> dict[str, Any]:
-    """Write the report. The first attempt always fails, to show what is kept of a task that is retried."""
+    """Write the report. The first attempt always fails, to show a retry."""
     try:
         if self.request.retries == 0:
             raise ConnectionResetError("the connection to the report's archive was lost")

@@ -1,4 +1,4 @@
-"""What the worker's process loads: ``celery -A flowstore.demo.worker worker``."""
+"""The app of the worker process: ``celery -A flowstore.demo.worker worker``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _announce(**_: Any) -> None:
 
 
 def _end_with_parent(pid: int) -> None:
-    """Wait for the end of the standard input, which the demo holds open as long as it lives."""
+    """End the worker when stdin closes, which the demo holds open while it runs."""
     os.read(0, 1)
     os.kill(pid, signal.SIGTERM)
 

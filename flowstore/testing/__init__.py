@@ -1,4 +1,4 @@
-"""The conformance kit: tests that prove what an adapter does, for whoever writes one.
+"""The conformance kit: tests for storage adapters.
 
 ::
 
@@ -11,9 +11,9 @@
         def configuration(self, tmp_path):
             return {"path": str(tmp_path / "acme")}
 
-``StorageTests`` is for a ``RecordStorage``, ``DataStorageTests`` for an adapter with no more than the six methods of
-``DataStorage``. What an author may give besides is told by ``flowstore.testing.base.AdapterTests``. pytest finds the
-plugin of the kit by itself: it adds ``--flowstore-repeat``, applies waivers and reports what was proven.
+``StorageTests`` is for a ``RecordStorage``, ``DataStorageTests`` for an adapter with only the six methods of
+``DataStorage``. ``flowstore.testing.base.AdapterTests`` describes what a test class may define. pytest loads the kit's
+plugin by itself: it adds ``--flowstore-repeat``, applies waivers and reports what was proven.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HOSTILE", "Adapter", "AdapterTests", "DataStorageTests", "LostAnswer", "Outage", "StorageTests", "record"]
 
-_HOMES = {
+_MODULES = {
     "HOSTILE": "samples",
     "Adapter": "base",
     "AdapterTests": "base",
@@ -40,12 +40,12 @@ _HOMES = {
 }
 
 
-# The plugin lives in this package and is loaded by every run of pytest: nothing else is, before it is used.
+# Every run of pytest loads the plugin in this package; everything else is loaded on first use.
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    value = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""What an author gives to the kit, and what each aspect of it builds on."""
+"""The base of the kit's test classes, and what an author may define."""
 
 from __future__ import annotations
 
@@ -24,47 +24,50 @@ _NAME: Final = "tested"
 
 
 class Outage(Protocol):
-    """Makes the server of an adapter unreachable, and reachable again."""
+    """Makes an adapter's server unreachable, and reachable again."""
 
     def begin(self) -> None:
-        """Break the connections there are, and let nobody connect."""
+        """Break all connections and refuse new ones."""
 
     def end(self) -> None:
-        """Let connect again; what was stored has to be there still."""
+        """Accept connections again; stored data must still be there."""
 
 
 class LostAnswer(Protocol):
-    """Makes an answer of the server get lost."""
+    """Loses an answer of the server."""
 
     def lose(self) -> None:
-        """Let the server do what it is asked next, but cut the connection in place of its answer; then all is well."""
+        """Let the server execute the next request, then cut the connection once.
+
+        The client gets no answer to that request; later ones are answered.
+        """
 
 
 class Bystander(Protocol):
-    """What another program keeps in the database, bucket or folder that the adapter is configured for."""
+    """Data of another program in the adapter's database, bucket or folder."""
 
     def leave(self) -> None:
-        """Put it there. The adapter has connected before."""
+        """Store the data. The adapter has connected before."""
 
     def left(self) -> object:
-        """Return all that is there and not flowstore's, to be compared."""
+        """Return all data there that is not flowstore's, for comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter's class and configuration: how any thread or process makes an instance of its own."""
+    """An adapter's class and configuration, from which instances are made."""
 
     storage_class: type[DataStorage]
     configuration: Mapping[str, Any]
 
     def make(self) -> Any:
-        """Return a new instance, constructed from the configuration as flowstore does and not connected."""
-        # Storages that it works on by their names are not declared here; those within its configuration are.
+        """Return a new instance, constructed as flowstore does and not connected."""
+        # It can't refer to other storages by name; their entries have to be in its configuration.
         return construct(self._configuration().storages[_NAME], _undeclared)
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
-        """Connect a new instance, and disconnect it at the end."""
+        """Yield a new, connected instance; disconnect it at the end."""
         storage = self.make()
         storage.connect()
         try:
@@ -74,7 +77,7 @@ class Adapter:
 
     @contextmanager
     def configured(self) -> Iterator[Callable[[], Any]]:
-        """Give a function that returns the adapter as applications get it: one for each process, connected."""
+        """Yield a function that returns the process's connected instance, as applications get it."""
         registry = Registry(self._configuration())
         try:
             yield lambda: registry.get(_NAME)
@@ -88,43 +91,45 @@ class Adapter:
             "import": self.storage_class.__module__,
             "configuration": dict(self.configuration),
         }
-        # Settings of whoever runs the tests are kept out of them.
+        # Settings in the environment must not change the tests.
         environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWSTORE_")}
         return loading.load({"storages": [entry]}, environ=environ)
 
 
 class AdapterTests:
-    """What an author gives; everything else in a test class of the kit is the kit's and can't be replaced.
+    """The attributes and fixtures that an author may define.
 
-    A test class is refused, before any test runs, if it overrides a test or a fixture of the kit.
+    A test class that overrides anything else of the kit is refused before any test runs.
     """
 
     aspect: ClassVar[str] = ""
-    """What the tests of a class of the kit prove."""
+    """The name of what the tests of a kit class prove."""
 
     storage_class: ClassVar[Any]
-    """The adapter's class: as a class attribute, or as a fixture that returns it. It has to be importable by name."""
+    """The adapter's class, or a fixture that returns it. It must be importable by name."""
 
     waivers: ClassVar[Mapping[str, str]] = {}
     """Tests of the kit that the adapter is known to fail, each with the reason.
 
-    They still run, are reported as waived, and have to fail: one that passes fails the run, so that no waiver outlives
-    its reason. ``test_name`` waives all variants of a test, ``test_name[variant]`` one.
+    They still run, are reported as waived, and must fail: one that passes fails the run, so that no waiver outlives its
+    reason. ``test_name`` waives all variants of a test, ``test_name[variant]`` one of them.
     """
 
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Optional aspects that the adapter does not offer, each with the reason. They are not run, and reported.
+    """Optional aspects that the adapter does not offer, each with the reason.
+
+    Their tests are skipped and reported as not offered.
 
     - ``instances``: another instance with the same configuration sees what this one stored.
-    - ``processes``: so does one in another process.
-    - ``faults``: there is a server that may be unreachable.
-    - ``raw access``: what is stored can be read by other means than the adapter.
-    - ``foreign data``: other programs may keep something in the same place.
-    - ``damaged records``: what is stored can be damaged by other means than the adapter.
+    - ``processes``: an instance in another process sees it.
+    - ``faults``: the adapter has a server that may be unreachable.
+    - ``raw access``: records can be read without the adapter.
+    - ``foreign data``: other programs may store data in the same place.
+    - ``damaged records``: records can be damaged without the adapter.
     """
 
     deadline: ClassVar[float] = 60.0
-    """Seconds after which what runs concurrently counts as hanging. Nothing is expected to take that long."""
+    """Seconds after which a concurrent test counts as hanging; no test takes that long."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -132,56 +137,59 @@ class AdapterTests:
 
     @pytest.fixture
     def configuration(self) -> Mapping[str, Any]:
-        """The ``configuration`` of the adapter's YAML entry, for a place that is empty at the start of each test."""
-        missing = f"{type(self).__name__} has to define a fixture `configuration` that returns a mapping"
+        """Return the ``configuration`` of the YAML entry, for an empty place in each test."""
+        missing = f"{type(self).__name__} must define a fixture `configuration` that returns a mapping"
         pytest.fail(missing, pytrace=False)
 
     @pytest.fixture
     def outage(self) -> Outage | None:
-        """What makes the server unreachable; with it, the tests of faults run."""
+        """Return an object that makes the server unreachable, for the tests of faults."""
         return None
 
     @pytest.fixture
     def lost_answer(self) -> LostAnswer | None:
-        """What makes an answer of the server get lost; with it, the tests of repeated writes run."""
+        """Return an object that loses an answer, for the tests of repeated writes."""
         return None
 
     @pytest.fixture
     def raw_get(self) -> Callable[[Ref], bytes | None] | None:
-        """A function that reads a record's stored payload around the adapter, or ``None`` if there is no record."""
+        """Return a function that reads a stored payload without the adapter.
+
+        It returns ``None`` if there is no record.
+        """
         return None
 
     @pytest.fixture
     def bystander(self) -> Bystander | None:
-        """What another program keeps beside flowstore's records; with it, emptying is shown to leave that alone."""
+        """Return another program's data, for the test that emptying leaves it alone."""
         return None
 
     @pytest.fixture
     def damage(self) -> Callable[[Ref], None] | None:
-        """A function that overwrites what is stored of a record's headers with bytes that are none."""
+        """Return a function that overwrites a record's stored headers with invalid bytes."""
         return None
 
     @pytest.fixture
     def adapter(self, request: pytest.FixtureRequest) -> Adapter:
-        found = getattr(type(self), "storage_class", None)
-        if found is None:
-            pytest.fail(f"{type(self).__name__} has to define `storage_class`, the class of the adapter", pytrace=False)
-        if not isinstance(found, type):
-            found = request.getfixturevalue("storage_class")
-        return Adapter(found, request.getfixturevalue("configuration"))
+        storage_class = getattr(type(self), "storage_class", None)
+        if storage_class is None:
+            pytest.fail(f"{type(self).__name__} must define `storage_class`, the class of the adapter", pytrace=False)
+        if not isinstance(storage_class, type):
+            storage_class = request.getfixturevalue("storage_class")
+        return Adapter(storage_class, request.getfixturevalue("configuration"))
 
 
 def _undeclared(name: str) -> NoReturn:
-    raise UnknownStorageError(f"the kit declares no storage {name!r}: give the entry itself")
+    raise UnknownStorageError(f"the kit has no storage named {name!r}: put its entry into the configuration")
 
 
 def not_offered(why: str) -> NoReturn:
-    """Leave a test that is about something the adapter does not offer; it is reported as lacking."""
+    """Skip a test of something that the adapter does not offer; reported as such."""
     pytest.skip(f"{rules.LACKS}{why}")
 
 
 def require_fixture(given: T | None, fixture: str, aspect: str) -> T:
-    """Return what an optional fixture gave, or leave the test as one that proves nothing."""
+    """Return the value of an optional fixture; skip the test if it is ``None``."""
     if given is None:
         pytest.skip(f"not proven: define a fixture `{fixture}`, or declare lacks = {{{aspect!r}: 'the reason'}}")
     return given

@@ -1,7 +1,7 @@
-"""The kit without a line of code: a run of pytest of its own, for one adapter and one configuration.
+"""Run the kit without writing a test class, for ``flowstore conformance``.
 
-The configuration is a file as applications have it. Each test gets an empty place by two variables: ``TEST_FOLDER`` is
-an empty folder, ``TEST_NAME`` a name that nothing else has.
+The configuration is an application's file. Two variables in it give each test an empty place: ``TEST_FOLDER`` is an
+empty folder, ``TEST_NAME`` a unique name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from flowstore.testing.conformance import suite
 
 TestAdapter = suite(__name__, Path(__file__).with_name("{_JOB}"))
 """
-# Found instead of whatever pytest.ini and conftest.py are around: this is no run of somebody's own tests.
+# Used instead of any pytest.ini in the current folder, which is for the user's own tests.
 _SETTINGS: Final = "[pytest]\nfilterwarnings = error\nxfail_strict = true\n"
 
 
@@ -45,10 +45,10 @@ class Job:
 
     Attributes:
         adapter: ``module:Class``.
-        file: a configuration, with a storage of that class; without one, the class needs no arguments.
-        storage: the storage's name, where the file has several of that class.
+        file: a configuration with a storage of this class; ``None`` if the class needs no arguments.
+        storage: the storage's name, if the file has several of this class.
         lacks: as in ``AdapterTests``.
-        purge: whether the place is emptied before each test.
+        purge: whether to empty the storage before each test.
     """
 
     adapter: str
@@ -58,27 +58,27 @@ class Job:
     purge: bool = False
 
     def adapter_class(self) -> type[DataStorage]:
-        """Return the class.
+        """Return the adapter's class.
 
         Raises:
-            ConfigurationError: there is none of that name, or it is no adapter.
+            ConfigurationError: it can't be imported, or is not an adapter.
         """
         module, _, name = self.adapter.partition(":")
         if not module or not name:
             raise ConfigurationError(f"{self.adapter!r} is not of the form module:Class")
         try:
-            found = getattr(import_module(module), name)
+            adapter_class = getattr(import_module(module), name)
         except (ImportError, AttributeError) as exc:
-            raise ConfigurationError(f"{self.adapter} can't be imported: {exc}") from exc
-        if not (isinstance(found, type) and issubclass(found, DataStorage)):
-            raise ConfigurationError(f"{self.adapter} is no adapter: it has to be a subclass of DataStorage")
-        return found
+            raise ConfigurationError(f"can't import {self.adapter}: {exc}") from exc
+        if not (isinstance(adapter_class, type) and issubclass(adapter_class, DataStorage)):
+            raise ConfigurationError(f"{self.adapter} is not an adapter: it must be a subclass of DataStorage")
+        return adapter_class
 
     def configuration(self, environ: Mapping[str, str]) -> dict[str, Any]:
-        """Return the ``configuration`` of the storage, with these variables put in.
+        """Return the ``configuration`` of the storage, with these variables expanded.
 
         Raises:
-            ConfigurationError: the file is wrong, or has no storage of that class, or several.
+            ConfigurationError: the file is invalid, or does not have exactly one storage of this class.
         """
         if self.file is None:
             return {}
@@ -90,16 +90,17 @@ class Job:
         if len(fitting) != 1:
             names = ", ".join(entry.name for entry in fitting) or "none"
             raise ConfigurationError(
-                f"one storage of {self.file} has to be a {self.adapter}; there are: {names}. --storage NAME selects one"
+                f"{self.file} must have exactly one storage of the class {self.adapter}; it has: {names}. "
+                "Select one with --storage NAME"
             )
-        found: dict[str, Any] = _literal(dict(fitting[0].configuration))
-        return found
+        literal: dict[str, Any] = _literal(dict(fitting[0].configuration))
+        return literal
 
     def check(self) -> None:
         """Check the adapter and its arguments, without connecting.
 
         Raises:
-            ConfigurationError: there is no such adapter, or its arguments are wrong or missing.
+            ConfigurationError: the adapter does not exist, or its arguments are wrong or missing.
         """
         adapter = Adapter(self.adapter_class(), self.configuration(_variables("/one", "one")))
         try:
@@ -107,17 +108,19 @@ class Job:
         except ConfigurationError as exc:
             if self.file is not None:
                 raise
-            raise ConfigurationError(f"{self.adapter} needs arguments; name a file with --config. {exc}") from exc
+            raise ConfigurationError(
+                f"{self.adapter} needs arguments; pass a configuration with --config. {exc}"
+            ) from exc
 
     def has_empty_places(self) -> bool:
-        """Tell whether each test gets an empty place."""
+        """Return whether each test gets an empty place."""
         if self.purge or "instances" in self.lacks:
             return True
         return self.configuration(_variables("/one", "one")) != self.configuration(_variables("/other", "other"))
 
 
 def run(job: Job, *, repeat: int = 1, select: str | None = None, options: Sequence[str] = ()) -> int:
-    """Run the kit in a new process, which prints its report; return pytest's exit status."""
+    """Run the kit in a new process and return pytest's exit status."""
     with tempfile.TemporaryDirectory(prefix="flowstore-") as name:
         folder = Path(name)
         file = None if job.file is None else os.path.abspath(job.file)
@@ -129,13 +132,13 @@ def run(job: Job, *, repeat: int = 1, select: str | None = None, options: Sequen
         command += [f"--rootdir={folder}", f"--confcutdir={folder}", "-c", str(folder / "pytest.ini")]
         command += [f"--basetemp={folder / 'tmp'}", f"--flowstore-repeat={repeat}", *options]
         command += ["-k", select] if select is not None else []
-        # Adapters of people's own are in the current folder, for this process and those that its tests start.
+        # The tests and the processes that they start find users' adapters in the current folder.
         path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), os.getcwd()])
         return subprocess.run([*command, str(module)], env={**os.environ, "PYTHONPATH": path}).returncode
 
 
 def suite(module: str, job_file: Path) -> type[Any]:
-    """Return the test class for a job; called by the module that ``run`` writes."""
+    """Return the test class for a job; the module that ``run`` writes calls this."""
     job = Job(**json.loads(job_file.read_text(encoding="utf-8")))
     adapter = job.adapter_class()
 
@@ -165,7 +168,7 @@ def _variables(folder: str, name: str) -> dict[str, str]:
 
 
 def _literal(value: Any) -> Any:
-    """Return a value in which nothing is a variable: the kit reads it as a configuration once more."""
+    """Escape variables in a value, because the kit parses it as a configuration again."""
     if isinstance(value, str):
         return value.replace("$", "$$").replace("{", "{{").replace("}", "}}")
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The pytest plugin of the kit: its options, waivers, and the report of what was proven."""
+"""The pytest plugin of the kit: options, waivers, report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REWRITTEN: Final = (
     "aspects.values",
     "races",
 )
-"""The modules of the kit whose failed asserts show what they compared; to be told before anything imports them."""
+"""Modules of the kit with rewritten asserts; registered before they are imported."""
 
 pytest.register_assert_rewrite(*(f"flowstore.testing.{name}" for name in REWRITTEN))
 
@@ -43,7 +43,7 @@ _REPORT: Final = pytest.StashKey[Report]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that repeats what depends on chance."""
+    """Add the option that repeats concurrency tests."""
     parser.getgroup("flowstore").addoption(
         "--flowstore-repeat",
         type=int,
@@ -54,13 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin a report."""
+    """Register the report."""
     config.stash[_REPORT] = report = Report()
     config.pluginmanager.register(report, "flowstore-report")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Repeat the concurrency tests of the kit as often as asked."""
+    """Repeat the concurrency tests of the kit."""
     times = metafunc.config.getoption("--flowstore-repeat")
     if times > 1 and _aspect(metafunc.cls, metafunc.function.__name__) in REPEATED:
         metafunc.fixturenames.append(REPETITION)
@@ -69,7 +69,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Apply waivers and what adapters lack, before anybody else selects from the tests."""
+    """Apply ``waivers`` and ``lacks``, before other plugins select tests."""
     for item in items:
         if not isinstance(item, pytest.Function):
             continue
@@ -86,7 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Tell what each adapter proved."""
+    """Print what each adapter proved."""
     lines = config.stash[_REPORT].lines()
     if lines and not config.option.collectonly:
         terminalreporter.section("flowstore: what the adapters proved")
@@ -95,7 +95,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _aspect(cls: type | None, name: str) -> str | None:
-    # Whether a class is one of the kit's is found out without loading the kit, which most runs of pytest don't need.
+    # Does not load the kit, which most runs of pytest don't need.
     if cls is None or not any(rules.is_kit(base) for base in cls.__mro__):
         return None
     return rules.aspects_of(cls).get(name)

@@ -1,4 +1,4 @@
-"""What the concurrency tests do in each thread or process, and what has to come out."""
+"""The work of concurrent workers, and checks of the outcome."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def round_key(number: int) -> Key:
 
 
 def put_if_absent(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
-    """Try to be the one that stores, in each round; tell whether it worked."""
+    """Compete to store first in each round; return which rounds were won."""
     return [wins(storage, barrier, round_key(number), worker, 0) for number in range(ROUNDS)]
 
 
 def compare_and_set(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
-    """Try to be the one that replaces the revision of each round."""
+    """Compete to replace the revision of each round; return which rounds were won."""
     first = storage.get(KEY).revision
     return [wins(storage, barrier, KEY, worker, first + number) for number in range(ROUNDS)]
 
 
 def delete_one(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
-    """Try to be the one that deletes the record of each round."""
+    """Compete to delete the record of each round; return which rounds were won."""
     won = []
     for number in range(ROUNDS):
         barrier.wait()
@@ -41,7 +41,7 @@ def delete_one(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
 
 
 def delete_revision(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
-    """Try to be the one that deletes the revision of each round, which everybody knows."""
+    """Compete to delete a known revision in each round; return which rounds were won."""
     refs = [Ref(RESULT, round_key(number)) for number in range(ROUNDS)]
     revisions = [one.revision if one else 0 for one in storage.get_many(refs)]
     won = []
@@ -61,13 +61,13 @@ def fill_rounds(storage: RecordStorage) -> None:
 
 
 def put_always(storage: RecordStorage, barrier: Any, worker: int) -> list[int]:
-    """Replace one record again and again; return the revisions."""
+    """Replace one record repeatedly; return the revisions."""
     barrier.wait()
     return [storage.put(record(KEY, [worker, number])).revision for number in range(ROUNDS)]
 
 
 def put_batches(storage: RecordStorage, barrier: Any, worker: int) -> list[int]:
-    """Store the same batch again and again, every other worker from its end; return the revisions of all."""
+    """Store the same batch repeatedly, every other worker in reverse; return the revisions."""
     keys = BATCH if worker % 2 else BATCH[::-1]
     revisions = []
     for _ in range(ROUNDS // 4):
@@ -77,7 +77,7 @@ def put_batches(storage: RecordStorage, barrier: Any, worker: int) -> list[int]:
 
 
 def store_and_retrieve(storage: Any, barrier: Any, worker: int) -> list[object]:
-    """Store and retrieve values of this worker's own; return what was found that is another's."""
+    """Store and retrieve this worker's values; return values of others that were found."""
     wrong: list[object] = []
     for number in range(ROUNDS):
         barrier.wait()
@@ -90,7 +90,7 @@ def store_and_retrieve(storage: Any, barrier: Any, worker: int) -> list[object]:
 
 
 def wins(storage: RecordStorage, barrier: Any, key: Key, worker: int, if_revision: int) -> bool:
-    """Try to be the one that stores in a round; tell whether it worked."""
+    """Compete to store in a round; return whether this worker won."""
     barrier.wait()
     try:
         storage.put(record(key, worker), if_revision=if_revision)
@@ -109,13 +109,13 @@ def fill_expired(storage: RecordStorage) -> None:
 
 
 def check_winners(won: list[list[bool]]) -> None:
-    """Exactly one worker has to win each round."""
+    """Check that exactly one worker won each round."""
     winners = [sum(one_round) for one_round in zip(*won, strict=True)]
-    assert winners == [1] * ROUNDS, f"winners of each round: {winners}; each number has to be 1"
+    assert winners == [1] * ROUNDS, f"winners of each round: {winners}; each must be 1"
 
 
 def check_revisions(revisions: list[list[int]], storage: RecordStorage) -> None:
-    """No revision may be given twice, and each worker's have to grow."""
+    """Check that no revision was given twice, and that each worker's grow."""
     assert all(mine == sorted(mine) for mine in revisions), "a revision went back"
     given = sorted(chain.from_iterable(revisions))
     assert given == list(range(given[0], given[0] + len(revisions) * ROUNDS))
@@ -123,7 +123,7 @@ def check_revisions(revisions: list[list[int]], storage: RecordStorage) -> None:
 
 
 def check_batches(revisions: list[list[int]], storage: RecordStorage) -> None:
-    """Each record of the batch has to be written once by each worker and round."""
+    """Check that each record was written once per worker and round."""
     times = len(revisions) * (ROUNDS // 4)
     found = storage.get_many([Ref(RESULT, key) for key in BATCH])
     last = [one.revision if one else 0 for one in found]
@@ -131,13 +131,13 @@ def check_batches(revisions: list[list[int]], storage: RecordStorage) -> None:
 
 
 def open_and(adapter: Adapter, barrier: Any, worker: int, *, work: Any) -> Any:
-    """Do a worker's part with an instance of its own."""
+    """Do a worker's work with a new instance."""
     with adapter.opened() as storage:
         return work(storage, barrier, worker)
 
 
 def connect_and_store(adapter: Adapter, barrier: Any, worker: int) -> object:
-    """Be among the first ones that ever connect, and store."""
+    """Connect at the same time as all others, and store."""
     barrier.wait()
     with adapter.opened() as storage:
         storage.store("flow", "task", str(worker), worker)

@@ -1,4 +1,4 @@
-"""What each adapter proved, from the outcomes of the kit's tests."""
+"""The report of what each adapter proved."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 from flowstore.testing import rules
 
 REPETITION: Final = "flowstore_time"
-"""The parameter that tells a test which of its repetitions it is."""
+"""The parameter with the number of a test's repetition."""
 
 _PROPERTY: Final = "flowstore"
 
 
 @dataclass
 class _Suite:
-    """One test class: its aspects, each with the tests it has, and what came out of them."""
+    """A test class: its aspects with their tests, and the outcomes."""
 
     aspects: dict[str, set[str]]
     outcomes: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     times: dict[str, dict[str, set[int]]] = field(default_factory=dict)
-    """Of tests that are repeated: which of the times were run."""
+    """The repetitions that were run, of repeated tests."""
 
     def add(self, aspect: str, test: str, outcome: str, time: int | None) -> None:
         self.outcomes.setdefault(aspect, {}).setdefault(test, set()).add(outcome)
@@ -31,34 +31,34 @@ class _Suite:
             self.times.setdefault(aspect, {}).setdefault(test, set()).add(time)
 
     def repeated(self, aspect: str) -> int:
-        """Return how often each test of an aspect was run at least, of those that were run."""
+        """Return how often each test of an aspect was run, at least."""
         return min(map(len, self.times[aspect].values()))
 
 
 class Report:
-    """Collect outcomes, and say no more than they prove."""
+    """Collects outcomes, and reports no more than they prove."""
 
     def __init__(self) -> None:
         self._suites: dict[str, _Suite] = {}
 
     def expect(self, item: pytest.Function, aspect: str) -> None:
-        """Take note of a test that was collected."""
+        """Add a collected test."""
         cls: Any = item.cls
         suite = f"{cls.__name__} ({_adapter(cls)})"
         aspects: dict[str, list[str]] = {}
         for test, of in rules.aspects_of(cls).items():
             aspects.setdefault(of, []).append(test)
-        # With the report of each test, so that it also arrives from another process that ran it.
+        # Sent with each test's report, so that it also arrives from other processes (pytest-xdist).
         time = item.callspec.params.get(REPETITION) if hasattr(item, "callspec") else None
         item.user_properties.append((_PROPERTY, [suite, aspect, item.originalname, aspects, time]))
         self._suite(suite, aspects)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take note of what came out of a test."""
-        told: Any = next((value for name, value in report.user_properties if name == _PROPERTY), None)
-        if told is None or (report.when != "call" and report.passed):
+        """Add the outcome of a test."""
+        about: Any = next((value for name, value in report.user_properties if name == _PROPERTY), None)
+        if about is None or (report.when != "call" and report.passed):
             return
-        suite, aspect, test, aspects, time = told
+        suite, aspect, test, aspects, time = about
         was_run = report.when == "call" and not report.skipped
         self._suite(suite, aspects).add(aspect, test, _outcome(report), time if was_run else None)
 
@@ -66,13 +66,13 @@ class Report:
         return self._suites.setdefault(name, _Suite({of: set(tests) for of, tests in aspects.items()}))
 
     def lines(self) -> list[str]:
-        """Return the report, line by line; empty if no adapter was tested."""
-        return [line for name, suite in sorted(self._suites.items()) for line in _told(name, suite)]
+        """Return the lines of the report; empty if no adapter was tested."""
+        return [line for name, suite in sorted(self._suites.items()) for line in _lines_of(name, suite)]
 
 
 def _adapter(cls: Any) -> str:
-    found = getattr(cls, "storage_class", None)
-    return f"{found.__module__}.{found.__qualname__}" if isinstance(found, type) else "by fixture"
+    adapter = getattr(cls, "storage_class", None)
+    return f"{adapter.__module__}.{adapter.__qualname__}" if isinstance(adapter, type) else "by fixture"
 
 
 def _outcome(report: pytest.TestReport) -> str:
@@ -85,7 +85,7 @@ def _outcome(report: pytest.TestReport) -> str:
     return "passed" if report.passed else "failed"
 
 
-def _told(name: str, suite: _Suite) -> Iterator[str]:
+def _lines_of(name: str, suite: _Suite) -> Iterator[str]:
     if not suite.outcomes:
         yield f"{name}: nothing proven, because no test was run"
         return
@@ -95,7 +95,7 @@ def _told(name: str, suite: _Suite) -> Iterator[str]:
     unrun = [aspect for aspect in suite.aspects if aspect not in suite.outcomes]
     for aspect, tests in suite.aspects.items():
         outcomes = suite.outcomes.get(aspect, {})
-        passed = sum(told == {"passed"} for told in outcomes.values())
+        passed = sum(results == {"passed"} for results in outcomes.values())
         missing = sorted(set().union(*outcomes.values()) - {"passed"})
         if outcomes.keys() != tests or not _is_lack(missing):
             rest += _unproven(aspect, tests, outcomes) if outcomes else ()
@@ -104,7 +104,7 @@ def _told(name: str, suite: _Suite) -> Iterator[str]:
             proven.append(f"{aspect} ({passed})")
         part = f" ({len(tests) - passed} of {len(tests)} tests)" if passed else ""
         lacking += [f"  not offered: {aspect}{part}: {reason.removeprefix(rules.LACKS)}" for reason in missing]
-    passed_alone = sum(told == {"passed"} for of in suite.outcomes.values() for told in of.values())
+    passed_alone = sum(results == {"passed"} for of in suite.outcomes.values() for results in of.values())
     if not proven:
         verdict = f"nothing proven as a whole, {passed_alone} tests passed" if passed_alone else "nothing proven"
     elif rest or unrun:

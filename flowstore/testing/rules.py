@@ -1,4 +1,4 @@
-"""The rules of the kit: what an author may define, waive and leave out."""
+"""Check what a test class defines, waives and lacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 LACKS: Final = "not offered: "
-"""What the reason of a skipped test begins with if the adapter lacks the aspect."""
+"""Prefix of the reason of a test that is skipped because the adapter lacks the aspect."""
 
 OPTIONAL: Final = frozenset({"instances", "processes", "faults", "raw access", "foreign data", "damaged records"})
 """Aspects that ``lacks`` may name."""
@@ -29,12 +29,12 @@ _HOOKS: Final = frozenset(
 
 
 def is_kit(cls: type[Any]) -> bool:
-    """Tell whether a class belongs to the kit itself."""
+    """Return whether a class belongs to the kit."""
     return cls.__module__.startswith("flowstore.testing.")
 
 
 def aspects_of(cls: type[Any]) -> dict[str, str]:
-    """Return the kit's tests that a test class has, each with its aspect."""
+    """Return the kit's tests of a test class, each with its aspect."""
     tests: dict[str, str] = {}
     for base in cls.__mro__:
         if is_kit(base) and "aspect" in vars(base):
@@ -45,10 +45,10 @@ def aspects_of(cls: type[Any]) -> dict[str, str]:
 
 
 def check(cls: type[Any]) -> None:
-    """Refuse an author's test class that would not test what its report says.
+    """Raise TypeError if a test class would not test what its report says.
 
     Raises:
-        TypeError: it overrides something of the kit, or waives or leaves out what it can't.
+        TypeError: it overrides something of the kit, or waives or lacks something that does not exist.
     """
     if is_kit(cls):
         return
@@ -64,17 +64,17 @@ def _mistakes(cls: type[Any]) -> Iterator[str]:
         for name in vars(base):
             if name not in _HOOKS and not name.startswith("__") and any(name in vars(one) for one in kit):
                 yield (
-                    f"overrides {name!r} of the kit, so that it would no longer prove anything; give your test another"
-                    " name, or declare what the adapter can't do: waivers = {'test_name': 'the reason'}"
+                    f"overrides {name!r} of the kit, which would then prove nothing; rename your test, or declare what"
+                    " the adapter can't do: waivers = {'test_name': 'the reason'}"
                 )
     tests = aspects_of(cls)
     for name, reason in cls.waivers.items():
         if name.partition("[")[0] not in tests:
-            yield f"waives {name!r}, which is no test of the kit"
+            yield f"waives {name!r}, which is not a test of the kit"
         if not reason.strip():
             yield f"waives {name!r} without a reason"
     for aspect, reason in cls.lacks.items():
         if aspect not in OPTIONAL:
-            yield f"lacks {aspect!r}; what may be left out is: {', '.join(sorted(OPTIONAL))}"
+            yield f"lacks {aspect!r}, which is not optional; optional are: {', '.join(sorted(OPTIONAL))}"
         if not reason.strip():
             yield f"lacks {aspect!r} without a reason"

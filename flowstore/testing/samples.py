@@ -61,7 +61,7 @@ HOSTILE: Final = (
     "x" * 1023 + "y",
     "é" * 512,
 )
-"""Parts of keys, all different, each to be kept exactly."""
+"""Parts of keys, all different, that must be kept exactly."""
 
 JOINED: Final = (
     Key("a:b", "c", "1"),
@@ -74,7 +74,7 @@ JOINED: Final = (
     Key("", "", "ab"),
     Key("", "", ""),
 )
-"""Keys that are the same once their parts are joined."""
+"""Different keys whose joined parts are equal."""
 
 PLAIN_VALUES: Final[tuple[object, ...]] = (
     None,
@@ -89,12 +89,12 @@ PLAIN_VALUES: Final[tuple[object, ...]] = (
     [1, [2, [3]]],
     {"a": None, "": [""]},
 )
-"""Values that any adapter keeps."""
+"""Values that every adapter must keep."""
 
 RICH_VALUES: Final[tuple[object, ...]] = ((1, {2}), b"\xff\0", 2**80)
-"""Values that flowstore's encoding keeps, and with it every ``RecordStorage``."""
+"""Values that every ``RecordStorage`` must keep, because flowstore encodes them."""
 
 
 def record(key: Key, value: object, kind: str = RESULT, name: str = "", **facts: Any) -> Record:
-    """Build a record of a value as flowstore does; ``facts`` are further headers."""
+    """Return a record of a value, encoded as flowstore does; ``facts`` are further headers."""
     return pipeline.encode(Ref(kind, key, name), value, facts)

@@ -1,4 +1,4 @@
-"""What in a configuration must not be shown."""
+"""Find the secrets in a configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECRET: Final = re.compile("pass|secret|token|credential|access_key|api_?key", 
 
 
 def secrets_in(configuration: Any, name: str = "") -> list[str]:
-    """Return the passwords and the like in a configuration: by the names of its keys, and in its URLs."""
+    """Return the secrets in a configuration: by key names, and passwords in URLs."""
     if isinstance(configuration, Mapping):
         return [secret for key, value in configuration.items() for secret in secrets_in(value, str(key))]
     if isinstance(configuration, list):

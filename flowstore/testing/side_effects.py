@@ -1,4 +1,4 @@
-"""Watching what a piece of code does to the outside: connections, files, processes."""
+"""Observe side effects of code: connections, files, processes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _installed = threading.Event()
 
 @contextmanager
 def side_effects() -> Iterator[list[str]]:
-    """Collect what this thread does to the outside; what the import of modules writes is left out.
+    """Yield a list to which this thread's side effects are added.
 
-    What a driver written in C does is not seen, except by its descriptors.
+    Bytecode that imports write is ignored. A driver written in C is only seen by its open descriptors.
     """
-    # A hook can't be removed: there is one, which mostly does nothing.
+    # An audit hook can't be removed, so it is installed once and ignores most events.
     if not _installed.is_set():
         _installed.set()
-        sys.addaudithook(_hear)
+        sys.addaudithook(_record_event)
     actions: list[str] = []
     before = descriptors()
     _watching.actions = actions
@@ -50,21 +50,21 @@ def side_effects() -> Iterator[list[str]]:
 
 
 def descriptors() -> list[str]:
-    """Return what this process has open, where the system tells it."""
+    """Return what this process has open; empty on systems without ``/proc``."""
     try:
         numbers = os.listdir("/proc/self/fd")
     except FileNotFoundError:
         return []
-    found = []
+    targets = []
     for number in numbers:
         try:
-            found.append(os.readlink(f"/proc/self/fd/{number}"))
+            targets.append(os.readlink(f"/proc/self/fd/{number}"))
         except FileNotFoundError:
-            continue  # the listing's own
-    return found
+            continue  # the descriptor of the listing
+    return targets
 
 
-def _hear(event: str, args: tuple[Any, ...]) -> None:
+def _record_event(event: str, args: tuple[Any, ...]) -> None:
     actions: list[str] | None = getattr(_watching, "actions", None)
     if actions is None:
         return

@@ -1,4 +1,4 @@
-"""The two suites: all aspects that an adapter has to prove."""
+"""The two test suites, each with the aspects that an adapter must prove."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DataStorageTests(
     ProcessValueTests,
     FaultValueTests,
 ):
-    """What every adapter promises that has the six methods of ``DataStorage``."""
+    """Tests for an adapter with only the six methods of ``DataStorage``."""
 
     @pytest.fixture
     def storage(self, adapter: Adapter) -> Iterator[Any]:
@@ -89,7 +89,7 @@ class StorageTests(
     LostAnswerTests,
     DamageTests,
 ):
-    """What every ``RecordStorage`` promises."""
+    """Tests for a ``RecordStorage``."""
 
     @pytest.fixture
     def storage(self, adapter: Adapter) -> Iterator[RecordStorage]:

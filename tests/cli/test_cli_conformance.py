@@ -111,19 +111,23 @@ def test_empties_a_place_only_if_told_to(acme: Place) -> None:
     ("arguments", "status", "message"),
     [
         (["acme.AcmeStorage"], 3, "'acme.AcmeStorage' is not of the form module:Class"),
-        (["acme:NoSuch"], 3, "acme:NoSuch can't be imported"),
-        (["acme:AcmeStorage"], 3, "acme:AcmeStorage needs arguments; name a file with --config"),
-        (["no_such_module:Acme"], 3, "no_such_module:Acme can't be imported"),
-        (["acme:NoAdapter"], 3, "acme:NoAdapter is no adapter"),
+        (["acme:NoSuch"], 3, "can't import acme:NoSuch"),
+        (["acme:AcmeStorage"], 3, "acme:AcmeStorage needs arguments; pass a configuration with --config"),
+        (["no_such_module:Acme"], 3, "can't import no_such_module:Acme"),
+        (["acme:NoAdapter"], 3, "acme:NoAdapter is not an adapter"),
         (["acme:AcmeStorage", "--config", "no-such.yaml"], 3, "no-such.yaml"),
-        (["acme:AcmeStorage", "--config", "ForgetsDeletes.yaml"], 3, "has to be a acme:AcmeStorage; there are: none"),
+        (
+            ["acme:AcmeStorage", "--config", "ForgetsDeletes.yaml"],
+            3,
+            "one storage of the class acme:AcmeStorage; it has: none",
+        ),
         (["acme:AcmeStorage", "--lacks", "faults"], 2, "'faults' is not of the form ASPECT=REASON"),
         (
             ["acme:AcmeStorage", "--lacks", "revisions=none"],
             2,
-            "--lacks 'revisions': what may be left out is damaged records",
+            "--lacks 'revisions': not an optional aspect; optional are damaged records",
         ),
-        (["acme:AcmeStorage", "--config", "AcmeStorage.yaml", "-k", "no_such_test"], 2, "selects no test"),
+        (["acme:AcmeStorage", "--config", "AcmeStorage.yaml", "-k", "no_such_test"], 2, "matches no test"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_runs(acme: Place, arguments: list[str], status: int, message: str) -> None:

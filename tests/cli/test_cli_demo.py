@@ -59,7 +59,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
 
 
 def commands(text: str) -> list[str]:
-    lines = text.partition("Look further\n")[2].splitlines()
+    lines = text.partition("Next steps\n")[2].splitlines()
     return [line.strip() for line in lines if line.startswith("  ")]
 
 

@@ -48,11 +48,11 @@ def run(pytester: pytest.Pytester, text: str, *arguments: str) -> pytest.RunResu
         ("@pytest.fixture\n    def storage(self): return MemoryStorage()", "overrides 'storage' of the kit"),
         ("@pytest.fixture\n    def adapter(self): return None", "overrides 'adapter' of the kit"),
         ("aspect = 'nothing'", "overrides 'aspect' of the kit"),
-        ("waivers = {'test_count': 'a reason'}", "waives 'test_count', which is no test of the kit"),
+        ("waivers = {'test_count': 'a reason'}", "waives 'test_count', which is not a test of the kit"),
         ("waivers = {'test_counts': ' '}", "waives 'test_counts' without a reason"),
         (
             "lacks = {'revisions': 'a reason'}",
-            "lacks 'revisions'; what may be left out is: damaged records, faults, foreign data,",
+            "lacks 'revisions', which is not optional; optional are: damaged records, faults, foreign data,",
         ),
         ("lacks = {'faults': ''}", "lacks 'faults' without a reason"),
     ],
@@ -193,8 +193,8 @@ class TestWithoutClass(StorageTests):
     check(result, errors=2)
     result.stdout.fnmatch_lines(
         [
-            "TestWithoutConfiguration has to define a fixture `configuration` that returns a mapping",
-            "TestWithoutClass has to define `storage_class`, the class of the adapter",
+            "TestWithoutConfiguration must define a fixture `configuration` that returns a mapping",
+            "TestWithoutClass must define `storage_class`, the class of the adapter",
         ]
     )
 
