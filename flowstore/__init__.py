@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from flowstore.record.reference import Reference
     from flowstore.storage import DataStorage, RecordStorage
     from flowstore.store import FlowStore
-    from flowstore.store.checkpoints import Checkpoints
     from flowstore.store.documents import Documents
-    from flowstore.store.flow import FlowRun, TaskRun
+    from flowstore.store.flow_run import FlowRun
     from flowstore.store.history import HistoryEntry
+    from flowstore.store.state import Checkpoints
+    from flowstore.store.task_run import TaskRun
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "store.checkpoints": ("Checkpoints",),
     "celery.context": ("TaskContext", "current"),
     "store.documents": ("Documents",),
     "errors": (
@@ -67,8 +67,10 @@ _HOMES = {
         "UnsupportedError",
     ),
     "record.failure": ("Failure", "RemoteTaskError"),
-    "store.flow": ("FlowRun", "TaskRun"),
+    "store.flow_run": ("FlowRun",),
     "store.history": ("HistoryEntry",),
+    "store.state": ("Checkpoints",),
+    "store.task_run": ("TaskRun",),
     "record": ("Key", "Page", "Query", "Record", "Ref"),
     "record.reference": ("Reference",),
     "storage": ("DataStorage", "RecordStorage"),

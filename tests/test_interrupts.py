@@ -133,11 +133,11 @@ def opened(classname: str, **more: Any) -> Iterator[FlowStore]:
 
 
 def use(store: FlowStore) -> None:
-    store.preload()
+    store._preload()
     store.store("f", "t", "1", 1)
     assert store.retrieve("f", "t", "1") == 1
     store.store_error(None, "f", "t", "2", ValueError("no"))
-    if store.configuration.storages["S"].classname == "Full":
+    if store._configuration.storages["S"].classname == "Full":
         assert list(store.variables("f")) == []
         store.retrieve_many([("f", "t", "1")])
     store.close()
@@ -204,7 +204,7 @@ def test_a_class_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
         use(store)
         store.store_many([(("f", "t", "1"), 1)])
         store.cleanup()
-        assert adapters.adapter_class(store.configuration.storages["S"]) is Full
+        assert adapters.adapter_class(store._configuration.storages["S"]) is Full
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def _worker_init(**_: Any) -> None:
     for attachment in list(_attachments):
         attachment.follow_all()
         # Before the pool forks: importing SQLAlchemy takes a third of a second, once instead of in each child.
-        attachment.store.preload()
+        attachment.store._preload()
     if any(getattr(task, "retry_on_worker_lost", None) for one in _attachments for task in one.app._tasks.values()):
         task_received.connect(propagation.remember, weak=False, dispatch_uid=_RECEIVED)
 

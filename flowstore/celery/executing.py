@@ -19,7 +19,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from flowstore.celery.context import TaskContext, enter, leave, running
 from flowstore.celery.recording import Ending, keep
 from flowstore.celery.requests import context_of
-from flowstore.store.flow import FAILURE, RETRY
+from flowstore.store.task_run import FAILURE, RETRY
 
 if TYPE_CHECKING:
     from flowstore.celery.attaching import Attachment

@@ -26,9 +26,9 @@ from flowstore.errors import (
 from flowstore.interrupts import is_interrupt
 from flowstore.record import RESULT, RUN, Key
 from flowstore.record.failure import summary
-from flowstore.store.flow import FAILURE, RETRY, REVOKED, SUCCESS
 from flowstore.store.patience import limited
 from flowstore.store.routing import Route
+from flowstore.store.task_run import FAILURE, RETRY, REVOKED, SUCCESS
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +61,13 @@ def keep(context: TaskContext, task: Task, result: object) -> object:
     Raises:
         FlowstoreError: the result is not stored, unless the storage's policy is only to log that.
     """
-    route = context.store.route(context.flow_name, context.task_name)
+    route = context.store._router.find_route(context.flow_name, context.task_name)
     if route is None or route.readonly:
         return result
     facts = _facts(context, SUCCESS, route)
     with suppress(AttributeError):  # the request takes no attributes
         setattr(context.request, _KEPT, context.started_at)
-    store = context.store.operations.store_result
+    store = context.store._operations.store_result
     try:
         key = Key(context.flow_name, route.task_name, context.task_id)
         try:
@@ -135,7 +135,7 @@ class Ending:
 
     def _write(self) -> None:
         context, exc = self._context, self._exc
-        route = context.store.route(context.flow_name, context.task_name)
+        route = context.store._router.find_route(context.flow_name, context.task_name)
         if route is None or route.readonly:
             if self._state == RETRY or (route := _route_of_run(context)) is None:
                 return
@@ -151,7 +151,7 @@ class Ending:
         try:
             # If the result could not be stored, the time for retries is used up.
             retry = self._kept_at is None or not isinstance(exc, FlowstoreError)
-            context.store.operations.store_error(route, key, exc, facts, self._name, retry)
+            context.store._operations.store_error(route, key, exc, facts, self._name, retry)
             stored = True
         finally:
             # No retries if the error could not be stored either.
@@ -213,20 +213,20 @@ def _route_of_run(context: TaskContext) -> Route | None:
 
     That is the storage of the run's record. Returns ``None`` for a task outside of a flow: nothing is stored of it.
     """
-    entry = context.store.router.flow_storage(context.flow_name)
+    entry = context.store._router.find_flow_storage(context.flow_name)
     if entry is None:
         return None
     try:
         key = Key(context.flow_name, "", context.run_id)
-        context.store.operations.read(entry, lambda records: records.get(key, RUN, payload=False))
+        context.store._operations.read(entry, lambda records: records.get(key, RUN, payload=False))
     except (NotFoundError, UnsupportedError):
         return None
-    return Route(entry, context.store.stored_name(context.task_name), expires_in=None)
+    return Route(entry, context.store._router.stored_name(context.task_name), expires_in=None)
 
 
 def _take_back(context: TaskContext, route: Route, key: Key, started_at: float) -> None:
     """Delete the result of an execution that failed later: its successor was not sent."""
-    operations = context.store.operations
+    operations = context.store._operations
     mine = {"attempt": context.attempt, "started_at": started_at, "run_id": context.run_id}
     try:
         head = operations.read(route.storage, lambda records: records.get(key, RESULT, payload=False))
@@ -243,12 +243,12 @@ def _take_back(context: TaskContext, route: Route, key: Key, started_at: float) 
 
 def _note(context: TaskContext, route: Route, facts: Mapping[str, Any], retry: bool = True) -> None:
     """Add the end of a task to the history, if that is configured. Never raises."""
-    state, history = facts["state"], context.store.flow_history
+    state, store = facts["state"], context.store
     try:
-        if not history.wants(context.flow_name, state != SUCCESS):
+        if not store._router.keeps_history(context.flow_name, state != SUCCESS):
             return
         data = {name: facts[name] for name in _NOTED if name in facts}
-        history.record(_EVENTS[state], _key(context, route), context.run_id, data, retry=retry)
+        store._append_history(_EVENTS[state], _key(context, route), context.run_id, data, retry=retry)
     except Exception as exc:
         if is_interrupt(exc):
             raise
@@ -277,7 +277,7 @@ def _facts(context: TaskContext, state: str, route: Route, finished_at: float | 
     if route.task_name != context.task_name:
         facts["celery_task"] = context.task_name
     if context.parent is not None:
-        facts["parents"] = [[context.store.stored_name(context.parent[0]), context.parent[1]]]
+        facts["parents"] = [[context.store._router.stored_name(context.parent[0]), context.parent[1]]]
     request = context.request
     if request is not None:
         for name in ("hostname", "group_index"):

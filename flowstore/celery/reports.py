@@ -19,7 +19,7 @@ from flowstore.celery.messages import header_of, task_name_of, text
 from flowstore.celery.recording import Ending, keep
 from flowstore.celery.requests import context_of, full
 from flowstore.celery.writer import hand_over
-from flowstore.store.flow import FAILURE, RETRY, REVOKED
+from flowstore.store.task_run import FAILURE, RETRY, REVOKED
 
 if TYPE_CHECKING:
     from flowstore.celery.attaching import Attachment

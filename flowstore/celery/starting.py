@@ -16,7 +16,7 @@ from flowstore.celery.context import running
 from flowstore.errors import ConfigurationError, NotSentError
 from flowstore.interrupts import is_interrupt
 from flowstore.store import FlowStore
-from flowstore.store.flow import FlowRun
+from flowstore.store.flow_run import FlowRun
 from flowstore.store.plan import Plan, members_of
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,13 @@ def start(store: FlowStore, app: Celery | None, flow_name: str, canvas: Any, opt
         raise ConfigurationError("no Celery app is attached: call FlowStore.attach(app) first")
     given = dict(options)
     signature = prepared(canvas, app, given)
-    part = part_of(signature, store.stored_name)
+    part = part_of(signature, store._router.stored_name)
     if part is None:
         raise ValueError(f"flow {flow_name!r} was not started: its canvas is an empty chain, which gives no result")
     plan = Plan.of(part)
     starter = running()
     run_id = str(uuid.uuid4())
-    run = store.flow_runs.begin(flow_name, run_id, None if starter is None else starter.run_id, plan)
+    run = store._begin_run(flow_name, run_id, None if starter is None else starter.run_id, plan)
     with propagation.sending(flow_name, run_id) as sent:
         try:
             result = signature.apply_async(**given)
@@ -53,7 +53,7 @@ def start(store: FlowStore, app: Celery | None, flow_name: str, canvas: Any, opt
 def _forget(store: FlowStore, run: FlowRun) -> None:
     """Delete a run of which nothing was sent. A failure is only logged: the caller raises why."""
     try:
-        store.flow_runs.forget(run)
+        store._forget_run(run)
     except Exception as exc:
         if is_interrupt(exc):
             raise
@@ -78,7 +78,7 @@ def _correct(store: FlowStore, run: FlowRun, plan: Plan, result: Any) -> None:
     finals = Plan(answer, ()).finals()
     corrected = Plan(answer, tuple(dict.fromkeys((*plan.members, *(task_id for _, task_id in finals)))))
     try:
-        store.flow_runs.note_plan(run, corrected)
+        store._replace_plan(run, corrected)
     except Exception as exc:
         if is_interrupt(exc):
             raise

@@ -33,7 +33,7 @@ def check(connect: bool, json_schema: bool, form: str) -> None:
         output.print_json(make_schema())
         return
     store = source().open(keep_lacking=connect)
-    configuration = store.configuration
+    configuration = store._configuration
     for warning in (*configuration.warnings, *_unknown_tasks(configuration, source().app)):
         say(f"warning: {printable(str(warning), keep=LINES)}")
     failures = _connect(store) if connect else {}
@@ -57,7 +57,7 @@ def _connect(store: FlowStore) -> dict[str, Exception]:
     from flowstore.errors import FlowstoreError
 
     failures: dict[str, Exception] = {}
-    for name in store.configuration.storages:
+    for name in store._configuration.storages:
         try:
             store.storage(name)
         except FlowstoreError as exc:

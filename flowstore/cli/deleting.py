@@ -50,7 +50,7 @@ def rm(
     run_id = None if run is None else reading.find_run(store, run).id
     keys = [(str(flow), str(task), id) for id in ids]
     if run_id is not None:
-        rows = [_row(storage, record) for storage, record in store.run_records(run_id)]
+        rows = [_row(storage, record) for storage, record in store._run_reader.records(run_id)]
     else:
         rows = [_row(storage, record) for key in keys for storage, record in _of_task(store, *key)]
     if not rows:
@@ -127,7 +127,7 @@ def _agreed(question: str, dry_run: bool, yes: bool) -> bool:
 def _of_task(store: FlowStore, flow: str, task: str, id: str) -> Iterator[tuple[str, Record]]:
     from flowstore.record import Query
 
-    route = store.router.required(flow, task)
+    route = store._router.get_route(flow, task)
     query = Query(flow_name=flow, task_name=route.task_name, task_id=id)
     for record in records_of(store, route.storage.name).records(query, payload=False):
         yield route.storage.name, record

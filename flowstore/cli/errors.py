@@ -36,7 +36,9 @@ def errors(
 
     store = source().open()
     run_id = None if run is None else reading.find_run(store, run).id
-    query = Query((ERROR,), flow, None if task is None else store.stored_name(task), run_id=run_id, descending=True)
+    query = Query(
+        (ERROR,), flow, None if task is None else store._router.stored_name(task), run_id=run_id, descending=True
+    )
     listing = reading.Listing(store, reading.storages_in_use(store), query, limit, cursor, payload=True)
     rows: list[dict[str, Any]] = []
     damaged: list[Exception] = []

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from flowstore.record import Key
-    from flowstore.store.flow import TaskRun
     from flowstore.store.plan import Part, Plan
+    from flowstore.store.task_run import TaskRun
 
 NEVER_RAN: Final = "never ran"
 """State of a task that won't be executed, because a task that it follows has failed."""
@@ -72,8 +72,8 @@ def tasks_in(sequence: Iterable[Step]) -> list[TaskRun]:
 def with_missing(flow_name: str, tasks: Sequence[TaskRun], plan: Plan) -> list[TaskRun]:
     """Return the tasks of a run, followed by the planned tasks without a record."""
     from flowstore.record import Key
-    from flowstore.store.flow import TaskRun
     from flowstore.store.plan import members_of
+    from flowstore.store.task_run import TaskRun
 
     if plan.canvas is None:
         return list(tasks)

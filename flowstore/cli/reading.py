@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from flowstore.record import Query, Record
     from flowstore.storage import RecordStorage
     from flowstore.store import FlowStore
-    from flowstore.store.flow import FlowRun, TaskRun
+    from flowstore.store.flow_run import FlowRun
     from flowstore.store.plan import Plan
+    from flowstore.store.task_run import TaskRun
 
 _PAGE: Final = 200
 _SHORTEST: Final = 4  # characters of an abbreviated run id
@@ -119,13 +120,13 @@ def storages_of_runs(store: FlowStore, flow_name: str | None = None) -> list[str
     """
     if flow_name is not None:
         # A run's own record belongs to no task.
-        return [store.router.required(flow_name, "").storage.name]
-    return [entry.name for entry in store.router.run_storages()]
+        return [store._router.get_route(flow_name, "").storage.name]
+    return [entry.name for entry in store._router.run_storages()]
 
 
 def storages_in_use(store: FlowStore) -> list[str]:
     """Return the names of the storages that some task or flow uses."""
-    return [entry.name for entry in store.router.used_storages()]
+    return [entry.name for entry in store._router.used_storages()]
 
 
 def find_run(store: FlowStore, text: str) -> FlowRun:
@@ -156,15 +157,15 @@ def read_run(store: FlowStore, run: FlowRun) -> tuple[list[TaskRun], Plan | None
     """Return the tasks of a run, its plan, and the errors of storages that failed."""
     from flowstore.errors import StorageError
     from flowstore.record import ERROR, RESULT
-    from flowstore.store.flow import tasks_of
+    from flowstore.store.task_run import tasks_of
 
     failures: dict[str, StorageError] = {}
     plan = None
     try:
-        plan = store.flow_runs.plan(run.flow_name, run.id)
+        plan = store._run_reader.plan(run.flow_name, run.id)
     except StorageError as exc:
         failures[storages_of_runs(store, run.flow_name)[0]] = exc
-    records = store.flow_runs.run_records(run.id, (RESULT, ERROR), failures)
+    records = store._run_reader.records(run.id, (RESULT, ERROR), failures)
     tasks = tasks_of(records, lambda: {} if plan is None else plan.parents())
     return tasks, plan, dict(failures)
 

@@ -107,10 +107,10 @@ def _versioned(names: Sequence[str]) -> dict[str, VersionedSchema]:
     from flowstore.storage.capabilities import require
 
     store = source().open()
-    entries = store.configuration.storages
+    entries = store._configuration.storages
     versioned: dict[str, VersionedSchema] = {}
     for name in dict.fromkeys(names) or entries:
-        entry = store.router.declared(name)
+        entry = store._router.get_entry(name)
         if names or issubclass(adapter_class(entry), VersionedSchema):
             storage: Any = construct(entry, store.storage)
             require(storage, VersionedSchema)

@@ -98,7 +98,7 @@ def cat(flow: str, task: str, id: str) -> None:
 def _locate(store: FlowStore, flow: str, task: str, id: str) -> tuple[Key, DataStorage]:
     from flowstore.record import Key
 
-    return Key(flow, store.stored_name(task), id), store.task_storage(flow, task)
+    return Key(flow, store._router.stored_name(task), id), store.task_storage(flow, task)
 
 
 def _facts(store: FlowStore, flow: str, task: str, id: str) -> dict[str, Any]:
@@ -158,5 +158,5 @@ def _described(key: Key, record: Record | None, storage: str | None) -> dict[str
 
 
 def _storage_name(store: FlowStore, flow: str, task: str) -> str | None:
-    route = store.route(flow, task)
+    route = store._router.find_route(flow, task)
     return None if route is None else route.storage.name

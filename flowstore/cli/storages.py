@@ -30,7 +30,7 @@ def storages(form: str) -> None:
     from flowstore.config.loading import references
     from flowstore.storage.capabilities import capabilities_of
 
-    configuration = source().open().configuration
+    configuration = source().open()._configuration
     rows = [
         {
             "storage": entry.name,
@@ -59,7 +59,7 @@ def ping(names: tuple[str, ...], form: str) -> None:
     store = source().open(keep_lacking=True)
     failures: dict[str, Exception] = {}
     rows = []
-    for name in names or store.configuration.storages:
+    for name in names or store._configuration.storages:
         try:
             connected, answered = _ping(store, name)
         except FlowstoreError as exc:
@@ -108,7 +108,7 @@ def stats(names: tuple[str, ...], sizes: bool, form: str) -> None:
 
     store = source().open(keep_lacking=True)
     failures: dict[str, Exception] = {}
-    counted = list(names or store.configuration.storages)
+    counted = list(names or store._configuration.storages)
     rows: list[dict[str, Any]] = []
     for name in counted:
         try:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
-    from flowstore.store.flow import FlowRun, TaskRun
+    from flowstore.store.flow_run import FlowRun
     from flowstore.store.plan import Plan
+    from flowstore.store.task_run import TaskRun
 
 _MANY: Final = 100  # tasks of a run; in larger runs groups are abbreviated
 _FEW: Final = 5  # branches shown of an abbreviated group; of failed ones four times as many

@@ -16,7 +16,8 @@ from flowstore.demo.process import READY, DemoError, Worker
 from flowstore.demo.sources import Selection
 from flowstore.demo.tasks import PUBLISH, SUMMARIZE
 from flowstore.store import FlowStore
-from flowstore.store.flow import FAILURE, RETRY, FlowRun, TaskRun
+from flowstore.store.flow_run import FlowRun
+from flowstore.store.task_run import FAILURE, RETRY, TaskRun
 
 _STALLED_SECONDS = 60.0
 _PAUSE = 0.2

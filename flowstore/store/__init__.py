@@ -1,4 +1,4 @@
-"""``FlowStore``, and the parts that it is made of."""
+"""``FlowStore``, what applications call, and its chapters."""
 
 from __future__ import annotations
 

@@ -1,30 +1,31 @@
-"""Many results in one call: a few round trips for each storage, and the policies of each result's own route."""
+"""Many results in one call, in a few round trips for each storage."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from flowstore.config import StorageEntry
-from flowstore.duration import Duration
 from flowstore.errors import ConflictError, NotFoundError
 from flowstore.record import ERROR, RESULT, Key, Record, Ref
 from flowstore.record.failure import RemoteTaskError
 from flowstore.storage import RecordStorage
-from flowstore.store.lookup import Lookup
-from flowstore.store.operations import Operations, refuse_readonly, times
-from flowstore.store.routing import Route, Router
+from flowstore.store.base import RAISE, StoreBase
+from flowstore.store.operations import refuse_readonly, times
+from flowstore.store.routing import Route
 from flowstore.store.schema import check_result
 
 KeyLike = Key | tuple[str, str, str]
 """A key, or its flow name, task name and task id."""
 
+_MISSING: Final = object()
+
 
 class _Item(NamedTuple):
-    """A key of a batch: its place in it, where the configuration sends it, and the result to store."""
+    """One key of a batch: its position, its route, and the result to store."""
 
-    place: int
+    position: int
     route: Route
     ref: Ref
     value: object = None
@@ -34,64 +35,125 @@ class _Item(NamedTuple):
         return self.ref.key
 
 
-class Batches:
-    """Store, retrieve and delete many results. Safe in threads."""
+class BatchesMixin(StoreBase):
+    """Store, retrieve and delete many results. Each follows the policies of its task."""
 
-    def __init__(self, router: Router, operations: Operations) -> None:
-        self._router = router
-        self._operations = operations
-        self._lookup = Lookup(operations)
+    def store_many(self, items: Mapping[KeyLike, object] | Iterable[tuple[KeyLike, object]]) -> list[str | None]:
+        """Store many results in a few round trips for each storage.
 
-    def store(self, items: Iterable[tuple[KeyLike, object]]) -> list[str | None]:
-        """Store results; see ``FlowStore.store_many``."""
-        located = [self._located(index, key, value) for index, (key, value) in enumerate(items)]
-        if len({item.ref.address for item in located}) < len(located):
-            raise ValueError("two of the results have the same key: which one should stay is not known")
-        for item in located:
+        Args:
+            items: keys and results. A key is a ``Key``, or its flow name, task name and task id.
+
+        Returns:
+            The ids of the records, in the order of the items. See ``store``.
+
+        Raises:
+            ValueError: two items have the same key.
+            UnknownStorageError, UnsupportedError, SerializationError, ResultSchemaError, ResultTooLargeError: one of
+                the results can't be stored. None has been.
+            ConflictError: other results are stored under some keys, and ``on_conflict`` is ``error``. The rest is
+                stored.
+            StorageError: a storage failed. Some results may be stored; storing all of them again does no harm.
+        """
+        pairs = items.items() if isinstance(items, Mapping) else items
+        batch = [self._item(index, key, value) for index, (key, value) in enumerate(pairs)]
+        if len({item.ref.address for item in batch}) < len(batch):
+            raise ValueError("two of the results have the same key: it is unknown which of them should be stored")
+        for item in batch:
             refuse_readonly(item.route, item.key)
             check_result(item.route.output_schema, item.value, item.key)
-        groups = _by_storage(located)
-        # Encoded and checked for all storages before anything is written to one of them.
-        prepared = [self._prepared(entry, some) for entry, some in groups]
-        ids: list[str | None] = [None] * len(located)
-        for (entry, some), records in zip(groups, prepared, strict=True):
-            stored = self._store_each(some) if records is None else self._store_records(entry, records)
-            for item, stored_id in zip(some, stored, strict=True):
-                ids[item.place] = stored_id
+        groups = _by_storage(batch)
+        # All of them are encoded and checked before anything is written to any storage.
+        encoded = [self._encode_batch(entry, group) for entry, group in groups]
+        ids: list[str | None] = [None] * len(batch)
+        for (entry, group), records in zip(groups, encoded, strict=True):
+            stored = self._store_each(group) if records is None else self._store_records(entry, records)
+            for item, stored_id in zip(group, stored, strict=True):
+                ids[item.position] = stored_id
         return ids
 
-    def _prepared(self, entry: StorageEntry, items: Sequence[_Item]) -> list[Record] | None:
-        """Return the records to write to a storage, or ``None`` for one that keeps no records."""
+    def retrieve_many(self, keys: Iterable[KeyLike], default: Any = RAISE) -> list[Any]:
+        """Return many results, in the order of their keys.
+
+        Takes a few round trips for each storage.
+
+        Args:
+            keys: each is a ``Key``, or its flow name, task name and task id.
+            default: takes the place of each result that is not stored or has expired.
+
+        Raises:
+            NotFoundError: a result is not stored or has expired, and no default is given.
+            CorruptError, UnreachableError, UnknownStorageError: as ``retrieve``.
+        """
+        batch = [self._item(index, key) for index, key in enumerate(keys)]
+        found: list[Any] = [_MISSING] * len(batch)
+        for entry, group in _by_storage(batch):
+            for item, value in zip(group, self._retrieve_batch(entry, group), strict=True):
+                found[item.position] = value
+        missing = [item.key for item in batch if found[item.position] is _MISSING]
+        if missing and default is RAISE:
+            more = f", nor under {len(missing) - 1} of the other keys" if len(missing) > 1 else ""
+            raise NotFoundError(f"no result is stored under {missing[0]}{more}")
+        return [default if value is _MISSING else value for value in found]
+
+    def delete_many(self, keys: Iterable[KeyLike]) -> int:
+        """Delete everything stored under many keys; return the number of records.
+
+        Raises:
+            ReadonlyError: a task has ``storage_readonly``. Nothing was deleted.
+            UnknownStorageError, StorageError: as ``delete``.
+        """
+        batch = [self._item(index, key) for index, key in enumerate(keys)]
+        for item in batch:
+            refuse_readonly(item.route, item.key)
+        return sum(self._delete_batch(entry, group) for entry, group in _by_storage(batch))
+
+    def _retrieve_errors(self, keys: Iterable[KeyLike]) -> list[RemoteTaskError | None]:
+        """Return the errors that ended tasks, in the order of their keys."""
+        batch = [self._item(index, key) for index, key in enumerate(keys)]
+        errors: list[RemoteTaskError | None] = [None] * len(batch)
+        for entry, group in _by_storage(batch):
+            found = self._read_records(entry, [Ref(ERROR, item.key) for item in group])
+            decode = self._operations.pipeline(entry).decode_error
+            for item, record in zip(group, found, strict=True):
+                errors[item.position] = None if record is None else decode(record)
+        return errors
+
+    # All items of a batch below have the same storage.
+
+    def _encode_batch(self, entry: StorageEntry, batch: Sequence[_Item]) -> list[Record] | None:
+        """Return the records to write, or None for a storage without records."""
         if not entry.keeps_records:
             return None
         encode = self._operations.pipeline(entry).encode
 
         def encoded(storage: RecordStorage) -> list[Record]:
-            # Items of one task have one route: all of them are stored at the same time.
-            routes = {id(item.route): item.route for item in items}
+            # Items of one task share one route, and so the time at which they are stored.
+            routes = {id(item.route): item.route for item in batch}
             facts = {known: {"state": "SUCCESS", **times(storage, route)} for known, route in routes.items()}
-            records = [encode(item.ref, item.value, facts[id(item.route)]) for item in items]
+            records = [encode(item.ref, item.value, facts[id(item.route)]) for item in batch]
             for record in records:
                 storage.check_size(record)
             return records
 
         return self._operations.write(entry, encoded)
 
-    def _store_each(self, items: Sequence[_Item]) -> list[str | None]:
-        return [self._operations.store_result(item.route, item.key, item.value, {}) for item in items]
+    def _store_each(self, batch: Sequence[_Item]) -> list[str | None]:
+        return [self._operations.store_result(item.route, item.key, item.value, {}) for item in batch]
 
     def _store_records(self, entry: StorageEntry, records: Sequence[Record]) -> list[str]:
         try:
             if entry.on_conflict == "replace":
                 self._operations.write(entry, lambda storage: storage.put_many(records))
             else:
-                self._add(entry, records)
+                self._add_records(entry, records)
         finally:
             for record in records:
                 self._operations.caches.drop(entry.name, record.ref)
         return [record.ref.address.hex() for record in records]
 
-    def _add(self, entry: StorageEntry, records: Sequence[Record]) -> None:
+    def _add_records(self, entry: StorageEntry, records: Sequence[Record]) -> None:
+        """Write the records whose keys are free; raise ConflictError as configured."""
         standing = self._operations.write(entry, lambda storage: storage.add_many(records))
         if entry.on_conflict == "keep":
             return
@@ -110,96 +172,42 @@ class Batches:
             error.storage = entry.name
             raise error
 
-    def retrieve(self, keys: Iterable[KeyLike]) -> list[tuple[bool, Any]]:
-        """Return of each key whether there is a result, and the result."""
-        located = [self._located(index, key) for index, key in enumerate(keys)]
-        found: list[tuple[bool, Any]] = [(False, None)] * len(located)
-        for entry, items in _by_storage(located):
-            if entry.keeps_records:
-                records = self._lookup.records(entry, [item.ref for item in items])
-                decode = self._operations.pipeline(entry).decode
-                for item in items:
-                    record = records.get(item.ref.address)
-                    if record is not None:
-                        found[item.place] = (True, decode(record))
-            else:
-                for item in items:
-                    found[item.place] = self._retrieve_one(item)
-        return found
-
-    def retrieve_errors(self, keys: Iterable[KeyLike]) -> list[RemoteTaskError | None]:
-        """Return the errors that ended tasks, in the order of their keys; ``None`` where none is stored."""
-        located = [self._located(index, key) for index, key in enumerate(keys)]
-        errors: list[RemoteTaskError | None] = [None] * len(located)
-        for entry, items in _by_storage(located):
-            found = self._operations.read(entry, _reading([Ref(ERROR, item.key) for item in items]))
-            decode = self._operations.pipeline(entry).decode_error
-            for item, record in zip(items, found, strict=True):
-                errors[item.place] = None if record is None else decode(record)
-        return errors
-
-    def _retrieve_one(self, item: _Item) -> tuple[bool, Any]:
-        try:
-            return True, self._operations.retrieve(item.route, item.key)
-        except NotFoundError:
-            return False, None
-
-    def delete(self, keys: Iterable[KeyLike]) -> int:
-        """Delete everything under several keys; see ``FlowStore.delete_many``."""
-        located = [self._located(index, key) for index, key in enumerate(keys)]
-        for item in located:
-            refuse_readonly(item.route, item.key)
-        return sum(self._delete(entry, items) for entry, items in _by_storage(located))
-
-    def _delete(self, entry: StorageEntry, items: Sequence[_Item]) -> int:
+    def _retrieve_batch(self, entry: StorageEntry, batch: Sequence[_Item]) -> list[Any]:
+        """Return the results, and ``_MISSING`` for each that is not stored."""
         if not entry.keeps_records:
-            return sum(self._operations.delete(item.route, item.key) for item in items)
+            return [self._retrieve_or_missing(item) for item in batch]
+        refs = [item.ref for item in batch]
+        records = self._operations.caches.get_many(entry.name, refs, partial(self._read_records, entry))
+        decode = self._operations.pipeline(entry).decode
+        found = [records.get(item.ref.address) for item in batch]
+        return [_MISSING if record is None else decode(record) for record in found]
+
+    def _read_records(self, entry: StorageEntry, refs: Sequence[Ref]) -> list[Record | None]:
+        return self._operations.read(entry, lambda storage: storage.get_many(refs))
+
+    def _retrieve_or_missing(self, item: _Item) -> Any:
         try:
-            return self._operations.once(entry, lambda storage: storage.delete_tasks(item.key for item in items))
+            return self._operations.retrieve(item.route, item.key)
+        except NotFoundError:
+            return _MISSING
+
+    def _delete_batch(self, entry: StorageEntry, batch: Sequence[_Item]) -> int:
+        if not entry.keeps_records:
+            return sum(self._operations.delete(item.route, item.key) for item in batch)
+        try:
+            return self._operations.once(entry, lambda storage: storage.delete_tasks(item.key for item in batch))
         finally:
-            for item in items:
+            for item in batch:
                 self._operations.caches.drop(entry.name, item.ref)
 
-    def get_or_store(self, route: Route, key: Key, default: Any) -> Any:
-        """Return a result or store a default; see ``FlowStore.get_or_store``."""
-        refuse_readonly(route, key)
-        ref = Ref(RESULT, key)
-
-        def checked() -> Any:
-            value = default() if callable(default) else default
-            check_result(route.output_schema, value, key)
-            return value
-
-        def get_or_store(storage: RecordStorage) -> Any:
-            facts = {"state": "SUCCESS", **times(storage, route)}
-            return storage.get_or_store(key, checked, facts=facts)
-
-        try:
-            return self._operations.write(route.storage, get_or_store)
-        finally:
-            self._operations.caches.drop(route.storage.name, ref)
-
-    def claim(self, route: Route, key: Key, name: str, owner: str | None, expires_in: Duration | None) -> bool:
-        """Claim something; see ``FlowStore.claim``."""
-        # The same in each try: a claim whose answer was lost is the caller's own.
-        token = os.urandom(8).hex()
-        return self._operations.write(
-            route.storage,
-            lambda storage: storage.claim(key, name, owner=owner, expires_in=expires_in, token=token),
-        )
-
-    def _located(self, index: int, key: KeyLike, value: object = None) -> _Item:
-        flow_name, task_name, task_id = (key.flow_name, key.task_name, key.task_id) if isinstance(key, Key) else key
-        route = self._router.required(flow_name, task_name)
-        return _Item(index, route, Ref(RESULT, Key(flow_name, route.task_name, task_id)), value)
+    def _item(self, position: int, key: KeyLike, value: object = None) -> _Item:
+        parts = (key.flow_name, key.task_name, key.task_id) if isinstance(key, Key) else key
+        route, stored_key = self._routed(*parts)
+        return _Item(position, route, Ref(RESULT, stored_key), value)
 
 
-def _reading(refs: Sequence[Ref]) -> Callable[[RecordStorage], list[Record | None]]:
-    return lambda storage: storage.get_many(refs)
-
-
-def _by_storage(items: Sequence[_Item]) -> list[tuple[StorageEntry, list[_Item]]]:
+def _by_storage(batch: Sequence[_Item]) -> list[tuple[StorageEntry, list[_Item]]]:
     groups: dict[str, tuple[StorageEntry, list[_Item]]] = {}
-    for item in items:
+    for item in batch:
         groups.setdefault(item.route.storage.name, (item.route.storage, []))[1].append(item)
     return list(groups.values())

@@ -1,25 +1,20 @@
-"""Blobs: files of any size beside the results of tasks."""
+"""Blobs: files of any size, stored beside the results of tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, BinaryIO
 
-from flowstore.duration import Duration, seconds
+from flowstore.duration import Duration
 from flowstore.encoding.codec import file_size
-from flowstore.record import BLOB, Key, Record
+from flowstore.record import BLOB, Record
 from flowstore.storage import Readable, RecordStorage
-from flowstore.store.defaults import CONFIGURED
-from flowstore.store.operations import Operations, refuse_readonly, times
-from flowstore.store.routing import Route, Router
+from flowstore.store.base import CONFIGURED, StoreBase
+from flowstore.store.operations import refuse_readonly, times
 
 
-class BlobFacade:
-    """The part of ``FlowStore`` that is about blobs. They are in the storage of their task, each under a name."""
-
-    router: Router
-    operations: Operations
+class BlobsMixin(StoreBase):
+    """Store, retrieve and delete the blobs of a task, each under a name, in its storage."""
 
     def store_blob(
         self,
@@ -34,24 +29,22 @@ class BlobFacade:
     ) -> int:
         """Store a blob under a name, replacing an older one; return its size.
 
-        It is streamed, never in memory as a whole, and not compressed; encrypted where its storage is. It is there as a
-        whole or not at all.
+        The blob is streamed and never held in memory as a whole. It is not compressed. It is encrypted if its storage
+        is. Readers see all of it or nothing.
 
         Args:
-            file: bytes, or a file opened in binary mode, read from where it is to its end; it is not closed.
-            run_id: the run that it is deleted with, where the task leaves nothing else.
-            expires_in: how long it is kept; ``None`` for ever; left out, as long as the configuration says.
+            file: bytes, or a file opened in binary mode. It is read from its position to its end, and not closed.
+            run_id: the run that the blob is deleted with, for a task that stores nothing else.
+            expires_in: how long it is kept; ``None`` for ever. If omitted, the configuration decides.
 
         Raises:
             TypeError: ``file`` is neither bytes nor a binary file.
             UnsupportedError: the storage keeps no records.
             ReadonlyError: the task has ``storage_readonly``.
-            StorageError: it could not be stored, also after the retries that the policy allows; there are none for a
-                file that can't be read again. An older blob is still there.
+            StorageError: the blob could not be stored, after all retries. A file that is not seekable is not retried.
+                An older blob is kept.
         """
-        route, key = self._blob_place(flow_name, task_name, task_id)
-        if expires_in is not CONFIGURED:
-            route = replace(route, expires_in=None if expires_in is None else seconds(expires_in))
+        route, key = self._routed(flow_name, task_name, task_id, expires_in)
         refuse_readonly(route, key)
         rewind = _rewinder(file)
 
@@ -63,39 +56,45 @@ class BlobFacade:
                 rewind()
             return storage.store_blob(key, name, file, facts=facts)
 
-        return self.operations.write(route.storage, store, retry=rewind is not None)
+        return self._operations.write(route.storage, store, retry=rewind is not None)
 
     def retrieve_blob(self, flow_name: str, task_name: str, task_id: str, name: str) -> BinaryIO:
-        """Return a blob as a file to read from: once, from its beginning to its end. Close it, or use ``with``.
+        """Return a blob as a file that can be read once, from start to end.
+
+        Close it, or use ``with``.
 
         Raises:
-            NotFoundError, ExpiredError: there is none of that name. An empty one is there.
-            CorruptError, ConflictError: also raised by reading: its bytes are damaged; or it was replaced or deleted
-                since. Bytes of two blobs are never mixed.
-            UnreachableError, UnsupportedError: the storage can't be asked, or keeps no records.
+            NotFoundError, ExpiredError: no blob has that name.
+            CorruptError: the blob is damaged. Reading from the file raises it too.
+            ConflictError: raised by reading, if the blob was replaced or deleted since. Bytes of two blobs are never
+                mixed.
+            UnreachableError: the storage can't be reached.
+            UnsupportedError: the storage keeps no records.
         """
-        route, key = self._blob_place(flow_name, task_name, task_id)
-        return self.operations.read(route.storage, lambda storage: storage.retrieve_blob(key, name))
+        route, key = self._routed(flow_name, task_name, task_id)
+        return self._operations.read(route.storage, lambda storage: storage.retrieve_blob(key, name))
 
     def delete_blob(self, flow_name: str, task_name: str, task_id: str, name: str) -> bool:
-        """Delete a blob; tell whether there was one. ``delete`` and ``delete_run`` delete those of a task or run."""
-        route, key = self._blob_place(flow_name, task_name, task_id)
+        """Delete a blob; return whether it existed.
+
+        ``delete`` and ``delete_run`` delete all blobs of a task or run.
+        """
+        route, key = self._routed(flow_name, task_name, task_id)
         refuse_readonly(route, key)
-        return self.operations.write(route.storage, lambda storage: storage.delete(key, BLOB, name))
+        return self._operations.write(route.storage, lambda storage: storage.delete(key, BLOB, name))
 
     def blobs(self, flow_name: str, task_name: str, task_id: str) -> dict[str, int]:
-        """Return the names of a task's blobs, in the order of first storing, and the size of each."""
-        route, key = self._blob_place(flow_name, task_name, task_id)
-        found: list[Record] = self.operations.read(route.storage, lambda storage: storage.blobs(key))
+        """Return the names and sizes of a task's blobs, the oldest first."""
+        route, key = self._routed(flow_name, task_name, task_id)
+        found: list[Record] = self._operations.read(route.storage, lambda storage: storage.blobs(key))
         return {one.ref.name: file_size(one) for one in found}
-
-    def _blob_place(self, flow_name: str, task_name: str, task_id: str) -> tuple[Route, Key]:
-        route = self.router.required(flow_name, task_name)
-        return route, Key(flow_name, route.task_name, task_id)
 
 
 def _rewinder(file: Any) -> Callable[[], object] | None:
-    """Return what makes a file be read again from where it is now, or ``None`` if it can't be."""
+    """Return a function that rewinds a file to its position now.
+
+    Returns None if the file is not seekable.
+    """
     if isinstance(file, bytes | bytearray | memoryview):
         return lambda: None
     seekable = getattr(file, "seekable", None)

@@ -6,7 +6,7 @@ import copy
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import cachetools
@@ -135,6 +135,34 @@ class Caches:
             self.drop(storage, ref)
             return None
         return kept
+
+    def get_many(
+        self,
+        storage: str,
+        refs: Sequence[Ref],
+        read: Callable[[list[Ref]], Iterable[Record | None]],
+        run_id: str | None = None,
+    ) -> dict[bytes, Record]:
+        """Return the records that exist, by address, reading those that aren't cached.
+
+        Args:
+            read: reads records from the storage.
+            run_id: cached records of other runs are read again.
+        """
+        found: dict[bytes, Record] = {}
+        if storage in self._caches:
+            for ref in refs:
+                cached = self.get(storage, ref)
+                if isinstance(cached, Record) and run_id in (None, cached.run_id):
+                    found[ref.address] = cached
+        missing = list({ref.address: ref for ref in refs if ref.address not in found}.values())
+        if missing:
+            keep = self.keeper(storage)
+            for record in read(missing):
+                if record is not None:
+                    found[record.ref.address] = record
+                    keep(record.ref, record)
+        return found
 
     def keeper(self, storage: str) -> Callable[[Ref, Record | tuple[Any]], None]:
         """Return what caches a thing that is read from the storage from now on."""

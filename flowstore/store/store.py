@@ -1,31 +1,24 @@
-"""``FlowStore``: what applications call."""
+"""``FlowStore``: the interface for applications, made of its chapters."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from flowstore.config import Configuration, loading
-from flowstore.duration import Duration
-from flowstore.errors import ConfigurationError, NotFoundError
-from flowstore.record import ERROR, Query, Record
-from flowstore.record.failure import RemoteTaskError, summary
+from flowstore.errors import ConfigurationError
 from flowstore.storage import DataStorage
-from flowstore.store.batch_facade import BatchFacade
-from flowstore.store.batches import Batches
-from flowstore.store.blobs import BlobFacade
-from flowstore.store.defaults import CONFIGURED, RAISE
-from flowstore.store.flow import FlowRun
-from flowstore.store.history import History
-from flowstore.store.operations import Operations
-from flowstore.store.registry import Registry
-from flowstore.store.routing import Route, Router
-from flowstore.store.runs import Runs
-from flowstore.store.state_facade import StateFacade
-from flowstore.store.upkeep import Upkeep
-from flowstore.store.upkeep_facade import UpkeepFacade
+from flowstore.store.batches import BatchesMixin
+from flowstore.store.blobs import BlobsMixin
+from flowstore.store.claims import ClaimsMixin
+from flowstore.store.flow_run import FlowRun
+from flowstore.store.history import HistoryMixin
+from flowstore.store.results import ResultsMixin
+from flowstore.store.runs import RunsMixin
+from flowstore.store.state import StateMixin
+from flowstore.store.upkeep import UpkeepMixin
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -35,20 +28,20 @@ APP_ATTRIBUTE: Final = "flowstore"
 """The attribute of a Celery app that holds the FlowStore attached to it."""
 
 
-class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
-    """Store and retrieve what task flows produce, in the storages that a configuration names.
+class FlowStore(ResultsMixin, BatchesMixin, ClaimsMixin, BlobsMixin, StateMixin, HistoryMixin, RunsMixin, UpkeepMixin):
+    """Store and retrieve the results of task flows, in configured storages.
+
+    A storage is connected when it is first used. One instance serves all threads of a process, and its forked children.
+    As a context manager, it calls ``close`` at the end of the block.
 
     Args:
-        source: the path of a YAML file, a mapping of the same form, a configuration that
-            ``flowstore.config.loading`` has read, or ``None`` for the file that the environment variable
-            ``FLOWSTORE_CONFIG`` names.
-        app: a Celery app to attach to at once.
+        source: the path of a YAML file, a mapping of the same form, a configuration that ``flowstore.config.loading``
+            has read, or ``None`` for the file that the environment variable ``FLOWSTORE_CONFIG`` names.
+        app: a Celery app to attach to.
         overrides: values that win over the file and the environment, by dotted name (``storages.Hot.host``).
 
     Raises:
-        ConfigurationError: the configuration is wrong; lists every mistake. Nothing has been connected.
-
-    Nothing connects before it is used. One instance serves all threads of a process, and its forked children.
+        ConfigurationError: the configuration is wrong. Lists every mistake. Nothing has been connected.
     """
 
     def __init__(
@@ -58,34 +51,32 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
         app: Celery | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        if isinstance(source, Configuration):
-            self.configuration = source
-        else:
-            self.configuration = loading.load(source, overrides=overrides)
+        super().__init__(source if isinstance(source, Configuration) else loading.load(source, overrides=overrides))
         self._app: Celery | None = None
-        self.router = Router(self.configuration)
-        self._registry = Registry(self.configuration)
-        self.operations = Operations(self.configuration, self._registry)
-        self.flow_runs = Runs(self.router, self.operations)
-        self.flow_batches = Batches(self.router, self.operations)
-        self.flow_upkeep = Upkeep(self.configuration, self.router, self.operations, self.flow_runs)
-        self.flow_history = History(self.router, self.operations)
         if app is not None:
             self.attach(app)
 
     def __repr__(self) -> str:
-        return f"<FlowStore {self.configuration.source}: {', '.join(self.configuration.storages)}>"
+        return f"<FlowStore {self._configuration.source}: {', '.join(self._configuration.storages)}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     # Celery
 
     def attach(self, app: Celery) -> None:
-        """Keep the results and errors of every task of a Celery app that has a storage.
+        """Store the results and errors of every task of an app that has a storage.
 
-        To be called in the module that makes the app, so that workers and clients do it alike. A second call with the
-        same app changes nothing.
+        Call it in the module that makes the app, so that workers and clients do the same. A second call with the same
+        app changes nothing.
 
         Raises:
-            ConfigurationError: another FlowStore is attached to the app already.
+            ConfigurationError: another FlowStore is attached to the app.
         """
         from flowstore.celery import attach
 
@@ -93,12 +84,12 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
         self._app = app
 
     def detach(self, app: Celery | None = None) -> None:
-        """Leave an app as if it had never been attached: its tasks, its result backend, its messages. For tests.
+        """Undo ``attach``: restore the app's tasks, result backends and messages.
 
-        Not to be called while one of the app's tasks is executed. Storages stay connected: see ``close``.
+        For tests. Don't call it while a task of the app is running. Storages stay connected: see ``close``.
 
         Args:
-            app: the app; without it, the one that was attached last.
+            app: the app; ``None`` for the one that was attached last.
 
         Raises:
             ConfigurationError: this FlowStore is not attached to the app.
@@ -113,24 +104,23 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
             self._app = None
 
     def start(self, flow_name: str, canvas: Signature | Any, **options: Any) -> FlowRun:
-        """Start a signature (a task's, a chain, group or chord) as a flow.
+        """Start a signature (of a task, chain, group or chord) as a flow.
 
         Args:
-            flow_name: the name under which everything that it runs is stored.
-            canvas: the signature, or a mapping that one was made of by JSON; a task stands for its signature without
-                arguments.
+            flow_name: the name under which everything that runs is stored.
+            canvas: the signature, or the mapping that JSON makes of one. A task is started without arguments.
             options: passed on to ``apply_async`` (``countdown``, ``queue``, …).
 
         Returns:
-            The flow run. It is stored before anything is sent, with the ids, names and places of all its tasks. Of an
-            empty group it is done at once, with ``[]`` as its result.
+            The flow run. It is stored before anything is sent, with the names, ids and places of all its tasks. The run
+            of an empty group is done at once, with ``[]`` as its result.
 
         Raises:
             ConfigurationError: no app is attached, or the flow has no storage.
-            StorageError: the run can't be stored; nothing was sent.
-            ValueError: the canvas is an empty chain, of which Celery has no result; nothing was stored.
-            TypeError: it is no signature; nothing was stored.
-            NotSentError: ``apply_async`` sent nothing; no run is stored.
+            StorageError: the run can't be stored. Nothing was sent.
+            ValueError: the canvas is an empty chain, which has no result. Nothing was stored.
+            TypeError: the canvas is not a signature. Nothing was stored.
+            NotSentError: ``apply_async`` sent nothing. No run is stored.
         """
         from flowstore.celery import start
 
@@ -138,7 +128,7 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
 
     @staticmethod
     def attached_to(app: Celery) -> FlowStore | None:
-        """Return the FlowStore that is attached to an app, or ``None``."""
+        """Return the FlowStore that is attached to an app, or None."""
         found = getattr(app, APP_ATTRIBUTE, None)
         return found if isinstance(found, FlowStore) else None
 
@@ -148,157 +138,31 @@ class FlowStore(BatchFacade, BlobFacade, StateFacade, UpkeepFacade):
         """Return a storage by its configured name: the adapter itself, connected.
 
         Raises:
-            UnknownStorageError: no such storage is declared.
+            UnknownStorageError: the storage is not declared.
             StorageError: it can't be connected.
         """
         return self._registry.get(name)
 
     def task_storage(self, flow_name: str, task_name: str) -> DataStorage:
-        """Return the storage that the configuration gives a task: the adapter itself, connected."""
-        return self._registry.get(self.router.required(flow_name, task_name).storage.name)
+        """Return the storage of a task: the adapter itself, connected.
 
-    def preload(self) -> None:
-        """Import what the storages in use need, without any I/O: for a process that is going to fork."""
-        for entry in self.router.used_storages():
-            self._registry.preload(entry.name)
-
-    def stored_name(self, task_name: str) -> str:
-        """Return the name under which a task is stored: its ``storage_task_name``, or its own."""
-        return self.router.stored_name(task_name)
-
-    def route(self, flow_name: str, task_name: str) -> Route | None:
-        """Return what the configuration says of a task, or ``None`` if it is not stored."""
-        return self.router.route(flow_name, task_name)
+        Raises:
+            UnknownStorageError: the task has no storage.
+            StorageError: the storage can't be connected.
+        """
+        return self._registry.get(self._router.get_route(flow_name, task_name).storage.name)
 
     def close(self) -> None:
-        """Disconnect all storages of this process. What is used afterwards is connected again."""
+        """Disconnect all storages of this process.
+
+        A storage that is used afterwards is connected again.
+        """
         self._registry.close()
 
-    # Results and errors. ``task_name`` is the Celery task's name, or its storage_task_name, everywhere.
+    def _preload(self) -> None:
+        """Import what the storages in use need, without I/O.
 
-    def store(
-        self,
-        flow_name: str,
-        task_name: str,
-        task_id: str,
-        result: object,
-        *,
-        expires_in: Duration | None = CONFIGURED,
-    ) -> str | None:
-        """Store a result in the storage that the configuration gives this task.
-
-        Args:
-            expires_in: how long it is kept: seconds, a ``timedelta``, or a text such as ``"7d"``; ``None`` for ever.
-                Without it, what the configuration says counts: of the task, its flow, or the storage.
-
-        Returns:
-            The record's id; for a plain ``DataStorage`` whatever its ``store`` returned, as a string.
-
-        Raises:
-            UnknownStorageError: the task has no storage.
-            SerializationError, ResultSchemaError, ResultTooLargeError: the result is refused; an older one is still
-                there.
-            ConflictError: another result is stored already, under ``on_conflict: error``.
-            StorageError: it could not be stored.
+        For a process that is going to fork.
         """
-        route, key = self._routed(flow_name, task_name, task_id, expires_in)
-        return self.operations.store_result(route, key, result, {"state": "SUCCESS"})
-
-    def retrieve(self, flow_name: str, task_name: str, task_id: str, default: Any = RAISE) -> Any:
-        """Return a result: an object of the caller's own.
-
-        Args:
-            default: returned instead of raising NotFoundError. Every other error is raised all the same.
-
-        Raises:
-            NotFoundError: no result is stored under this key.
-            CorruptError: it can't be read.
-            UnreachableError: the storage can't be asked.
-            UnknownStorageError: the task has no storage.
-        """
-        route, key = self._routed(flow_name, task_name, task_id)
-        try:
-            return self.operations.retrieve(route, key)
-        except NotFoundError:
-            if default is RAISE:
-                raise
-            return default
-
-    def store_error(
-        self,
-        node_args: Any,
-        flow_name: str,
-        task_name: str,
-        task_id: str,
-        exc_info: BaseException | tuple[type[BaseException], BaseException, TracebackType | None],
-    ) -> str | None:
-        """Store the error that ended a task.
-
-        Args:
-            node_args: the task's arguments, kept as text; anything.
-            exc_info: what ``sys.exc_info()`` gave, or the exception.
-
-        Raises:
-            UnknownStorageError, StorageError: as ``store``.
-        """
-        route, key = self._routed(flow_name, task_name, task_id)
-        exc = exc_info if isinstance(exc_info, BaseException) else exc_info[1]
-        return self.operations.store_error(route, key, exc, {"node_args": node_args, "error": summary(exc)})
-
-    def retrieve_error(
-        self, flow_name: str, task_name: str, task_id: str, default: Any = RAISE, *, attempt: int | None = None
-    ) -> RemoteTaskError | Any:
-        """Return an error of a task: an exception that shows the whole chain when raised, with the data in ``failure``.
-
-        Args:
-            default: returned instead of raising NotFoundError.
-            attempt: the number of an attempt that failed and was retried; ``None`` for the error that ended the task.
-
-        Raises:
-            NotFoundError, CorruptError, UnreachableError, UnknownStorageError: as ``retrieve``.
-        """
-        route, key = self._routed(flow_name, task_name, task_id)
-        try:
-            return self.operations.retrieve_error(route, key, "" if attempt is None else str(attempt))
-        except NotFoundError:
-            if default is RAISE:
-                raise
-            return default
-
-    def errors(self, flow_name: str, task_name: str, task_id: str) -> list[RemoteTaskError]:
-        """Return all errors of a task: those of retried attempts in their order, then the one that ended it, if any."""
-        route, key = self._routed(flow_name, task_name, task_id)
-        query = Query((ERROR,), key.flow_name, key.task_name, key.task_id)
-        found = list(self.operations.listed(route.storage, query))
-        found.sort(key=lambda record: (not record.ref.name, record.headers.get("attempt", 0)))
-        decode = self.operations.pipeline(route.storage).decode_error
-        return [decode(record) for record in found]
-
-    def delete(self, flow_name: str, task_name: str, task_id: str) -> bool:
-        """Delete everything stored under a key: result and errors; tell whether there was anything."""
-        route, key = self._routed(flow_name, task_name, task_id)
-        return self.operations.delete(route, key)
-
-    # Flow runs
-
-    def runs(self, flow_name: str, limit: int | None = 100) -> list[FlowRun]:
-        """Return the runs of a flow that were started with ``start``, the latest first.
-
-        Raises:
-            UnknownStorageError: the flow has no storage.
-        """
-        return self.flow_runs.list(flow_name, limit)
-
-    def run(self, run_id: str) -> FlowRun:
-        """Return a flow run by its id.
-
-        A canvas that was sent without ``start`` is found too: by the id of its group, or of its first task.
-
-        Raises:
-            NotFoundError: nothing is stored of it.
-        """
-        return self.flow_runs.find(run_id)
-
-    def run_records(self, run_id: str, kinds: tuple[str, ...] | None = None) -> Iterator[tuple[str, Record]]:
-        """Iterate over the records of a run in all storages in use, without payloads, each with its storage's name."""
-        return self.flow_runs.run_records(run_id, kinds)
+        for entry in self._router.used_storages():
+            self._registry.preload(entry.name)

@@ -1,70 +1,39 @@
-"""Wait for what a flow run results in: its last tasks' results, or the error of a task that it can't do without.
+"""Waiting for the result of a flow run: results of its last tasks, or an error.
 
-A look costs the same however many tasks the run has: it asks for some of the results that are missing, and for errors.
+Each poll costs the same for any number of tasks: it reads some of the missing results, and errors.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from flowstore.errors import NotFoundError, UnsupportedError
-from flowstore.record import Record
-from flowstore.record.failure import RemoteTaskError
 from flowstore.store.patience import limited
 from flowstore.store.plan import Plan
-from flowstore.store.taskrun import ENDED_BADLY, SUCCESS, TaskRun, tasks_of
+from flowstore.store.run_reader import LastTask, RunReader
+from flowstore.store.task_run import ENDED_BADLY, SUCCESS, tasks_of
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
-_SHARE: Final = 10  # a look that takes long is followed by a pause of so many times that
-_AT_ONCE: Final = 500  # results that are asked for in one batch
-_FEW: Final = 50  # tasks that are looked for one by one
-
-LastTask = tuple[str, str]
-
-
-class Waited(Protocol):
-    """Where waiting looks."""
-
-    def stores(self, flow_name: str, task_name: str) -> bool:
-        """Return whether results of that task are stored."""
-
-    def results(
-        self, flow_name: str, run_id: str, started_at: float | None, tasks: Sequence[LastTask]
-    ) -> dict[LastTask, Any]:
-        """Return the results of tasks that ran in a run, by name and id, as far as they are stored.
-
-        Raises:
-            NotFoundError: a later run has taken the place of one of them, by the same task id.
-        """
-
-    def ends(self, flow_name: str, run_id: str, task_ids: Sequence[str]) -> Iterator[tuple[str, Record]]:
-        """Iterate over the records of tasks of a run by their ids, also of expired ones, without payloads."""
-
-    def failures(self, flow_name: str, run_id: str) -> Iterator[tuple[str, Record]]:
-        """Iterate over the errors that ended tasks of a run, without payloads, each with its storage's name."""
-
-    def result_of(self, task: TaskRun) -> Any:
-        """Return the result of a task that ran.
-
-        Raises:
-            NotFoundError: it is gone, or has expired.
-        """
-
-    def error_of(self, task: TaskRun) -> RemoteTaskError:
-        """Return the error of a task that ran, from the storage in which it was found."""
+_PAUSE_FACTOR: Final = 10  # a slow poll is followed by a pause of this many times its duration
+_BATCH: Final = 500  # results that are read at once
+_FEW: Final = 50  # tasks that are searched by id
 
 
 class Waiting:
-    """One wait for a run's result."""
+    """Wait once for the result of a run.
+
+    Args:
+        shown: how the run appears in errors.
+    """
 
     def __init__(
-        self, source: Waited, flow_name: str, run_id: str, started_at: float | None, plan: Plan, shown: str
+        self, reader: RunReader, flow_name: str, run_id: str, started_at: float | None, plan: Plan, shown: str
     ) -> None:
-        self._source = source
+        self._reader = reader
         self._flow_name = flow_name
         self._run_id = run_id
         self._started_at = started_at
@@ -74,14 +43,15 @@ class Waiting:
         self._shown = shown
         self._found: dict[LastTask, Any] = {}
         for task_name, _ in self._finals:
-            if not source.stores(flow_name, task_name):
+            if not reader.is_stored(flow_name, task_name):
                 raise UnsupportedError(f"the result of {shown} is not stored: its task {task_name!r} has no storage")
 
     def result(self, timeout: float | None, deadline: float | None) -> Any:
-        """Return what the run results in; see ``FlowRun.get``.
+        """Return the result of the run. See ``FlowRun.get``.
 
         Args:
-            timeout, deadline: seconds, as the caller gave them; when they are over, on the monotonic clock.
+            timeout: seconds, for the error message.
+            deadline: the end of the timeout, on the monotonic clock.
         """
         pause = _FIRST_PAUSE
         while True:
@@ -92,16 +62,16 @@ class Waiting:
                 return self._plan.assembled(self._found)
             now = time.monotonic()
             if deadline is not None and now >= deadline:
-                raise TimeoutError(f"{self._shown} gave no result within {timeout} s")
-            rest = max(pause, _SHARE * (now - begun))
+                raise TimeoutError(f"{self._shown} has no result after {timeout} s")
+            rest = max(pause, _PAUSE_FACTOR * (now - begun))
             time.sleep(rest if deadline is None else max(0.0, min(rest, deadline - now)))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def _is_done(self) -> bool:
-        """Look once.
+        """Poll once.
 
         Raises:
-            RemoteTaskError: a task without which there is no result has failed.
+            RemoteTaskError: a task that the result depends on has failed.
         """
         is_done = self._collect()
         needed = frozenset(task_id for _, task_id in self._finals) if is_done else self._members
@@ -109,34 +79,35 @@ class Waiting:
         return is_done
 
     def _collect(self) -> bool:
-        """Take the results that have come, some at once; return whether none is missing."""
+        """Read missing results, a batch at a time; return whether all are here."""
         while missing := [final for final in self._finals if final not in self._found]:
-            some = missing[:_AT_ONCE]
-            self._found |= self._source.results(self._flow_name, self._run_id, self._started_at, some)
+            some = missing[:_BATCH]
+            self._found |= self._reader.results(self._flow_name, self._run_id, self._started_at, some)
             absent = [final for final in some if final not in self._found]
             if absent and not self._take_replacements(absent[:_FEW]):
                 return False
         return True
 
     def _take_replacements(self, absent: Sequence[LastTask]) -> bool:
-        """Take the results of tasks that took the place of final ones; return whether all of these had one.
+        """Read the results of tasks that replaced last tasks.
 
-        Celery's ``Task.replace`` gives another task the replaced one's id; its result is stored under its own name.
+        Celery's ``Task.replace`` gives the id of the replaced task to another one, whose result is stored under its own
+        name. Returns whether all ``absent`` tasks were replaced.
         """
         wanted = {task_id: (name, task_id) for name, task_id in absent}
-        for task in tasks_of(self._source.ends(self._flow_name, self._run_id, list(wanted))):
+        for task in tasks_of(self._reader.ends(self._flow_name, self._run_id, list(wanted))):
             if task.state == SUCCESS and task.id in wanted:
-                self._found[wanted[task.id]] = self._source.result_of(task)
+                self._found[wanted[task.id]] = self._reader.result_of(task)
         return all(final in self._found for final in absent)
 
     def _raise_failure(self, needed: frozenset[str]) -> None:
-        failed = (record.key.task_id for _, record in self._source.failures(self._flow_name, self._run_id))
+        failed = (record.key.task_id for _, record in self._reader.failures(self._flow_name, self._run_id))
         wanted = (task_id for task_id in failed if task_id in needed)
         while some := list(dict.fromkeys(islice(wanted, _FEW))):
-            for task in tasks_of(self._source.ends(self._flow_name, self._run_id, some)):
+            for task in tasks_of(self._reader.ends(self._flow_name, self._run_id, some)):
                 if task.state in ENDED_BADLY and task.id in needed:
                     try:
-                        error = self._source.error_of(task)
+                        error = self._reader.error_of(task)
                     except NotFoundError:
                         continue
                     raise error

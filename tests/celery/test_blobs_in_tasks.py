@@ -43,9 +43,9 @@ def test_tasks_keep_blobs(store: FlowStore) -> None:
     written, read = run.tasks()
     assert store.blobs("flow", "write", written.id) == {"lines": len(LARGE)}
     assert store.blobs("flow", "read", read.id) == {"count": 5}
-    kinds = sorted(record.kind for _, record in store.run_records(run.id))
+    kinds = sorted(record.kind for _, record in store._run_reader.records(run.id))
     assert kinds == ["blob", "blob", "result", "result", "run"]
-    assert all(record.expires_at for _, record in store.run_records(run.id, ("blob", "result")))
+    assert all(record.expires_at for _, record in store._run_reader.records(run.id, ("blob", "result")))
     assert store.delete_run(run.id) == 5
     assert store.blobs("flow", "write", written.id) == {}
 

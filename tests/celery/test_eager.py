@@ -89,7 +89,7 @@ def test_attempts_are_kept_apart(name: str, eager: Site) -> None:
 def test_nothing_is_stored_of_a_task_without_a_storage(eager: Site) -> None:
     result = eager.sig("unstored", 1).apply_async()
     assert result.get() == 1
-    assert list(eager.store.run_records(result.id)) == []
+    assert list(eager.store._run_reader.records(result.id)) == []
 
 
 def test_apply_without_eager_mode_stores(site: Site) -> None:

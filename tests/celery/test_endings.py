@@ -150,7 +150,7 @@ def test_a_task_that_expired(site: Site) -> None:
 
 def test_a_task_that_was_revoked_before_it_started(site: Site) -> None:
     run = site.store.start("revoked early", site.si("a").on_error(site.sig("errback")), countdown=3)
-    task_id = run._source.plan(run.flow_name, run.id).result[1]  # type: ignore[union-attr]
+    task_id = run._reader.plan(run.flow_name, run.id).result[1]  # type: ignore[union-attr]
     site.app.control.revoke(task_id)
     assert site.error_of("revoked early", "a", task_id).failure.type_name == "TaskRevokedError"
     assert site.celery_end(task_id) == "REVOKED"
@@ -159,7 +159,7 @@ def test_a_task_that_was_revoked_before_it_started(site: Site) -> None:
 
 def test_a_task_that_was_revoked_while_it_ran(site: Site) -> None:
     run = site.store.start("revoked late", site.si("sleep").on_error(site.sig("errback")))
-    task_id = run._source.plan(run.flow_name, run.id).result[1]  # type: ignore[union-attr]
+    task_id = run._reader.plan(run.flow_name, run.id).result[1]  # type: ignore[union-attr]
     until(lambda: (site.folder / "sleeping").exists() and task_id in (site.folder / "sleeping").read_text())
     site.app.control.revoke(task_id, terminate=True, signal="SIGKILL")
     assert "terminated" in site.error_of("revoked late", "sleep", task_id).failure.message

@@ -10,7 +10,7 @@ from celery import chain
 from celery.result import AsyncResult
 
 from flowstore import FlowRun, RemoteTaskError
-from flowstore.store.flow import TaskRun
+from flowstore.store.task_run import TaskRun
 from tests.celery.conftest import MakeSite
 from tests.celery.sites import PATIENCE, Site, until
 

@@ -29,7 +29,7 @@ def test_an_own_adapter_and_sqlite_work_in_the_pool(pool: str, concurrency: int,
     run = site.store.start("pools", chain(site.sig("ledger", 20), site.sig("echo"), site.sig("plain")))
     assert site.end_of(run) == 40
     assert [task.state for task in run.tasks()] == ["SUCCESS", "SUCCESS"]  # the ledger can't list
-    assert site.result_of("pools", "ledger", run._source.plan("pools", run.id).members[0]) == 20  # type: ignore[union-attr]
+    assert site.result_of("pools", "ledger", run._reader.plan("pools", run.id).members[0]) == 20  # type: ignore[union-attr]
     error = site.end_of(site.start("pools", "fail"))
     assert error.failure.type_name == "ValueError"
     failing = site.sig("ledger_fail").apply_async()

@@ -194,7 +194,7 @@ def test_start_takes_whatever_apply_async_takes(
     run = store.start("flow", STARTABLE[name](app))
     assert described() == alone
     assert alone
-    plan = store.flow_runs.plan("flow", run.id)
+    plan = store._run_reader.plan("flow", run.id)
     assert plan is not None
     assert {m["headers"]["id"] for m in sent if m["task"] != "celery.chord_unlock"} <= set(plan.members)
 
@@ -202,7 +202,7 @@ def test_start_takes_whatever_apply_async_takes(
 def test_a_canvas_can_be_started_again(app: Celery, store: FlowStore, sent: list[dict[str, Any]]) -> None:
     canvas = chain(app.tasks["t"].s(1), group(app.tasks["t"].s(n) for n in range(3)))
     first, second = (store.start("flow", canvas) for _ in range(2))
-    plans = [store.flow_runs.plan("flow", run.id) for run in (first, second)]
+    plans = [store._run_reader.plan("flow", run.id) for run in (first, second)]
     assert plans[0] is not None
     assert plans[1] is not None
     assert not set(plans[0].members) & set(plans[1].members)
@@ -264,7 +264,7 @@ def test_why_nothing_was_sent_is_told_also_where_the_record_stays(
         raise UnreachableError("the storage is away too")
 
     monkeypatch.setattr(app.tasks["t"], "apply_async", refuse)
-    monkeypatch.setattr(store.flow_runs, "forget", away)
+    monkeypatch.setattr(store, "_forget_run", away)
     with pytest.raises(OSError, match="the broker is away"):
         store.start("f", app.tasks["t"].s(1))
     assert "record of <FlowRun 'f'" in caplog.text
@@ -275,7 +275,7 @@ def test_the_record_of_a_run_is_there_before_anything_is_sent(app: Celery, store
 
     def look(headers: Any = None, **_: Any) -> None:
         (run,) = store.runs("flow")
-        plan = store.flow_runs.plan("flow", run.id)
+        plan = store._run_reader.plan("flow", run.id)
         known.append(headers["id"] in plan.members if plan is not None else 0)
 
     before_task_publish.connect(look)
@@ -312,7 +312,7 @@ def test_a_start_that_sends_nothing_says_so(app: Celery, store: FlowStore) -> No
 
 def test_a_task_that_chooses_its_id_is_waited_for_under_that(app: Celery, store: FlowStore) -> None:
     own = app.task(name="own", base=OwnId, shared=False)(same)
-    plan = store.flow_runs.plan("flow", store.start("flow", own.s(1)).id)
+    plan = store._run_reader.plan("flow", store.start("flow", own.s(1)).id)
     assert plan is not None
     assert plan.result == ["own", "own-(1,)"]
     assert "own-(1,)" in plan.members
@@ -331,6 +331,6 @@ def test_a_run_whose_sending_broke_off_in_the_middle_is_kept(app: Celery, store:
 
 @pytest.mark.parametrize("task_id", [uuid.UUID(int=7), "x"])
 def test_ids_of_any_type_become_text(task_id: Any, app: Celery, store: FlowStore) -> None:
-    plan = store.flow_runs.plan("flow", store.start("flow", app.tasks["t"].s(1), task_id=task_id).id)
+    plan = store._run_reader.plan("flow", store.start("flow", app.tasks["t"].s(1), task_id=task_id).id)
     assert plan is not None
     assert plan.members == (str(task_id),)

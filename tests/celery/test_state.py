@@ -234,11 +234,11 @@ def test_what_a_run_kept_goes_with_it_but_for_its_history(large_site: Site) -> N
     for each in (run, other):
         site.end_of(each)
     assert site.store.delete_run(run.id) > STEPS
-    assert {record.kind for _, record in site.store.run_records(run.id)} == {"history"}
+    assert {record.kind for _, record in site.store._run_reader.records(run.id)} == {"history"}
     assert events(site, run) == ["done"]
     with pytest.raises(NotFoundError):
         site.store.run(run.id)
-    kinds = {record.kind for _, record in site.store.run_records(other.id)}
+    kinds = {record.kind for _, record in site.store._run_reader.records(other.id)}
     assert kinds == {"run", "result", "error", "checkpoint", "variable", "history"}
 
 

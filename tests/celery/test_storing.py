@@ -75,13 +75,13 @@ def test_nothing_is_stored_of_a_task_that_is(name: str, site: Site) -> None:
     result = site.sig(name, "value").apply_async()
     assert site.celery_end(result.id) == "SUCCESS"
     assert site.app.AsyncResult(result.id).get(timeout=10) == "value"
-    assert list(site.store.run_records(result.id)) == []
+    assert list(site.store._run_reader.records(result.id)) == []
 
 
 def test_nothing_is_stored_of_an_error_of_a_task_without_a_storage(site: Site) -> None:
     result = site.sig("unstored_fail").apply_async()
     assert site.celery_end(result.id) == "FAILURE"
-    assert list(site.store.run_records(result.id)) == []
+    assert list(site.store._run_reader.records(result.id)) == []
 
 
 def test_a_task_sent_outside_of_a_flow_is_a_flow_of_its_own(site: Site) -> None:

@@ -24,7 +24,7 @@ from flowstore.celery.messages import HEADER, arguments_of, hidden_arguments, te
 from flowstore.celery.propagation import _put_header
 from flowstore.interrupts import is_interrupt
 from flowstore.record import RESULT, Record
-from flowstore.store.flow import FAILURE
+from flowstore.store.task_run import FAILURE
 
 
 def configured(policy: str = "fail", history: str = "none") -> dict[str, Any]:

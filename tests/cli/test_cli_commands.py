@@ -31,10 +31,10 @@ def chained() -> Exception:
 
 
 def put(store: FlowStore, run: FlowRun, task: str, id: str, result: object, **headers: Any) -> None:
-    route = store.route(run.flow_name, task)
+    route = store._router.find_route(run.flow_name, task)
     assert route is not None
     facts = {"state": "SUCCESS", "run_id": run.id, "attempt": 1, "started_at": 1000.0, "finished_at": 1001.5, **headers}
-    store.operations.store_result(route, Key(run.flow_name, task, id), result, facts)
+    store._operations.store_result(route, Key(run.flow_name, task, id), result, facts)
 
 
 def put_error(store: FlowStore, run: FlowRun, task: str, id: str, name: str = "", **headers: Any) -> None:
@@ -47,7 +47,7 @@ def put_error(store: FlowStore, run: FlowRun, task: str, id: str, name: str = ""
 @pytest.fixture
 def run(store: FlowStore) -> FlowRun:
     """A run with a chain, a failed task, a retried one, and hostile names."""
-    run = store.flow_runs.begin("checkout", "6f1d0000-aaaa")
+    run = store._begin_run("checkout", "6f1d0000-aaaa")
     put(store, run, "shop.price", "one", {"total": 12, "note": "caf\u00e9 \x1b[2J\x9b \u202e"})
     put_error(store, run, "shop.tax", "two", parents=[["shop.price", "one"]], error="ValueError: no price", attempt=2)
     put_error(store, run, "shop.tax", "two", "1", parents=[["shop.price", "one"]], state="RETRY")
@@ -168,7 +168,7 @@ def test_names_lead_from_one_command_to_the_next(place: Place, run: FlowRun) -> 
 
 
 def test_listing_goes_on_at_a_cursor(place: Place, store: FlowStore) -> None:
-    ids = [store.flow_runs.begin("nightly", f"run-{number}").id for number in range(7)]
+    ids = [store._begin_run("nightly", f"run-{number}").id for number in range(7)]
     found: list[str] = []
     cursor: list[str] = []
     for _ in range(10):
@@ -181,7 +181,7 @@ def test_listing_goes_on_at_a_cursor(place: Place, store: FlowStore) -> None:
 
 
 def test_errors_of_several_storages_go_on_at_a_cursor(place: Place, store: FlowStore) -> None:
-    run = store.flow_runs.begin("nightly", "run-1")
+    run = store._begin_run("nightly", "run-1")
     for number in range(5):
         put_error(store, run, "shop.price", f"price-{number}")
         put_error(store, run, "shop.export", f"export-{number}")
@@ -198,7 +198,7 @@ def test_errors_of_several_storages_go_on_at_a_cursor(place: Place, store: FlowS
 
 
 def test_errors_can_be_narrowed(place: Place, run: FlowRun, store: FlowStore) -> None:
-    other = store.flow_runs.begin("other", "77770000-bbbb")
+    other = store._begin_run("other", "77770000-bbbb")
     put_error(store, other, "shop.tax", "elsewhere")
     ids = {json.loads(line)["id"] for line in place.fine("errors", "checkout", "-o", "jsonl").splitlines()}
     assert ids == {"two", EVIL, "four"}
@@ -209,7 +209,7 @@ def test_errors_can_be_narrowed(place: Place, run: FlowRun, store: FlowStore) ->
 
 def test_a_run_may_be_abbreviated_where_that_is_clear(place: Place, run: FlowRun, store: FlowStore) -> None:
     assert run.id in place.fine("tree", "6f1d")
-    store.flow_runs.begin("checkout", "6f1d0000-cccc")
+    store._begin_run("checkout", "6f1d0000-cccc")
     ended = place.run("tree", "6f1d")
     assert ended.returncode == 4
     assert "2 runs have ids that begin with '6f1d': 6f1d0000-aaaa, 6f1d0000-cccc" in ended.stderr
@@ -224,7 +224,7 @@ def test_records_of_a_storage_can_be_listed(place: Place, run: FlowRun) -> None:
 
 
 def test_a_reader_may_stop_early(place: Place, store: FlowStore) -> None:
-    run = store.flow_runs.begin("nightly", "run-1")
+    run = store._begin_run("nightly", "run-1")
     for number in range(300):
         put(store, run, "shop.price", f"{number:0500}", number)
     for command in ("ls --storage Results --limit 300", "tree run-1 -o jsonl", "tree run-1 --all"):
@@ -243,7 +243,7 @@ def test_a_reader_may_stop_early(place: Place, store: FlowStore) -> None:
 
 
 def test_a_large_group_is_abbreviated_failures_first(place: Place, store: FlowStore) -> None:
-    run = store.flow_runs.begin("wide", "run-1")
+    run = store._begin_run("wide", "run-1")
     for number in range(150):
         put(store, run, "shop.price", f"ok-{number}", number, group_id="g", group_index=number)
     put_error(store, run, "shop.price", "bad", group_id="g", group_index=150, error="ValueError: no price")

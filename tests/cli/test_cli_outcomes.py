@@ -207,7 +207,7 @@ def test_130_when_interrupted(place: Place) -> None:
 
 
 def test_what_lists_nothing_says_why(place: Place, store: FlowStore) -> None:
-    store.flow_runs.begin("checkout", "1")
+    store._begin_run("checkout", "1")
     assert "no run of flow 'nosuchflow' is stored" in place.run("ls", "nosuchflow").stderr
     assert "Did you mean 'result'?" in place.run("ls", "--storage", "Results", "--kind", "results").stderr
     assert place.run("ls", "--storage", "Results", "--kind", "error").stderr == ""

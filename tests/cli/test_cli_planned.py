@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowstore import FlowStore
-from flowstore.store.flow import FlowRun
+from flowstore.store.flow_run import FlowRun
 from flowstore.store.plan import Chain, Chord, Group, Member, Plan
 from tests.cli.helpers import Place
 from tests.cli.test_cli_commands import put, put_error
@@ -29,7 +29,7 @@ CANVAS = Chain(
 @pytest.fixture
 def run(store: FlowStore) -> FlowRun:
     """A run whose first header chain has failed; Celery gives the header's group only to the last task of a chain."""
-    run = store.flow_runs.begin("bad", "run-1", plan=Plan.of(CANVAS))
+    run = store._begin_run("bad", "run-1", plan=Plan.of(CANVAS))
     put_error(store, run, "shop.parse", "p0", error="ValueError: no price")
     for n in (1, 2):
         put(store, run, "shop.parse", f"p{n}", n)
@@ -63,7 +63,7 @@ def test_what_never_ran_has_its_place(place: Place, run: FlowRun) -> None:
 
 
 def test_what_may_still_run_is_told_from_what_never_will(place: Place, store: FlowStore) -> None:
-    run = store.flow_runs.begin("bad", "run-2", plan=Plan.of(Group((CANVAS, Member("shop.parse", "slow")))))
+    run = store._begin_run("bad", "run-2", plan=Plan.of(Group((CANVAS, Member("shop.parse", "slow")))))
     put_error(store, run, "shop.parse", "p0")
     missing = {task["id"]: task["state"] for task in json.loads(place.fine("tree", run.id, "-o", "json"))["missing"]}
     waiting = {name for name, state in missing.items() if state == "not finished"}
@@ -72,14 +72,14 @@ def test_what_may_still_run_is_told_from_what_never_will(place: Place, store: Fl
 
 
 def test_a_run_of_which_nothing_has_ended_shows_its_canvas(place: Place, store: FlowStore) -> None:
-    run = store.flow_runs.begin("new", "run-3", plan=Plan.of(CANVAS))
+    run = store._begin_run("new", "run-3", plan=Plan.of(CANVAS))
     text = place.fine("tree", run.id)
     assert "10 not finished" in text
     assert text.count("shop.parse") == 3
 
 
 def test_a_task_that_took_another_ones_place_stands_there(place: Place, store: FlowStore) -> None:
-    run = store.flow_runs.begin("new", "run-4", plan=Plan.of(Chain((Member("shop.parse", "a"), Member("b", "b")))))
+    run = store._begin_run("new", "run-4", plan=Plan.of(Chain((Member("shop.parse", "a"), Member("b", "b")))))
     put(store, run, "shop.other", "a", 1)
     lines = place.fine("tree", run.id).splitlines()
     assert "shop.other" in lines[2]
@@ -88,7 +88,7 @@ def test_a_task_that_took_another_ones_place_stands_there(place: Place, store: F
 
 
 def test_a_storage_that_is_away_hides_nothing_of_the_others(place: Place, store: FlowStore, tmp_path: Path) -> None:
-    run = store.flow_runs.begin("split", "run-5", plan=Plan.of(Chain((Member("shop.parse", "a"), Member("b", "b")))))
+    run = store._begin_run("split", "run-5", plan=Plan.of(Chain((Member("shop.parse", "a"), Member("b", "b")))))
     put(store, run, "shop.parse", "a", 1)
     put(store, run, "shop.export", "e", 1, parents=[["shop.parse", "a"]])
     folder = place.path / "files"
@@ -102,9 +102,9 @@ def test_a_storage_that_is_away_hides_nothing_of_the_others(place: Place, store:
 
 def test_ls_looks_at_the_latest_runs_only(place: Place, store: FlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flowstore.cli.ls._LATEST", 5)
-    store.flow_runs.begin("old", "o")
+    store._begin_run("old", "o")
     for number in range(7):
-        store.flow_runs.begin("new", str(number))
+        store._begin_run("new", str(number))
     (row,) = json.loads(place.fine("ls", "-o", "json"))
     assert (row["flow"], row["runs"], row["last_run"]) == ("new", 5, "6")
     rows = json.loads(place.fine("ls", "--all", "-o", "json"))
@@ -112,6 +112,6 @@ def test_ls_looks_at_the_latest_runs_only(place: Place, store: FlowStore, monkey
 
 
 def test_ls_says_that_there_are_more(place: Place, store: FlowStore) -> None:
-    store.flow_runs.begin("new", "1")
+    store._begin_run("new", "1")
     assert place.run("ls").stderr == ""
     assert place.run("ls", "nightly", "--all").returncode == 2

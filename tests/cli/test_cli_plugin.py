@@ -36,7 +36,7 @@ def shop(place: Place, store: FlowStore) -> Place:
     (place.path / "flowstore.yaml").rename(place.path / "other.yaml")
     (place.path / "shop.py").write_text(APP + "FlowStore('other.yaml', app=app)\n")
     (place.path / "bare.py").write_text(APP)
-    store.flow_runs.begin("checkout", "run-1")
+    store._begin_run("checkout", "run-1")
     store.close()
     return place
 

@@ -157,7 +157,7 @@ def test_the_nearest_expiry_counts(tmp_path: Path) -> None:
         ("plain", "alias"): 1,
     }
     for (flow_name, task_name), expected in days.items():
-        route = store.router.required(flow_name, task_name)
+        route = store._router.get_route(flow_name, task_name)
         assert route.expires_in == (None if expected is None else expected * 86_400.0), (flow_name, task_name)
 
 

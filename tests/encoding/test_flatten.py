@@ -390,7 +390,7 @@ def test_strict_is_a_key_of_a_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {"name": "S", "classname": "MemoryStorage"}
     for strict in (False, True, "{STRICT}"):
         store = FlowStore({"storages": [{**entry, "strict": strict}], "global": {"default_storage": "S"}})
-        assert store.configuration.storages["S"].strict is (strict is not False)
+        assert store._configuration.storages["S"].strict is (strict is not False)
         if strict:
             with pytest.raises(SerializationError, match="OrderedDict"):
                 store.store("flow", "task", "1", collections.OrderedDict(a=1))

@@ -120,19 +120,19 @@ def test_example_begins_with_a_comment_and_suits_the_schema_for_editors(path: Pa
 @every_example
 def test_each_storage_gives_back_what_it_was_given(example: Path) -> None:
     store = FlowStore(example)
-    assert store.configuration.warnings == ()
-    assert store.configuration.storages
-    for name in store.configuration.storages:
+    assert store._configuration.warnings == ()
+    assert store._configuration.storages
+    for name in store._configuration.storages:
         store.storage(name).store(FLOW, name, "1", RESULT)
     again = FlowStore(example)
-    for name in store.configuration.storages:
+    for name in store._configuration.storages:
         assert store.storage(name).retrieve(FLOW, name, "1") == RESULT
         if isinstance(store.storage(name), MemoryStorage):
             continue
         assert again.storage(name).retrieve(FLOW, name, "1") == RESULT
-        if any(isinstance(store.storage(one), RoutingStorage) for one in store.configuration.storages):
+        if any(isinstance(store.storage(one), RoutingStorage) for one in store._configuration.storages):
             continue  # it shares the records of those that it works on
-        for other in [one for one in store.configuration.storages if one != name]:
+        for other in [one for one in store._configuration.storages if one != name]:
             with pytest.raises(NotFoundError):
                 store.storage(other).retrieve(FLOW, name, "1")
     store.close()
@@ -142,19 +142,19 @@ def test_each_storage_gives_back_what_it_was_given(example: Path) -> None:
 @every_example
 def test_each_task_and_flow_is_stored_as_configured(example: Path) -> None:
     store = FlowStore(example)
-    configuration = store.configuration
+    configuration = store._configuration
     flows = [*configuration.flows, FLOW]
     for name, entry in configuration.tasks.items():
         for flow in flows:
             if entry.has_storage_key and entry.storage is None:
-                assert store.route(flow, name) is None
+                assert store._router.find_route(flow, name) is None
             elif entry.storage_readonly:
                 with pytest.raises(ReadonlyError):
                     store.store(flow, name, "1", RESULT)
             else:
                 store.store(flow, name, "1", RESULT)
                 assert store.retrieve(flow, name, "1") == RESULT
-                assert store.retrieve(flow, store.stored_name(name), "1") == RESULT
+                assert store.retrieve(flow, store._router.stored_name(name), "1") == RESULT
                 assert entry.storage is None or store.task_storage(flow, name) is store.storage(entry.storage)
                 if entry.output_schema is not None:
                     with pytest.raises(ResultSchemaError):
@@ -171,14 +171,14 @@ def test_tasks_of_an_attached_app_are_stored(example: Path) -> None:
     app = Celery("examples", set_as_current=False)
     app.conf.task_always_eager = True
     store = FlowStore(example, app=app)
-    names = [name for name, entry in store.configuration.tasks.items() if store.route(FLOW, name)]
-    names += ["a task that no example names"] if store.configuration.default_storage else []
+    names = [name for name, entry in store._configuration.tasks.items() if store._router.find_route(FLOW, name)]
+    names += ["a task that no example names"] if store._configuration.default_storage else []
     assert names
     for name in names:
-        route = store.route(FLOW, name)
+        route = store._router.find_route(FLOW, name)
         assert route is not None
         task = app.task(name=name, shared=False)(_result)
-        if route.readonly or not store.configuration.default_storage:
+        if route.readonly or not store._configuration.default_storage:
             sent = task.apply_async()
             assert store.retrieve(name, name, sent.id, default=None) == (None if route.readonly else RESULT)
         else:

@@ -37,7 +37,7 @@ OPERATIONS: dict[str, Callable[[FlowStore], object]] = {
     "large store": lambda store: store.store("f", "t", "2", "x" * 6_000_000),
     "retrieve": lambda store: store.retrieve("f", "t", "1"),
     "retrieve_many": lambda store: store.retrieve_many([("f", "t", "1"), ("f", "t", "2")], default=None),
-    "listing": lambda store: [one.key for _, one in store.run_records("r")],
+    "listing": lambda store: [one.key for _, one in store._run_reader.records("r")],
     "count": lambda store: records(store).count(Query()),
     "condition": lambda store: store.variables("f").set("v", 1, if_revision=0),
     "delete": lambda store: store.delete("f", "t", "1"),

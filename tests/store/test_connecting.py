@@ -458,7 +458,7 @@ CLOCKED: dict[str, Callable[[FlowStore], object]] = {
     "variables": lambda store: list(store.variables("f")),
     "record_history": lambda store: store.record_history("e", "f"),
     "history": lambda store: list(store.history("f")),
-    "run_records": lambda store: list(store.run_records("r")),
+    "run_records": lambda store: list(store._run_reader.records("r")),
     "cleanup": lambda store: store.cleanup("1h", "S"),
 }
 

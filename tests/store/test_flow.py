@@ -11,8 +11,8 @@ import pytest
 from flowstore import CorruptError, ExpiredError, FlowStore, Key, NotFoundError, Record, Ref, RemoteTaskError
 from flowstore.encoding.pipeline import encode, encode_error
 from flowstore.record import ERROR, RESULT
-from flowstore.store.flow import tasks_of
 from flowstore.store.plan import Chain, Chord, Group, Member, Plan
+from flowstore.store.task_run import tasks_of
 
 FLOW = "flow"
 
@@ -100,16 +100,16 @@ def put(store: FlowStore, *records: tuple[str, Record]) -> None:
 
 
 def test_get_assembles_nested_groups(store: FlowStore) -> None:
-    run = store.flow_runs.begin(FLOW, "r")
+    run = store._begin_run(FLOW, "r")
     put(store, result("a"), result("b"))
-    store.flow_runs.note_plan(run, Plan({"group": [["a", "a-id"], {"group": [["b", "b-id"], ["a", "a-id"]]}]}, ()))
+    store._replace_plan(run, Plan({"group": [["a", "a-id"], {"group": [["b", "b-id"], ["a", "a-id"]]}]}, ()))
     assert run.get(timeout=0) == ["a", ["b", "a"]]
 
 
 def test_get_looks_before_the_time_is_up(store: FlowStore) -> None:
-    run = store.flow_runs.begin(FLOW, "r")
-    store.flow_runs.note_plan(run, Plan(["a", "a-id"], ("a-id",)))
-    with pytest.raises(TimeoutError, match="within 0 s"):
+    run = store._begin_run(FLOW, "r")
+    store._replace_plan(run, Plan(["a", "a-id"], ("a-id",)))
+    with pytest.raises(TimeoutError, match="after 0 s"):
         run.get(timeout=0)
     put(store, error("stranger"))  # an error of a task that is not part of the canvas, such as an errback
     with pytest.raises(TimeoutError):
@@ -122,16 +122,16 @@ def test_get_looks_before_the_time_is_up(store: FlowStore) -> None:
 
 
 def test_get_finds_what_took_the_place_of_the_last_task(store: FlowStore) -> None:
-    run = store.flow_runs.begin(FLOW, "r")
-    store.flow_runs.note_plan(run, Plan(["original", "a-id"], ("a-id",)))
+    run = store._begin_run(FLOW, "r")
+    store._replace_plan(run, Plan(["original", "a-id"], ("a-id",)))
     put(store, result("a"))
     assert run.get(timeout=0) == "a"
 
 
 def test_runs_are_listed_latest_first_and_forgotten_when_not_sent(store: FlowStore) -> None:
-    runs = [store.flow_runs.begin(FLOW, f"run {number}") for number in range(3)]
-    store.flow_runs.begin(FLOW, "child", parent_run_id="run 0")
-    store.flow_runs.forget(runs[1])
+    runs = [store._begin_run(FLOW, f"run {number}") for number in range(3)]
+    store._begin_run(FLOW, "child", parent_run_id="run 0")
+    store._forget_run(runs[1])
     assert [run.id for run in store.runs(FLOW)] == ["child", "run 2", "run 0"]
     assert store.run("child").parent_run_id == "run 0"
     with pytest.raises(NotFoundError):
@@ -160,7 +160,7 @@ def test_an_execution_that_fails_after_it_stored_its_result_has_failed(
     for ordered in (records, records[::-1]):
         (task,) = tasks_of(iter(ordered))
         assert task.state == state
-    run = store.flow_runs.begin(FLOW, "r", plan=Plan.of(Member("a", "a-id")))
+    run = store._begin_run(FLOW, "r", plan=Plan.of(Member("a", "a-id")))
     put(store, *records)
     if state == "SUCCESS":
         assert run.get(timeout=0) == "a"
@@ -202,7 +202,7 @@ def test_parents_that_go_round_in_circles_end_somewhere() -> None:
 
 def test_what_the_canvas_says_counts_where_messages_tell_no_group(store: FlowStore) -> None:
     canvas = Chord((Member("one", "one-id"), Chain((Member("two", "two-id"), Member("three", "three-id")))), BODY)
-    run = store.flow_runs.begin(FLOW, "r", plan=Plan.of(canvas))
+    run = store._begin_run(FLOW, "r", plan=Plan.of(canvas))
     records = [result("one"), result("two"), result("three", parents=[["two", "two-id"]]), result("body", joins="g")]
     put(store, *records)
     parents = {task.name: [parent.task_name for parent in task.parents] for task in run.tasks()}
@@ -214,10 +214,10 @@ BODY = Member("body", "body-id")
 
 def test_a_run_answers_only_with_what_ran_in_it(store: FlowStore) -> None:
     plan = Plan.of(Member("a", "a-id"))
-    first = store.flow_runs.begin(FLOW, "first", plan=plan)
+    first = store._begin_run(FLOW, "first", plan=plan)
     put(store, result("a", run_id="first", published_at=time.time()))
     assert first.get(timeout=0) == "a"
-    second = store.flow_runs.begin(FLOW, "second", plan=plan)
+    second = store._begin_run(FLOW, "second", plan=plan)
     with pytest.raises(TimeoutError):
         second.get(timeout=0)
     put(store, error("a", run_id="first"))
@@ -234,16 +234,16 @@ def test_a_run_answers_for_itself_past_a_cache() -> None:
     storage = {"name": "MemoryStorage", "cache": {"classname": "LRU", "size": 10}}
     store = FlowStore({"storages": [storage], "global": {"default_storage": "MemoryStorage"}})
     plan = Plan.of(Member("a", "a-id"))
-    store.flow_runs.begin(FLOW, "first", plan=plan)
+    store._begin_run(FLOW, "first", plan=plan)
     put(store, result("a", run_id="first"))
     assert store.retrieve(FLOW, "a", "a-id") == "a"
-    second = store.flow_runs.begin(FLOW, "second", plan=plan)
+    second = store._begin_run(FLOW, "second", plan=plan)
     put(store, result("a", run_id="second"))
     assert second.get(timeout=0) == "a"
 
 
 def test_a_result_that_has_expired_is_not_waited_for(store: FlowStore) -> None:
-    run = store.flow_runs.begin(FLOW, "r", plan=Plan.of(Group((Member("a", "a-id"), Member("b", "b-id")))))
+    run = store._begin_run(FLOW, "r", plan=Plan.of(Group((Member("a", "a-id"), Member("b", "b-id")))))
     put(store, result("a", expires_at=1.0), result("b"))
     with pytest.raises((NotFoundError, ExpiredError), match="expired"):
         run.get(timeout=0)
@@ -258,7 +258,7 @@ def test_an_error_is_read_where_it_was_found(store: FlowStore) -> None:
             "tasks": [{"name": "a", "storage": None}],
         }
     )
-    run = store.flow_runs.begin(FLOW, "r", plan=Plan.of(Chain((Member("a", "a-id"), Member("b", "b-id")))))
+    run = store._begin_run(FLOW, "r", plan=Plan.of(Chain((Member("a", "a-id"), Member("b", "b-id")))))
     put(store, error("a"))
     with pytest.raises(RemoteTaskError, match="attempt 1"):
         run.get(timeout=0)

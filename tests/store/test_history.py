@@ -218,9 +218,9 @@ def test_the_flow_has_the_last_word(of_storage: str | None, of_flow: str | None,
     keys = {} if of_storage is None else {"history": of_storage}
     flow = {"name": "flow"} if of_flow is None else {"name": "flow", "history": of_flow}
     flows = FlowStore({**configuration(("MemoryStorage", {}), **keys), "flows": [flow]})
-    assert tuple(flows.flow_history.wants("flow", is_error) for is_error in (False, True)) == wanted
+    assert tuple(flows._router.keeps_history("flow", is_error) for is_error in (False, True)) == wanted
 
 
 def test_a_flow_without_a_storage_has_none() -> None:
     flows = FlowStore({"storages": [{"name": "MemoryStorage", "history": "all"}]})
-    assert not flows.flow_history.wants("flow", True)
+    assert not flows._router.keeps_history("flow", True)

@@ -174,7 +174,7 @@ READS: dict[str, Callable[[FlowStore], Any]] = {
     "get_or_set": lambda store: store.variables("f").get_or_set("v", 2),
     "history": lambda store: [entry.event for entry in store.history("f")],
     "runs": lambda store: store.runs("f"),
-    "run_records": lambda store: [record.ref.name for _, record in store.run_records("r")],
+    "run_records": lambda store: [record.ref.name for _, record in store._run_reader.records("r")],
 }
 WRITES: dict[str, Callable[[FlowStore], Any]] = {
     "store": lambda store: store.store("f", "t", "new", 1),
@@ -271,7 +271,7 @@ def test_connecting_shares_the_time_with_the_rest(clock: Clock) -> None:
 
 def test_a_run_that_is_waited_for_with_a_timeout_waits_no_longer(clock: Clock) -> None:
     with opened() as store:
-        run = store.flow_runs.begin("f", "r")
+        run = store._begin_run("f", "r")
         store.storage("S").down = True  # type: ignore[attr-defined]
         with pytest.raises(UnreachableError):
             run.get(timeout=5)
@@ -303,6 +303,6 @@ def test_the_environment_sets_for_how_long(monkeypatch: pytest.MonkeyPatch) -> N
     for value, expected in (("2m", 120.0), ("1.5", 1.5)):
         monkeypatch.setitem(os.environ, "FLOWSTORE_STORAGES__S__ON_STORE_ERROR__RETRY", value)
         with opened() as store:
-            assert store.configuration.storages["S"].patience == expected
+            assert store._configuration.storages["S"].patience == expected
         with opened({"retry": "1h"}) as store:
-            assert store.configuration.storages["S"].patience == expected
+            assert store._configuration.storages["S"].patience == expected

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from flowstore import FlowStore, UnknownStorageError
+from flowstore import UnknownStorageError
+from flowstore.config import loading
 from flowstore.store.routing import Router
 
 MEMORY = [{"name": name, "classname": "MemoryStorage"} for name in ("Own", "Flow", "Default")]
 
 
 def router(**configuration: Any) -> Router:
-    return Router(FlowStore({"storages": MEMORY, **configuration}).configuration)
+    return Router(loading.load({"storages": MEMORY, **configuration}))
 
 
 FULL = {
@@ -46,20 +47,20 @@ FULL = {
 def test_a_tasks_own_storage_comes_before_its_flows_and_the_default(
     flow: str, task: str, storage: str, name: str
 ) -> None:
-    route = router(**FULL).route(flow, task)
+    route = router(**FULL).find_route(flow, task)
     assert route is not None
     assert (route.storage.name, route.task_name) == (storage, name)
 
 
 @pytest.mark.parametrize("task", ["off", "celery.backend_cleanup"])
 def test_a_task_that_is_not_stored_has_no_route(task: str) -> None:
-    assert router(**FULL).route("flow", task) is None
+    assert router(**FULL).find_route("flow", task) is None
     with pytest.raises(UnknownStorageError, match=task):
-        router(**FULL).required("flow", task)
+        router(**FULL).get_route("flow", task)
 
 
 def test_without_a_default_there_is_no_route() -> None:
-    assert router().route("flow", "task") is None
+    assert router().find_route("flow", "task") is None
     assert router().used_storages() == []
 
 
@@ -69,7 +70,7 @@ def test_used_storages_are_those_that_something_is_given() -> None:
 
 
 def test_readonly_and_stored_name() -> None:
-    route = router(**FULL).required("flow", "still")
+    route = router(**FULL).get_route("flow", "still")
     assert route.readonly
     assert [router(**FULL).stored_name(name) for name in ("named", "alias", "own", "unknown")] == [
         "alias",

@@ -167,10 +167,10 @@ def test_what_has_expired_counts_as_nothing_with_a_default_too() -> None:
 def test_an_earlier_execution_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
     """It is neither stored over the later one's result, nor does its task fail for that."""
     with opened() as store, caplog.at_level("INFO"):
-        route, key = store.route("f", "t"), Key("f", "t", "1")
+        route, key = store._router.find_route("f", "t"), Key("f", "t", "1")
         assert route is not None
         stored = [
-            store.operations.store_result(route, key, value, {"attempt": attempt, "started_at": started_at})
+            store._operations.store_result(route, key, value, {"attempt": attempt, "started_at": started_at})
             for value, attempt, started_at in (("second", 2, 20.0), ("first", 1, 10.0), ("once more", 2, 15.0))
         ]
         assert len(set(stored)) == 1
@@ -180,7 +180,7 @@ def test_an_earlier_execution_is_passed_over(caplog: pytest.LogCaptureFixture) -
         assert "attempt 1, begun at 10.000" in told[0]
         for number, started_at in enumerate((20.0, 10.0)):
             facts = {"attempt": 1, "started_at": started_at}
-            store.operations.store_error(route, key, ValueError(number), facts)
+            store._operations.store_error(route, key, ValueError(number), facts)
         assert store.retrieve_error("f", "t", "1").failure.args == (0,)
 
 
@@ -327,4 +327,4 @@ def test_repr_shows_no_secret() -> None:
     arguments = {"connection_string": "sqlite:///hunter2.db"}
     store = FlowStore({"storages": [{"name": "S", "classname": "SqlStorage", "configuration": arguments}]})
     assert "hunter2" not in repr(store)
-    assert "hunter2" not in repr(store.configuration)
+    assert "hunter2" not in repr(store._configuration)

@@ -23,7 +23,7 @@ from flowstore import (
 from flowstore.encoding.pipeline import encode
 from flowstore.record import CHECKPOINT, ERROR, HISTORY, RESULT, RUN, VARIABLE, register_kind, survives_clear
 from flowstore.storages import MemoryStorage
-from flowstore.store.flow import Plan
+from flowstore.store.plan import Plan
 
 DAY = 86_400.0
 MAIN = {"name": "Main", "classname": "MemoryStorage"}
@@ -218,7 +218,7 @@ def test_a_run_is_deleted_in_all_storages_and_no_other(store: FlowStore) -> None
     assert len(stored(store, "Side")) == 4
     assert {ref.key.task_id for ref in stored(store) if ref.kind != HISTORY} == {"other"}
     with pytest.raises(NotFoundError):
-        store.flow_runs.plan("f", "r") or store.retrieve("f", "a", "r")
+        store._run_reader.plan("f", "r") or store.retrieve("f", "a", "r")
     assert store.delete_run("r") == store.delete_run("never") == 0
 
 
@@ -303,7 +303,7 @@ def test_expiry_and_age_go_by_the_storages_clock(monkeypatch: pytest.MonkeyPatch
         store.get_or_store("f", "a", "4", 1)
         found = list(records(store).records(Query(live_at=0.0)))
         assert [(one.stored_at, one.expires_at) for one in found] == [(right, right + 60)] * 4
-        store.flow_runs.begin("f", "r")
+        store._begin_run("f", "r")
         assert [one.stored_at for one in records(store).records(Query((RUN,)))] == [right]
         monkeypatch.setattr(MemoryStorage, "now", lambda _: right + 59.5)
         assert store.cleanup() == 0

@@ -58,7 +58,7 @@ def test_a_look_costs_the_same_with_any_number_of_finished_tasks(
     number: int, store: FlowStore, calls: Counter[str]
 ) -> None:
     parts = tuple(Member("part", str(n)) for n in range(number))
-    run = store.flow_runs.begin(FLOW, RUN_ID, plan=Plan.of(Chain((Group(parts), Member("last", "last")))))
+    run = store._begin_run(FLOW, RUN_ID, plan=Plan.of(Chain((Group(parts), Member("last", "last")))))
     put(store, [result("part", str(n), group_id="g", group_index=n) for n in range(number)])
     calls.clear()
     with pytest.raises(TimeoutError):
@@ -72,7 +72,7 @@ def test_a_look_costs_the_same_with_any_number_of_finished_tasks(
 def test_a_look_at_a_large_group_asks_for_some_of_its_results(
     number: int, store: FlowStore, calls: Counter[str]
 ) -> None:
-    run = store.flow_runs.begin(FLOW, RUN_ID, plan=Plan.of(Group(tuple(Member("part", str(n)) for n in range(number)))))
+    run = store._begin_run(FLOW, RUN_ID, plan=Plan.of(Group(tuple(Member("part", str(n)) for n in range(number)))))
     calls.clear()
     with pytest.raises(TimeoutError):
         run.get(timeout=0)
@@ -82,7 +82,7 @@ def test_a_look_at_a_large_group_asks_for_some_of_its_results(
 def test_failures_that_redelivered_tasks_made_up_for_end_nothing(store: FlowStore) -> None:
     number = 120
     parts = tuple(Member("part", str(n)) for n in range(number))
-    run = store.flow_runs.begin(FLOW, RUN_ID, plan=Plan.of(Chain((Group(parts), Member("last", "last")))))
+    run = store._begin_run(FLOW, RUN_ID, plan=Plan.of(Chain((Group(parts), Member("last", "last")))))
     facts = {"state": "FAILURE", "run_id": RUN_ID, "finished_at": 1.0}
     put(store, [encode_error(Ref(ERROR, Key(FLOW, "part", str(n))), OSError(), facts) for n in range(number)])
     put(store, [result("part", str(n), finished_at=2.0) for n in range(number - 1)])
@@ -94,7 +94,7 @@ def test_failures_that_redelivered_tasks_made_up_for_end_nothing(store: FlowStor
 
 @pytest.mark.parametrize("number", [20, 400])
 def test_a_group_is_read_in_batches(number: int, store: FlowStore, calls: Counter[str]) -> None:
-    run = store.flow_runs.begin(FLOW, RUN_ID, plan=Plan.of(Group(tuple(Member("part", str(n)) for n in range(number)))))
+    run = store._begin_run(FLOW, RUN_ID, plan=Plan.of(Group(tuple(Member("part", str(n)) for n in range(number)))))
     put(store, [result("part", str(n)) for n in range(number)])
     calls.clear()
     assert run.get(timeout=0) == [str(n) for n in range(number)]

@@ -193,7 +193,7 @@ def deleted(root: Path) -> None:
 CALLS: list[Callable[[FlowStore], object]] = [
     lambda store: store.retrieve("f", "t", "1"),
     lambda store: store.retrieve("f", "t", "1", default=None),
-    lambda store: list(store.run_records("r")),
+    lambda store: list(store._run_reader.records("r")),
     lambda store: store.store("f", "t", "1", 2),
     lambda store: store.delete("f", "t", "1"),
     lambda store: store.cleanup(),

@@ -94,7 +94,7 @@ def tasks_of(
     return sorted(tasks, key=lambda task: (task.started_at or task.finished_at or 0.0, task.key))
 
 
-def header_of(body_id: str, joins: str, tasks: Sequence[TaskRun]) -> list[Key]:
+def chord_members(body_id: str, joins: str, tasks: Sequence[TaskRun]) -> list[Key]:
     """Return the tasks of a chord's header in their order in the chord, as far as they ran.
 
     Args:
