@@ -15,6 +15,7 @@ from concurrent.futures import Future, wait
 from functools import cache
 from importlib import import_module
 from multiprocessing import connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -80,9 +81,7 @@ def in_processes(
 
     They share nothing with this one, as on different machines; ``work`` has to be a function of a module.
     """
-    # They come from a process that has done nothing but import: that is as good as a new one, and much faster.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_preloaded())
+    context = fork_server()
     environment = dict(os.environ)  # that of the other process is of the time when it began
     barrier = context.Barrier(count, timeout=deadline)
     started = []
@@ -104,6 +103,16 @@ def in_processes(
     if failures:
         pytest.fail(f"{len(failures)} of {count} processes failed; the first one:\n{failures[0]}")
     return [told[0] for told in answers]
+
+
+def fork_server() -> ForkServerContext:
+    """Return what starts new processes quickly.
+
+    They come from a process that has done nothing but import: that is as good as a new one.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_preloaded())
+    return context
 
 
 @cache

@@ -3,75 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from celery import Celery
 from celery.app.trace import build_tracer
 from celery.exceptions import SoftTimeLimitExceeded
 
-from flowstore import DataStorage, FlowStore, UnreachableError
-from flowstore.storages import MemoryStorage
+from flowstore import FlowStore
+from tests.struck import Full, Struck
 
 INSIDE = ("connect", "store", "retrieve")
 
 
-class Struck:
-    """Which method is interrupted, once; ``seen`` tells what the task's code got."""
-
-    method: ClassVar[str] = ""
-    seen: ClassVar[list[str]] = []
-
-    @classmethod
-    def here(cls, method: str) -> None:
-        if cls.method == method:
-            cls.method = ""
-            raise SoftTimeLimitExceeded
-
-
-class Plain(DataStorage):
-    def __init__(self) -> None:
-        self.values: dict[Any, Any] = {}
-        self.up = False
-
-    def connect(self) -> None:
-        Struck.here("connect")
-        self.up = True
-
-    def disconnect(self) -> None:
-        self.up = False
-
-    def is_connected(self) -> bool:
-        return self.up
-
-    def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any:
-        Struck.here("retrieve")
-        return self.values[flow_name, task_name, task_id]
-
-    def store(self, flow_name: str, task_name: str, task_id: str, result: Any) -> None:
-        Struck.here("store")
-        self.values[flow_name, task_name, task_id] = result
-
-    def store_error(self, node_args: Any, flow_name: str, task_name: str, task_id: str, exc_info: Any) -> None:
-        Struck.here("store_error")
-        self.values["error", task_id] = exc_info[1]
-
-
-class Full(MemoryStorage):
-    def connect(self) -> None:
-        Struck.here("connect")
-        super().connect()
-
-    def _get(self, ref: Any, payload: bool) -> Any:
-        Struck.here("retrieve")
-        return super()._get(ref, payload)
-
-    def _put(self, record: Any, if_revision: int | None, now: float) -> int:
-        Struck.here("store" if record.kind == "result" else "store_error")
-        return super()._put(record, if_revision, now)
-
-    def _translate(self, exc: Exception) -> UnreachableError:
-        return UnreachableError(str(exc))
+SEEN: list[str] = []
+"""What the task's code got."""
 
 
 @pytest.fixture(params=[("Plain", "retry"), ("Full", "retry"), ("Full", "log")], ids=" ".join)
@@ -79,8 +25,8 @@ def deliver(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Run a task as a worker does; return Celery's state, and the store."""
     app = Celery("interrupted", broker="memory://", backend="cache+memory://", set_as_current=False)
     classname, policy = request.param
-    entry = {"name": "S", "classname": classname, "import": __name__, "on_store_error": policy}
-    Struck.method, Struck.seen = "", []
+    entry = {"name": "S", "classname": classname, "import": "tests.struck", "on_store_error": policy}
+    SEEN.clear()
     store = FlowStore({"storages": [entry], "global": {"default_storage": "S"}}, app=app)
 
     @app.task(name="asking", shared=False)
@@ -89,7 +35,7 @@ def deliver(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
             store.retrieve("f", "t", "other", default=None)
             store.store("f", "t", "other", 1)
         except SoftTimeLimitExceeded as exc:
-            Struck.seen.append(type(exc).__name__)
+            SEEN.append(type(exc).__name__)
             return "in time"
         return "never"
 
@@ -104,7 +50,7 @@ def deliver(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     app.finalize()
 
     def run(name: str, method: str) -> tuple[str, FlowStore]:
-        Struck.method = method
+        Struck.method, Struck.error = method, SoftTimeLimitExceeded()
         request = {"id": f"{name}-{method}", "task": name, "args": [], "kwargs": {}, "hostname": "w", "is_eager": False}
         request |= {"delivery_info": {}, "root_id": f"{name}-{method}", "parent_id": None, "retries": 0, "headers": {}}
         request |= {"called_directly": False, "correlation_id": f"{name}-{method}"}
@@ -119,7 +65,7 @@ def deliver(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
 @pytest.mark.parametrize("method", INSIDE)
 def test_the_tasks_code_gets_the_limit_that_strikes_in_a_call_of_its_own(deliver: Any, method: str) -> None:
     state, store = deliver("asking", method)
-    assert (state, Struck.seen) == ("SUCCESS", ["SoftTimeLimitExceeded"])
+    assert (state, SEEN) == ("SUCCESS", ["SoftTimeLimitExceeded"])
     assert store.retrieve("asking", "asking", f"asking-{method}") == "in time"
 
 
@@ -131,7 +77,7 @@ def test_a_limit_that_strikes_while_a_result_is_stored_ends_the_task(deliver: An
 
 def test_a_limit_that_strikes_while_an_error_is_stored_takes_nothing_from_it(deliver: Any) -> None:
     state, store = deliver("failing", "store_error")
-    assert (state, Struck.method) == ("FAILURE", "")
+    assert (state, Struck.error) == ("FAILURE", None)
     storage = store.storage("S")
     if isinstance(storage, Full):
         assert store.retrieve_error("failing", "failing", "failing-store_error").failure.message == "the task's own"

@@ -15,6 +15,14 @@ from tests.servers.proxy import Proxy, proxy
 from tests.storages.storage_kit import Recipe
 
 
+def with_settings(recipe: Recipe, **settings: Any) -> Recipe:
+    return recipe[0], recipe[1] | settings
+
+
+def is_postgres(recipe: Recipe) -> bool:
+    return str(recipe[1]["connection_string"]).startswith("postgres")
+
+
 def around(recipe: Recipe) -> Any:
     """Connect to the place of a recipe, around flowstore."""
     string = recipe[1]["connection_string"]

@@ -6,15 +6,13 @@ from typing import Any
 import pytest
 
 from flowstore.errors import StorageError, UnreachableError
-from flowstore.record import Key, Query, Ref
+from flowstore.record import Key, Query
 from flowstore.storages import SqlStorage
 from flowstore.storages.sql.mysql.statements import MysqlStatements
 from flowstore.storages.sql.schema import creation
-from tests.servers.proxy import Proxy
-from tests.storages.sql.sql_servers import ask, behind, raw_payload
-from tests.storages.storage_contract import StorageContract
+from tests.storages.sql.sql_contract import SqlServerContract
+from tests.storages.sql.sql_servers import ask
 from tests.storages.storage_kit import Recipe, opened, record
-from tests.storages.storage_races import ProcessRaces
 
 pytest_plugins = ("tests.storages.sql.sql_fixtures",)
 
@@ -34,27 +32,10 @@ LIMIT = 2**19
     "fork",
     "faults",
 )
-class TestMysql(ProcessRaces, StorageContract):
+class TestMysql(SqlServerContract):
     @pytest.fixture
-    def in_front(self, mysql_recipe: Recipe) -> Iterator[tuple[Recipe, Proxy]]:
-        with behind(mysql_recipe) as found:
-            yield found
-
-    @pytest.fixture
-    def recipe(self, in_front: tuple[Recipe, Proxy]) -> Recipe:
-        return in_front[0]
-
-    @pytest.fixture
-    def outage(self, in_front: tuple[Recipe, Proxy]) -> Proxy:
-        return in_front[1]
-
-    @pytest.fixture
-    def lost_answer(self, outage: Proxy) -> Proxy:
-        return outage
-
-    @pytest.fixture
-    def raw_get(self, mysql_recipe: Recipe) -> Callable[[Ref], bytes | None]:
-        return lambda ref: raw_payload(mysql_recipe, ref)
+    def place(self, mysql_recipe: Recipe) -> Recipe:
+        return mysql_recipe
 
 
 def questions(recipe: Recipe) -> int:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 import pytest
@@ -8,39 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstore.errors import UnreachableError
-from flowstore.record import Key, Query, Ref
+from flowstore.record import Key, Query
 from flowstore.storages import SqlStorage
 from flowstore.storages.sql.postgres.statements import escape, unescape
-from tests.servers.proxy import Proxy
-from tests.storages.sql.sql_servers import ask, behind, raw_payload
-from tests.storages.storage_contract import StorageContract
+from tests.storages.sql.sql_contract import SqlServerContract
+from tests.storages.sql.sql_servers import ask
 from tests.storages.storage_kit import Recipe, opened, record
-from tests.storages.storage_races import ProcessRaces
 
 pytest_plugins = ("tests.storages.sql.sql_fixtures",)
 
 
-class TestPostgres(ProcessRaces, StorageContract):
+class TestPostgres(SqlServerContract):
     @pytest.fixture
-    def in_front(self, postgres_recipe: Recipe) -> Iterator[tuple[Recipe, Proxy]]:
-        with behind(postgres_recipe) as found:
-            yield found
-
-    @pytest.fixture
-    def recipe(self, in_front: tuple[Recipe, Proxy]) -> Recipe:
-        return in_front[0]
-
-    @pytest.fixture
-    def outage(self, in_front: tuple[Recipe, Proxy]) -> Proxy:
-        return in_front[1]
-
-    @pytest.fixture
-    def lost_answer(self, outage: Proxy) -> Proxy:
-        return outage
-
-    @pytest.fixture
-    def raw_get(self, postgres_recipe: Recipe) -> Callable[[Ref], bytes | None]:
-        return lambda ref: raw_payload(postgres_recipe, ref)
+    def place(self, postgres_recipe: Recipe) -> Recipe:
+        return postgres_recipe
 
 
 @pytest.mark.parametrize("text", ["", "a", "\0", "\x10", "\x01", "\x02", "\x01\0", "\0\x01", "\x01\x01\0\0", "é\0🍎"])

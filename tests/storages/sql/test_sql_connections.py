@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -22,32 +21,12 @@ from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages import SqlStorage
 from tests.servers.process import PASSWORD
-from tests.storages.sql.sql_servers import around, behind
+from tests.storages.sql.sql_servers import around, behind, is_postgres, with_settings
 from tests.storages.storage_kit import Recipe, make, opened, record
 
 pytest_plugins = ("tests.storages.sql.sql_fixtures",)
 
 KEY = Key("f", "t", "1")
-
-
-@pytest.fixture(params=["postgres", "mysql"])
-def recipe(request: pytest.FixtureRequest) -> Recipe:
-    found: Recipe = request.getfixturevalue(f"{request.param}_recipe")
-    return found
-
-
-@pytest.fixture
-def storage(recipe: Recipe) -> Iterator[RecordStorage]:
-    with opened(recipe) as storage:
-        yield storage
-
-
-def with_settings(recipe: Recipe, **settings: Any) -> Recipe:
-    return recipe[0], recipe[1] | settings
-
-
-def is_postgres(recipe: Recipe) -> bool:
-    return str(recipe[1]["connection_string"]).startswith("postgres")
 
 
 # Connections

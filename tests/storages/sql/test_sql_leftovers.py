@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,21 +12,9 @@ from flowstore.record import Key, Query
 from flowstore.storage import RecordStorage
 from flowstore.storages import SqlStorage
 from tests.storages.sql.sql_servers import ask
-from tests.storages.storage_kit import Recipe, make, opened, record
+from tests.storages.storage_kit import Recipe, make, record
 
 pytest_plugins = ("tests.storages.sql.sql_fixtures",)
-
-
-@pytest.fixture(params=["postgres", "mysql"])
-def recipe(request: pytest.FixtureRequest) -> Recipe:
-    found: Recipe = request.getfixturevalue(f"{request.param}_recipe")
-    return found
-
-
-@pytest.fixture
-def storage(recipe: Recipe) -> Iterator[RecordStorage]:
-    with opened(recipe) as storage:
-        yield storage
 
 
 def test_closing_leaves_nothing_of_any_thread(recipe: Recipe) -> None:

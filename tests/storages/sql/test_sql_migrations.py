@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from flowstore.record import Query, Record
 from flowstore.storages import SqlStorage
 from flowstore.storages.sql.migrating import LOCATION, history, upgrade
 from flowstore.storages.sql.schema import SCHEMA_VERSION
+from flowstore.testing.concurrency import fork_server
 from tests.storages.sql.sql_servers import around
 from tests.storages.storage_kit import Recipe, make, opened
 
@@ -238,7 +238,7 @@ def _get_ready(barrier: Any) -> None:
 @pytest.fixture
 def four() -> Iterator[ProcessPoolExecutor]:
     """Four processes that begin together."""
-    context = multiprocessing.get_context("spawn")
+    context = fork_server()
     with ProcessPoolExecutor(4, context, _get_ready, (context.Barrier(4),)) as pool:
         yield pool
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -15,32 +13,12 @@ from flowstore.errors import (
 )
 from flowstore.record import Key, Query, Ref
 from flowstore.storage import RecordStorage
-from tests.storages.sql.sql_servers import ask
+from tests.storages.sql.sql_servers import ask, is_postgres
 from tests.storages.storage_kit import Recipe, make, opened, record
 
 pytest_plugins = ("tests.storages.sql.sql_fixtures",)
 
 KEY = Key("f", "t", "1")
-
-
-@pytest.fixture(params=["postgres", "mysql"])
-def recipe(request: pytest.FixtureRequest) -> Recipe:
-    found: Recipe = request.getfixturevalue(f"{request.param}_recipe")
-    return found
-
-
-@pytest.fixture
-def storage(recipe: Recipe) -> Iterator[RecordStorage]:
-    with opened(recipe) as storage:
-        yield storage
-
-
-def with_settings(recipe: Recipe, **settings: Any) -> Recipe:
-    return recipe[0], recipe[1] | settings
-
-
-def is_postgres(recipe: Recipe) -> bool:
-    return str(recipe[1]["connection_string"]).startswith("postgres")
 
 
 # Tables

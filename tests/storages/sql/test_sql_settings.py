@@ -123,12 +123,6 @@ def test_several_hosts_are_taken_apart() -> None:
 # What only connecting can tell
 
 
-@pytest.fixture(params=["postgres", "mysql"])
-def recipe(request: pytest.FixtureRequest) -> Recipe:
-    found: Recipe = request.getfixturevalue(f"{request.param}_recipe")
-    return found
-
-
 def elsewhere(recipe: Recipe, database: str, query: str = "") -> Recipe:
     string = recipe[1]["connection_string"].partition("?")[0]
     return recipe[0], {"connection_string": f"{string.rpartition('/')[0]}/{database}{query}"}

@@ -39,12 +39,6 @@ WRITES: dict[str, Callable[[RecordStorage], object]] = {
 }
 
 
-@pytest.fixture(params=["postgres", "mysql"])
-def recipe(request: pytest.FixtureRequest) -> Recipe:
-    found: Recipe = request.getfixturevalue(f"{request.param}_recipe")
-    return found
-
-
 @pytest.fixture
 def in_front(recipe: Recipe) -> Iterator[tuple[Recipe, Proxy]]:
     with opened(recipe) as storage:

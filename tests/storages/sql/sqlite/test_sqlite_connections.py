@@ -23,8 +23,6 @@ from tests.storages.storage_kit import (
     wait_for,
 )
 
-pytest_plugins = ("tests.storages.sql.sqlite.sqlite_fixtures",)
-
 
 def test_threads_that_end_leave_no_connections(storage: SqlStorage, path: Path) -> None:
     def work(number: int) -> None:

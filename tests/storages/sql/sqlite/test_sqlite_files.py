@@ -16,8 +16,6 @@ from flowstore.storages import SqlStorage
 from tests.storages.sql.sqlite.sqlite_kit import look, sql
 from tests.storages.storage_kit import contents, opened, record
 
-pytest_plugins = ("tests.storages.sql.sqlite.sqlite_fixtures",)
-
 
 def test_json_is_text_that_sqlite_can_query(storage: SqlStorage, path: Path) -> None:
     storage.store("f", "t", "1", {"price": 42, "é": "ü"})

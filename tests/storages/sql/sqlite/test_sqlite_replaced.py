@@ -17,8 +17,6 @@ from flowstore.storages import SqlStorage
 from tests.storages.sql.sqlite.sqlite_kit import look, sql
 from tests.storages.storage_kit import contents, in_child, record, wait_for
 
-pytest_plugins = ("tests.storages.sql.sqlite.sqlite_fixtures",)
-
 
 def deleted(path: Path) -> None:
     for name in contents(path.parent):

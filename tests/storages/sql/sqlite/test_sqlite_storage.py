@@ -20,8 +20,6 @@ from tests.storages.storage_kit import contents
 from tests.storages.storage_races import ProcessRaces, ThreadRaces
 from tests.storages.wrecks import Wrecked
 
-pytest_plugins = ("tests.storages.sql.sqlite.sqlite_fixtures",)
-
 
 class TestSqlite(Wrecked, ProcessRaces, StorageTests):
     storage_class = SqlStorage
