@@ -1,4 +1,4 @@
-"""What the exceptions of the Redis driver mean."""
+"""Exceptions of Redis' driver, translated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFUSED = (BusyLoadingError, AuthenticationError, AuthorizationError)
 
 _REDIRECTIONS = {"MOVED": MovedError, "ASK": AskError}
 
-# Codes of a server that is not, or no longer, the one to ask; the driver cuts some of them off.
+# Codes of a server that another one should replace; the driver cuts some of them off.
 _ELSEWHERE = ("READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "LOADING")
 _ELSEWHERE_CLASSES = (ReadOnlyError, MasterDownError, ClusterDownError, BusyLoadingError)
 
@@ -38,14 +38,14 @@ _UNUSABLE = {
     "TRYAGAIN": "can't answer while its cluster moves the keys",
     "LOADING": "is still loading its data",
     "BUSY": "is busy with another script",
-    "NOAUTH": "wants a password",
+    "NOAUTH": "requires a password",
     "WRONGPASS": "refuses the password",
-    "NOPERM": "does not permit this user what flowstore needs",
+    "NOPERM": "does not allow this user what flowstore needs",
 }
 
 
 def named(exc: ResponseError) -> ResponseError:
-    """Return a redirection as one: old versions of the driver know them in their own cluster client alone."""
+    """Return a redirection as its own class, which old drivers know in their cluster client only."""
     if type(exc) is ResponseError:
         code, _, rest = str(exc).partition(" ")
         if code in _REDIRECTIONS:
@@ -56,8 +56,8 @@ def named(exc: ResponseError) -> ResponseError:
 def is_elsewhere(exc: object) -> bool:
     """Return whether an answer says that another server may take the place of this one.
 
-    A former primary lives on as a replica, an isolated one misses its replicas, a restarted one loads its data: the
-    connection to it stays open and never gets better, while whoever looks up the name anew finds its successor.
+    A former primary lives on as a replica, an isolated one misses its replicas, a restarted one loads its data. The
+    connection to it stays open but of no use, while looking up the name again finds its successor.
     """
     if isinstance(exc, _ELSEWHERE_CLASSES):
         return True
@@ -68,25 +68,23 @@ def is_elsewhere(exc: object) -> bool:
 
 
 def broken(exc: Exception, server: str, *, mutates: bool) -> UnreachableError:
-    """Build the error of a connection that failed after a command may have been sent."""
+    """Return the error for a connection that broke after a command may have been sent."""
     if isinstance(exc, _REFUSED):
         return UnreachableError(f"{server} refused: {_reason(exc)}")
     if mutates:
-        return OutcomeUnknownError(
-            f"the connection to {server} broke while something was being written: {_reason(exc)}"
-        )
+        return OutcomeUnknownError(f"the connection to {server} broke during a write: {_reason(exc)}")
     return UnreachableError(f"the connection to {server} broke: {_reason(exc)}")
 
 
 def unreachable(exc: Exception, server: str) -> UnreachableError:
-    """Build the error of a connection that could not be made."""
+    """Return the error for a connection that could not be made."""
     if isinstance(exc, AuthenticationError | AuthorizationError | NoPermissionError):
         return UnreachableError(f"{server} refuses this user or password ({_reason(exc)})")
     return UnreachableError(f"can't connect to {server}: {_reason(exc)}")
 
 
 def translate(exc: Exception, server: str) -> StorageError | None:
-    """Return the flowstore error that an exception of the driver means, or ``None`` for one that is a bug."""
+    """Return the flowstore error for a driver's exception, or None for one that is a bug."""
     if not isinstance(exc, RedisError):
         return None
     # The driver cuts the code off errors that have classes of their own.
@@ -114,7 +112,7 @@ def _response(text: str, server: str) -> StorageError | None:
     if "command not allowed when used memory" in text:
         return UnreachableError(f"{server} {_UNUSABLE['OOM ']}")
     if "WRONGTYPE" in text or "wrong kind of value" in text:
-        return CorruptError(f"{server} holds something under the prefix that is not flowstore's: {text}")
+        return CorruptError(f"{server} holds other data under the prefix: {text}")
     if "non local key" in text:
         return UnreachableError(f"{server} {_UNUSABLE['TRYAGAIN']}")
     for code, meaning in _UNUSABLE.items():

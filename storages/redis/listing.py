@@ -1,4 +1,4 @@
-"""Listings: the shards' indexes, merged by the numbers of the records."""
+"""Listing, counting and purging records, by the indexes of all shards."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from flowstore.errors import CorruptError
 from flowstore.record import PIECE, Damaged, Key, Page, Query, Record
 from flowstore.storages.shared.headers import bad_cursor
 
-from .layout import COMMON, SHARDS, Command, Layout, read_record, shard_of
-from .link import Link
+from .connection import Connection
+from .layout import COMMON, SHARDS, Command, Layout, load_ref, read_record, shard_of
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,11 @@ _FILTERED: Final = 100
 _MOST_TASKS: Final = 64
 
 
+_SPECIAL: Final = re.compile(rb"([\\*?\[\]^])")
+
+
 class _Entry(NamedTuple):
-    """A record's place in the listing; compared by number, then by shard."""
+    """A record's position in the listing; compared by number, then by shard."""
 
     number: int
     shard: int
@@ -39,7 +42,7 @@ class _Entry(NamedTuple):
 
 @dataclass(slots=True)
 class _Stream:
-    """What is left of one index."""
+    """The rest of one index."""
 
     shard: int
     index: bytes
@@ -51,8 +54,8 @@ class _Stream:
 class Scan:
     """One query on the records of one prefix."""
 
-    def __init__(self, link: Link, layout: Layout, query: Query) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, layout: Layout, query: Query) -> None:
+        self._connection = connection
         self._layout = layout
         self._query = query
         self._damaged: list[Damaged] = []
@@ -60,11 +63,11 @@ class Scan:
     def page(self, cursor: str | None, limit: int, payload: bool) -> Page:
         """Return a page, as ``RecordStorage._scan`` does."""
         after = None if cursor is None else _position(cursor)
-        # What an index selects by itself is read at once; else the headers are looked at before payloads are read.
-        at_once = payload and self._covered()
+        # If the indexes select exactly, payloads are read at once; otherwise headers are checked first.
+        at_once = payload and self._is_covered()
         found: list[Record] = []
         last: _Entry | None = None
-        batch = limit + 1 if self._covered() else max(_FILTERED, limit + 1)
+        batch = limit + 1 if self._is_covered() else max(_FILTERED, limit + 1)
         for entries in _batches(self._entries(after, limit + 1), batch):
             for entry, record in self._records(entries, payload, at_once):
                 if len(found) == limit and last is not None:
@@ -74,9 +77,9 @@ class Scan:
         return Page(found, None, self._damaged)
 
     def count(self) -> int | None:
-        """Return the number of records if the indexes alone tell it."""
+        """Return the number of records, or None if the indexes don't show it."""
         query = self._query
-        if not self._covered() or query.live_at is None:
+        if not self._is_covered() or query.live_at is None:
             return None
         sources = self._sources()
         shards = sorted({shard for shard, _ in sources})
@@ -85,8 +88,8 @@ class Scan:
         counts: list[int] = self._ask([(shard, (b"ZCARD", index)) for shard, index in sources])
         return sum(counts)
 
-    def _covered(self) -> bool:
-        """Tell whether all but expiry is selected by the choice of indexes."""
+    def _is_covered(self) -> bool:
+        """Return whether the indexes select everything but expiry."""
         query = self._query
         return (
             query.task_name is None
@@ -108,7 +111,7 @@ class Scan:
         yield from found
 
     def _read(self, entries: Sequence[_Entry], payload: bool) -> list[tuple[_Entry, Record]]:
-        found, left_over = [], []
+        found, stale = [], []
         for entry, fields in zip(entries, self._fields(entries, payload), strict=True):
             try:
                 if isinstance(fields, CorruptError):
@@ -118,15 +121,15 @@ class Scan:
                 self._damaged.append(Damaged(exc))
                 continue
             if record is None or fields[3] != b"%d" % entry.number:
-                left_over.append(entry)
+                stale.append(entry)
             elif self._query.matches(record):
                 found.append((entry, record))
-        if left_over:
-            self._forget(left_over)
+        if stale:
+            self._forget(stale)
         return found
 
     def _fields(self, entries: Sequence[_Entry], payload: bool) -> list[Any]:
-        """Return the fields of records; in the place of one whose key is something else, that error."""
+        """Return the fields of records; for a key that is not a hash, the error."""
         commands = [(entry.shard, self._layout.get(entry.shard, entry.address, payload)) for entry in entries]
         try:
             return self._ask(commands)
@@ -136,7 +139,7 @@ class Scan:
         return [fields for entry in entries for fields in self._fields([entry], payload)]
 
     def _forget(self, entries: Sequence[_Entry]) -> None:
-        """Remove entries without a record: it was deleted just now, or by somebody else than flowstore, or evicted."""
+        """Remove entries whose record was deleted just now, deleted by another program, or evicted."""
         commands = [
             (entry.shard, self._layout.forget(entry.shard, entry.source, entry.address, entry.number))
             for entry in entries
@@ -144,11 +147,11 @@ class Scan:
         try:
             self._ask(commands, mutates=True)
         except ResponseError as exc:
-            # A user who may only read still gets the listing, which passes over them.
-            log.debug("%d entries of indexes that lead to no record could not be removed: %s", len(entries), exc)
+            # A user who may only read still gets the listing, which ignores them.
+            log.debug("can't remove %d stale index entries: %s", len(entries), exc)
 
     def _sources(self) -> list[tuple[int, bytes]]:
-        """Return the indexes that hold all selected records, each in one of them at most."""
+        """Return indexes that hold all selected records, each in one of them at most."""
         query, layout = self._query, self._layout
         shards: Sequence[int] = range(SHARDS)
         if query.flow_name is not None and query.task_name is not None and query.task_id is not None:
@@ -165,7 +168,7 @@ class Scan:
             of_run = [(shard, layout.of_run(shard, query.run_id)) for shard in shards]
             if query.flow_name is None or query.kinds is None:
                 return of_run
-            # The errors of a flow are few where a run has many results, and the other way round.
+            # The errors of a flow may be few and the results of a run many, or the other way round.
             kinds_of_flow = [
                 (shard, layout.of_kind(shard, kind.encode(), query.flow_name))
                 for shard in shards
@@ -188,15 +191,15 @@ class Scan:
         return sum(counts)
 
     def _expired(self, shards: Sequence[int], at: float) -> list[int]:
-        """Count the records of each shard that have expired."""
+        """Return the number of expired records of each shard."""
         until = repr(at).encode()
         return self._ask([(shard, (b"ZCOUNT", self._layout.expiry(shard), b"-inf", until)) for shard in shards])
 
-    def _entries(self, after: tuple[int, int] | None, wanted: int) -> Iterator[_Entry]:
+    def _entries(self, after: tuple[int, int] | None, limit: int) -> Iterator[_Entry]:
         """Yield the entries of all indexes in the order of the listing."""
         descending = self._query.descending
         streams = [_Stream(shard, index, self._start(shard, after)) for shard, index in self._sources()]
-        chunk = min(_LARGEST, max(_SMALLEST, 2 * wanted // max(1, len(streams))))
+        chunk = min(_LARGEST, max(_SMALLEST, 2 * limit // max(1, len(streams))))
         while True:
             self._refill([stream for stream in streams if not stream.entries and not stream.ended], chunk)
             streams = [stream for stream in streams if stream.entries]
@@ -213,13 +216,13 @@ class Scan:
                 return
 
     def _start(self, shard: int, after: tuple[int, int] | None) -> bytes:
-        """Return where an index has to be entered, as the bound of a range of numbers."""
+        """Return where to begin in an index, as the bound of a range of numbers."""
         if after is None:
             return b"+inf" if self._query.descending else b"-inf"
         number, of_shard = after
-        # Two shards of a cluster may have given the same number; then the shards' numbers decide.
-        is_behind = shard < of_shard if self._query.descending else shard > of_shard
-        return b"%d" % number if is_behind else b"(%d" % number
+        # Two shards of a cluster may have given the same number; then the shard decides.
+        is_after = shard < of_shard if self._query.descending else shard > of_shard
+        return b"%d" % number if is_after else b"(%d" % number
 
     def _refill(self, streams: Sequence[_Stream], chunk: int) -> None:
         ranges: list[tuple[int, Command]] = []
@@ -238,7 +241,38 @@ class Scan:
 
     def _ask(self, commands: Sequence[tuple[int, Command]], *, mutates: bool = False) -> list[Any]:
         base = self._layout.base
-        return self._link.call_many([(base(shard), command) for shard, command in commands], mutates=mutates)
+        return self._connection.call_many([(base(shard), command) for shard, command in commands], mutates=mutates)
+
+
+def purge(connection: Connection, layout: Layout) -> int:
+    """Delete all keys of a prefix; return the number of records, without pieces.
+
+    Goes through all keys of each server in batches, since no index leads to stale entries.
+    """
+    deleted = 0
+    # The braces around the number of the shard are not special characters.
+    prefix = layout.base(0).rpartition(b"{")[0]
+    pattern = _SPECIAL.sub(rb"\\\1", prefix) + b"{*}:*"
+    bases = {layout.base(shard) for shard in range(SHARDS)}
+    for keys in connection.keys(pattern):
+        based = ((key[: key.find(b"}:", len(prefix)) + 2], key) for key in dict.fromkeys(keys))
+        deleted += _delete(connection, [(base, key) for base, key in based if base in bases])
+    return deleted
+
+
+def _delete(connection: Connection, keys: list[tuple[bytes, bytes]]) -> int:
+    records = [(base, key) for base, key in keys if key.startswith(base + b"record:")]
+    refs = connection.call_many([(base, (b"HGET", key, b"ref")) for base, key in records])
+    counts: list[int] = connection.call_many([(base, (b"UNLINK", key)) for base, key in keys], mutates=True)
+    by_key = dict(zip((key for _, key in keys), counts, strict=True))
+    return sum(by_key[key] for (_, key), ref in zip(records, refs, strict=True) if not _is_piece(ref))
+
+
+def _is_piece(ref: bytes | None) -> bool:
+    try:
+        return ref is not None and load_ref(ref).kind == PIECE
+    except CorruptError:
+        return False
 
 
 def _position(cursor: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A look at a server's settings: what may lose records without a word."""
+"""Server settings: the version, and what may silently lose records."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from redis.exceptions import ResponseError
 
 from flowstore.errors import UnsupportedError
 
-from .link import Link
+from .connection import Connection
 
 _OLDEST: Final = (5, 0)
-_ASKED: Final = (b"appendonly", b"appendfsync", b"save")
+_SETTINGS: Final = (b"appendonly", b"appendfsync", b"save")
 UNKNOWN: Final = "unknown"
 
 
-def look(link: Link) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Return what the servers tell of themselves, by server, and what is unsafe about it.
+def read_settings(connection: Connection) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Return the settings of each server, and warnings about unsafe ones.
 
-    A server that keeps its configuration to itself, as managed ones do, is no failure: what it doesn't tell is
-    ``unknown``.
+    Managed servers often hide their configuration: settings that can't be read are ``unknown``.
 
     Raises:
         UnsupportedError: a server is too old.
     """
     servers: dict[str, dict[str, str]] = {}
     warnings: list[str] = []
-    for place, answer in link.everywhere((b"INFO",)):
+    for server, answer in connection.everywhere((b"INFO",)):
         info = _info(answer)
         facts = {
             name: info.get(name, UNKNOWN)
@@ -35,25 +34,26 @@ def look(link: Link) -> tuple[dict[str, dict[str, str]], list[str]]:
             if name != "valkey_version" or name in info
         }
         facts["appendonly"] = {"1": "yes", "0": "no"}.get(info.get("aof_enabled", ""), UNKNOWN)
-        servers[str(place)] = facts
-        check_version(facts["redis_version"], str(place))
-    for name in _ASKED:
-        for place, answer in link.everywhere((b"CONFIG", b"GET", name)):
-            told = _pairs(answer)
-            facts = servers[str(place)]
-            facts[name.decode()] = told.get(name.decode(), facts.get(name.decode(), UNKNOWN))
-    for server, facts in servers.items():
-        warnings += [f"{server}: {warning}" for warning in unsafe(facts)]
+        servers[str(server)] = facts
+        check_version(facts["redis_version"], str(server))
+    for setting in _SETTINGS:
+        for server, answer in connection.everywhere((b"CONFIG", b"GET", setting)):
+            pairs = _pairs(answer)
+            facts = servers[str(server)]
+            name = setting.decode()
+            facts[name] = pairs.get(name, facts.get(name, UNKNOWN))
+    for name, facts in servers.items():
+        warnings += [f"{name}: {warning}" for warning in unsafe(facts)]
     return servers, warnings
 
 
 def unsafe(facts: Mapping[str, str]) -> list[str]:
-    """Tell what may lose records in a server with such settings."""
+    """Return warnings about settings that may lose records."""
     found = []
     policy = facts["maxmemory_policy"]
     if policy.startswith("allkeys-") and facts["maxmemory"] != "0":
         found.append(
-            f"maxmemory_policy is {policy}: when the memory is full, records are dropped without a word; "
+            f"maxmemory_policy is {policy}: when the memory is full, records are evicted silently; "
             "set it to noeviction, or to one of volatile-*, which spare keys without a time to live"
         )
     if facts["appendonly"] == "no" and facts["save"] == "":
@@ -62,11 +62,7 @@ def unsafe(facts: Mapping[str, str]) -> list[str]:
 
 
 def check_version(version: str, server: str) -> None:
-    """Refuse a server that is too old; let one pass that does not tell.
-
-    Raises:
-        UnsupportedError: it is.
-    """
+    """Raise UnsupportedError if a server is too old; one without a version passes."""
     parts = version.split(".")[:2]
     if all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < _OLDEST:
         raise UnsupportedError(f"{server} has version {version}; {'.'.join(map(str, _OLDEST))} or newer is needed")
@@ -74,7 +70,7 @@ def check_version(version: str, server: str) -> None:
 
 def _info(answer: object) -> dict[str, str]:
     if not isinstance(answer, bytes):
-        _let_pass(answer)
+        _raise_unless_refused(answer)
         return {}
     lines = (line.partition(":") for line in answer.decode(errors="replace").splitlines())
     return {name: value for name, found, value in lines if found}
@@ -82,13 +78,13 @@ def _info(answer: object) -> dict[str, str]:
 
 def _pairs(answer: object) -> dict[str, str]:
     if not isinstance(answer, Sequence):
-        _let_pass(answer)
+        _raise_unless_refused(answer)
         return {}
     texts = [part.decode(errors="replace") for part in answer if isinstance(part, bytes)]
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
-def _let_pass(answer: object) -> None:
-    """Raise an error of the server, unless it says that this user may not ask."""
+def _raise_unless_refused(answer: object) -> None:
+    """Raise a server's error, unless it refuses the command to this user."""
     if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
         raise answer

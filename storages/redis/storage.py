@@ -17,12 +17,12 @@ from .layout import LARGEST, Layout, read_record, shard_of
 from .options import Options, sentinel_addresses
 
 if TYPE_CHECKING:
-    from .link import Link
+    from .connection import Connection
 
 log = logging.getLogger(__name__)
 
 
-class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
+class RedisStorage(ConnectedStorage["Connection"], RecordStorage, Batches):
     """Keep records in Redis 5 or newer, or in Valkey: one server, one that Sentinels watch, or a cluster.
 
     Each record is a hash with the fields ``ref``, ``headers`` and ``payload``, which redis-cli shows as JSON; sorted
@@ -147,9 +147,9 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
         self._layout = Layout(prefix, shared_counter=not cluster)
         self._offset = 0.0
         self.warnings: tuple[str, ...] = ()
-        """What the last ``connect`` found unsafe in the settings of the servers."""
+        """Warnings of the last ``connect`` about the servers' settings."""
         self.servers: Mapping[str, Mapping[str, str]] = {}
-        """What the servers told of their version and settings at the last ``connect``, by server."""
+        """Version and settings of each server at the last ``connect``."""
 
     @classmethod
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -159,33 +159,27 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
         return self._options.describe()
 
     def preload(self) -> None:
-        from . import topology as _redis_places  # noqa: F401
+        from . import connection, listing, settings  # noqa: F401
 
-    def _open(self) -> Link:
-        """Connect, and look at the server's version and settings. Nothing is created.
+    def _open(self) -> Connection:
+        from .connection import Connection
+        from .topology import find_topology
+
+        return Connection(find_topology(self._options), self._options.timeout)
+
+    def _prepare(self, connection: Connection) -> None:
+        """Check the servers' version and settings, and read the clock. Nothing is created.
 
         Raises:
             UnreachableError: no server answers, or it refuses the user or password.
             UnsupportedError: it is too old, or its settings are unsafe and ``unsafe_settings`` is ``refuse``.
         """
-        from .link import Link
-        from .topology import topology
+        from .settings import read_settings
 
-        link = Link(topology(self._options), self._options.timeout)
-        try:
-            self._look(link)
-        except BaseException:
-            link.close()
-            raise
-        return link
-
-    def _look(self, link: Link) -> None:
-        from .settings import look
-
-        before = elapsed()
-        seconds, microseconds = link.call(self._layout.base(0), (b"TIME",))
-        self._offset = int(seconds) + int(microseconds) / 1e6 - (before + elapsed()) / 2
-        servers, warnings = look(link)
+        asked = elapsed()
+        seconds, microseconds = connection.call(self._layout.base(0), (b"TIME",))
+        self._offset = int(seconds) + int(microseconds) / 1e6 - (asked + elapsed()) / 2
+        servers, warnings = read_settings(connection)
         self.servers, self.warnings = servers, tuple(warnings)
         if warnings and self._options.unsafe_settings == "refuse":
             raise UnsupportedError(f"refused by unsafe_settings: {'; '.join(warnings)}")
@@ -194,7 +188,7 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
                 log.warning("%s", warning)
 
     def now(self) -> float:
-        """Return the server's time, by the difference that was measured when connecting."""
+        """Return the server's time, by the offset measured when connecting."""
         return elapsed() + self._offset
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
@@ -236,7 +230,7 @@ class RedisStorage(ConnectedStorage["Link"], RecordStorage, Batches):
         return sum(answer for answer in answers if type(answer) is int)
 
     def _purge(self) -> int:
-        from .purge import purge
+        from .listing import purge
 
         return purge(self._connection(), self._layout)
 

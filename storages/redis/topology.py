@@ -1,4 +1,4 @@
-"""Which server has a key: one server, the primary that Sentinels know, or a cluster."""
+"""Which server has a key: the only one, the primary that Sentinels know, or one of a cluster."""
 
 # The driver leaves most of its functions without annotations.
 # mypy: disallow-untyped-calls=False
@@ -24,8 +24,8 @@ from .options import Options, cert_reqs
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A server; as text without any secret."""
+class Server:
+    """A server; its text shows no secret."""
 
     name: str
     address: tuple[str, int] | None = None
@@ -35,50 +35,50 @@ class Place:
 
 
 class Topology(ABC):
-    """Find the server of a key, and connect to it."""
+    """Find the server of a key, and make connections to it."""
 
     @abstractmethod
-    def place(self, base: bytes) -> Place:
-        """Return the server of the keys that start so."""
+    def server(self, base: bytes) -> Server:
+        """Return the server of the keys with this prefix."""
 
     @abstractmethod
-    def places(self) -> list[Place]:
-        """Return all servers that take writes."""
+    def servers(self) -> list[Server]:
+        """Return all primaries."""
 
     @abstractmethod
-    def connection(self, place: Place) -> AbstractConnection:
-        """Return a new connection that is not connected yet."""
+    def connection(self, server: Server) -> AbstractConnection:
+        """Return a new connection, not connected yet."""
 
-    def redirected(self, exc: AskError, *, refresh: bool) -> Place:
-        """Return the server that another one has named."""
+    def redirected(self, exc: AskError, *, refresh: bool) -> Server:
+        """Return the server to which another one redirects."""
         raise ConfigurationError(f"the server belongs to a cluster ({exc}): set cluster: true") from exc
 
-    def lost(self, place: Place) -> None:  # noqa: B027
-        """Take note that a server can't be connected."""
+    def lost(self, server: Server) -> None:  # noqa: B027
+        """Forget what is known of a server that can't be used."""
 
     def close(self) -> None:  # noqa: B027
-        """Let go of what was held to find servers."""
+        """Close the connections by which servers are found."""
 
 
 class OneServer(Topology):
-    """A server by itself, at an address, a URL or a socket."""
+    """A single server, at an address, a URL or a socket."""
 
     def __init__(self, options: Options) -> None:
-        self._arguments, self._kind, name = _server(options)
-        self._place = Place(name)
+        self._arguments, self._kind, name = _arguments(options)
+        self._server = Server(name)
 
-    def place(self, base: bytes) -> Place:
-        return self._place
+    def server(self, base: bytes) -> Server:
+        return self._server
 
-    def places(self) -> list[Place]:
-        return [self._place]
+    def servers(self) -> list[Server]:
+        return [self._server]
 
-    def connection(self, place: Place) -> AbstractConnection:
+    def connection(self, server: Server) -> AbstractConnection:
         return self._kind(**self._arguments)
 
 
-class Watched(Topology):
-    """The server that the Sentinels call the primary at the time of connecting."""
+class Sentinels(Topology):
+    """The server that is the primary by the Sentinels when a connection is made."""
 
     def __init__(self, options: Options) -> None:
         arguments = {**_common(options), **_ssl(options)}
@@ -88,16 +88,16 @@ class Watched(Topology):
         name = options.service_name or ""
         self._pool = SentinelConnectionPool(name, sentinel, ssl=options.ssl, **arguments)
         self._sentinel = sentinel
-        self._place = Place(f"the primary of {name!r}")
+        self._server = Server(f"the primary of {name!r}")
 
-    def place(self, base: bytes) -> Place:
-        return self._place
+    def server(self, base: bytes) -> Server:
+        return self._server
 
-    def places(self) -> list[Place]:
-        return [self._place]
+    def servers(self) -> list[Server]:
+        return [self._server]
 
-    def connection(self, place: Place) -> AbstractConnection:
-        # Not the pool's own way: it counts connections that it will not get back.
+    def connection(self, server: Server) -> AbstractConnection:
+        # Not from the pool, which counts connections that it never gets back.
         return self._pool.connection_class(**self._pool.connection_kwargs)  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -106,13 +106,13 @@ class Watched(Topology):
 
 
 class Cluster(Topology):
-    """The servers of a cluster, and which of them has which slots."""
+    """The servers of a cluster, and their slots."""
 
     def __init__(self, options: Options) -> None:
-        self._arguments, self._kind, name = _server(options)
+        self._arguments, self._kind, name = _arguments(options)
         self._name = name
         self._start = self._arguments.pop("host"), self._arguments.pop("port")
-        # A cluster has one database, and its client does not even take the argument.
+        # A cluster has a single database, and its client does not take the argument.
         del self._arguments["db"]
         self._refreshing = threading.Lock()
         try:
@@ -124,9 +124,9 @@ class Cluster(Topology):
             )
         except (RedisError, RedisClusterException, OSError) as exc:
             raise unreachable(exc, f"the cluster at {name}") from exc
-        self._known: dict[bytes, Place] = {}
+        self._known: dict[bytes, Server] = {}
 
-    def place(self, base: bytes) -> Place:
+    def server(self, base: bytes) -> Server:
         try:
             return self._known[base]
         except KeyError:
@@ -136,28 +136,28 @@ class Cluster(Topology):
         except RedisClusterException as exc:
             self._refresh()
             raise UnreachableError(f"no server of the cluster at {self._name} has the keys {base!r}…") from exc
-        place = self._known[base] = _at(node.host, node.port)
-        return place
+        server = self._known[base] = _server_at(node.host, node.port)
+        return server
 
-    def places(self) -> list[Place]:
-        return sorted({_at(node.host, node.port) for node in self._client.get_primaries()}, key=str)
+    def servers(self) -> list[Server]:
+        return sorted({_server_at(node.host, node.port) for node in self._client.get_primaries()}, key=str)
 
-    def connection(self, place: Place) -> AbstractConnection:
-        host, port = place.address or ("", 0)
+    def connection(self, server: Server) -> AbstractConnection:
+        host, port = server.address or ("", 0)
         return self._kind(**{**self._arguments, "host": host, "port": port})
 
-    def redirected(self, exc: AskError, *, refresh: bool) -> Place:
+    def redirected(self, exc: AskError, *, refresh: bool) -> Server:
         if refresh:
             self._refresh()
-        return _at(exc.host, exc.port)
+        return _server_at(exc.host, exc.port)
 
-    def lost(self, place: Place) -> None:
+    def lost(self, server: Server) -> None:
         self._refresh()
 
     def _refresh(self) -> None:
         with self._refreshing:
             try:
-                # With the name that was configured: all addresses that it has led to may have changed by now.
+                # With the configured name: all addresses that it resolved to may have changed by now.
                 start, manager = ClusterNode(*self._start), self._client.nodes_manager
                 manager.startup_nodes = {**manager.startup_nodes, start.name: start}
                 manager.initialize()
@@ -170,15 +170,15 @@ class Cluster(Topology):
         self._client.close()
 
 
-def topology(options: Options) -> Topology:
-    """Return the topology that was configured; a cluster is asked for its servers."""
+def find_topology(options: Options) -> Topology:
+    """Return the configured topology; connects to a cluster to find its servers."""
     if options.sentinels:
-        return Watched(options)
+        return Sentinels(options)
     return Cluster(options) if options.cluster else OneServer(options)
 
 
-def _at(host: str, port: int) -> Place:
-    return Place(f"{host}:{port}", (host, port))
+def _server_at(host: str, port: int) -> Server:
+    return Server(f"{host}:{port}", (host, port))
 
 
 def _common(options: Options) -> dict[str, Any]:
@@ -186,12 +186,12 @@ def _common(options: Options) -> dict[str, Any]:
         "db": options.db,
         "username": options.username,
         "password": options.password,
-        # Until a connection is made; then the link gives it more.
+        # Until a connection is made; then ``timeout`` counts.
         "socket_timeout": options.connect_timeout,
         "socket_connect_timeout": options.connect_timeout,
-        # A mutation that is sent again behind flowstore's back would meet its own first try as a conflict.
+        # A mutation that the driver sends again would conflict with its own first try.
         "retry": Retry(NoBackoff(), 0),
-        # The older protocol: no messages but answers, so that what is there unasked is the connection's end.
+        # The older protocol sends nothing but answers: an idle connection turns readable only when it is closed.
         "protocol": 2,
     }
 
@@ -208,8 +208,8 @@ def _ssl(options: Options) -> dict[str, Any]:
     }
 
 
-def _server(options: Options) -> tuple[dict[str, Any], type[AbstractConnection], str]:
-    """Return the arguments of a connection, its class, and the server's name for messages."""
+def _arguments(options: Options) -> tuple[dict[str, Any], type[AbstractConnection], str]:
+    """Return a connection's arguments and class, and the server's name for messages."""
     arguments = {**_common(options), **_ssl(options)}
     if options.url is not None:
         try:

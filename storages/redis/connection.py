@@ -1,4 +1,4 @@
-"""Connections to Redis: held by threads, one round trip for a call, and no retry by the driver."""
+"""Connections to Redis: one per thread and server, one round trip per call, no retries."""
 
 # The driver leaves most of its functions without annotations.
 # mypy: disallow-untyped-calls=False
@@ -21,7 +21,7 @@ from flowstore.errors import UnreachableError
 
 from .errors import broken, is_elsewhere, named, unreachable
 from .layout import SOURCES, Command
-from .topology import Place, Topology
+from .topology import Server, Topology
 
 _END: Final = b"\r\n"
 _LARGE: Final = 64 * 1024
@@ -34,14 +34,14 @@ _BROKEN = (RedisConnectionError, RedisTimeoutError, InvalidResponse, OSError)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
-class _Held:
-    """A connection of one thread; another one may close it between two calls."""
+class _Socket:
+    """A thread's connection to a server; other threads may close it between two calls."""
 
-    place: Place
+    server: Server
     connection: AbstractConnection
     # Reentrant, because a signal's handler may disconnect in the middle of a call.
-    turn: threading.RLock = field(default_factory=threading.RLock)
-    # Set by any thread when the server has told one that it is not the one to ask any more.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    # Set by any thread to which the server answered that another one has taken its place.
     is_stale: bool = False
     poll: Callable[[int], Sequence[object]] = field(init=False)
 
@@ -53,16 +53,16 @@ class _Held:
         self.poll = poller.poll
 
 
-class Link:
-    """The connections of one process.
+class Connection:
+    """All connections of one process. All methods may be called from several threads.
 
-    A call takes a connection of its thread's, or makes one, and puts it back when its answer was read to the end. What
-    interrupts a call, be it an error, a timeout or a signal's handler, ends the connection, so that no answer is left
-    in it for the next call. So does an answer that the server is not the one to ask any more, for all threads: whoever
-    calls next looks up the server's name anew.
+    A call takes a connection of its thread, or makes one, and puts it back once the answer is read to the end. An
+    error, a timeout or a signal's handler in the middle of a call closes the connection: no answer is left in it for
+    the next call. An answer that another server has taken this one's place closes the connections of all threads: the
+    next calls look up the server again.
 
     Args:
-        timeout: seconds to wait for an answer, once a connection is made.
+        timeout: seconds to wait for an answer. Making a connection has a timeout of its own.
     """
 
     def __init__(self, topology: Topology, timeout: float) -> None:
@@ -70,35 +70,35 @@ class Link:
         self._timeout = timeout
         self._local = threading.local()
         self._guard = threading.RLock()
-        self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
+        self._all: weakref.WeakSet[_Socket] = weakref.WeakSet()
         self._closed = False
 
     def call(self, base: bytes, command: Command, *, mutates: bool = False) -> Any:
         """Send one command to the server of a key and return its answer.
 
         Raises:
-            UnreachableError: it was not sent, or only reads.
-            OutcomeUnknownError: it may have been done.
-            ResponseError: the server refuses it.
+            UnreachableError: the command was not sent, or only reads.
+            OutcomeUnknownError: the command may have been executed.
+            ResponseError: the server refuses the command.
         """
         try:
-            return self._exchange(self._topology.place(base), packed((command,)), mutates)
+            return self._exchange(self._topology.server(base), pack((command,)), mutates)
         except (NoScriptError, AskError) as exc:
             return self._again(base, command, exc, mutates)
 
     def call_many(self, commands: Sequence[tuple[bytes, Command]], *, mutates: bool = False) -> list[Any]:
-        """Send commands, each to the server of its key, many in one round trip; return the answers in their order.
+        """Send commands, many per round trip, each to the server of its key; return the answers in order.
 
         Raises:
-            as ``call``. The other commands may have been done.
+            UnreachableError, OutcomeUnknownError, ResponseError: as ``call``; others may have been executed.
         """
         answers: list[Any] = [None] * len(commands)
-        by_place: dict[Place, list[int]] = {}
+        by_server: dict[Server, list[int]] = {}
         for number, (base, _) in enumerate(commands):
-            by_place.setdefault(self._topology.place(base), []).append(number)
-        for place, numbers in by_place.items():
+            by_server.setdefault(self._topology.server(base), []).append(number)
+        for server, numbers in by_server.items():
             for batch in _batches(commands, numbers):
-                got = self._exchange_scripts(place, [commands[number][1] for number in batch], mutates)
+                got = self._exchange_scripts(server, [commands[number][1] for number in batch], mutates)
                 for number, answer in zip(batch, got, strict=True):
                     answers[number] = answer
         for number, answer in enumerate(answers):
@@ -109,59 +109,59 @@ class Link:
                 raise answer
         return answers
 
-    def everywhere(self, command: Command) -> list[tuple[Place, Any]]:
-        """Send one command that changes nothing to each server; return the answers, errors of the server included."""
-        return [(place, self._exchange_many(place, [command], False)[0]) for place in self._topology.places()]
+    def everywhere(self, command: Command) -> list[tuple[Server, Any]]:
+        """Send a command that changes nothing to each server; return the answers, errors included."""
+        return [(server, self._exchange_many(server, [command], False)[0]) for server in self._topology.servers()]
 
     def keys(self, pattern: bytes) -> Iterator[list[bytes]]:
-        """Go through the keys of all servers that are like a pattern, some at a time; a key may come twice."""
-        for place in self._topology.places():
+        """Iterate over batches of the keys that match a pattern, on all servers; a key may come twice."""
+        for server in self._topology.servers():
             cursor = b"0"
             while True:
                 command = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % (2 * _BATCH))
-                cursor, found = self._exchange(place, packed((command,)), False)
+                cursor, found = self._exchange(server, pack((command,)), False)
                 yield found
                 if cursor == b"0":
                     break
 
     def close(self) -> None:
-        """Close the connections of all threads, each when its call is done."""
+        """Close the connections of all threads, each when its call is finished."""
         with self._guard:
             self._closed = True
-            everyone = list(self._all)
-        for held in everyone:
-            with held.turn:
-                held.connection.disconnect()
+            sockets = list(self._all)
+        for socket in sockets:
+            with socket.lock:
+                socket.connection.disconnect()
         self._topology.close()
 
-    def _exchange(self, place: Place, chunks: Iterable[bytes], mutates: bool) -> Any:
-        held = self._take(place)
-        connection = held.connection
-        with held.turn:
-            self._refuse_if_closed()
+    def _exchange(self, server: Server, chunks: Iterable[bytes], mutates: bool) -> Any:
+        socket = self._acquire(server)
+        connection = socket.connection
+        with socket.lock:
+            self._raise_if_closed()
             try:
                 connection.send_packed_command(chunks, check_health=False)
                 answer = connection.read_response(disable_decoding=True)
             except ResponseError as exc:
-                self._settle(held, (exc,))
+                self._settle(socket, (exc,))
                 raise named(exc) from None
             except _BROKEN as exc:
                 connection.disconnect()
-                raise broken(exc, str(place), mutates=mutates) from exc
+                raise broken(exc, str(server), mutates=mutates) from exc
             except BaseException:
                 connection.disconnect()
                 raise
-        self._local.idle[place].append(held)
+        self._local.idle[server].append(socket)
         return answer
 
-    def _exchange_many(self, place: Place, commands: Sequence[Command], mutates: bool) -> list[Any]:
-        held = self._take(place)
-        connection = held.connection
+    def _exchange_many(self, server: Server, commands: Sequence[Command], mutates: bool) -> list[Any]:
+        socket = self._acquire(server)
+        connection = socket.connection
         answers: list[Any] = []
-        with held.turn:
-            self._refuse_if_closed()
+        with socket.lock:
+            self._raise_if_closed()
             try:
-                connection.send_packed_command(packed(commands), check_health=False)
+                connection.send_packed_command(pack(commands), check_health=False)
                 for _ in commands:
                     try:
                         answers.append(connection.read_response(disable_decoding=True, disconnect_on_error=False))
@@ -169,98 +169,98 @@ class Link:
                         answers.append(named(exc))
             except _BROKEN as exc:
                 connection.disconnect()
-                raise broken(exc, str(place), mutates=mutates) from exc
+                raise broken(exc, str(server), mutates=mutates) from exc
             except BaseException:
                 connection.disconnect()
                 raise
-        self._settle(held, answers)
+        self._settle(socket, answers)
         return answers
 
-    def _settle(self, held: _Held, answers: Iterable[object]) -> None:
-        """Put a connection back whose answers have been read, unless they say that it is of no use any more."""
+    def _settle(self, socket: _Socket, answers: Iterable[object]) -> None:
+        """Put a connection back after its answers were read; close it if they say that its server was replaced."""
         if not any(map(is_elsewhere, answers)):
-            self._local.idle[held.place].append(held)
+            self._local.idle[socket.server].append(socket)
             return
-        held.connection.disconnect()
+        socket.connection.disconnect()
         with self._guard:
             for other in self._all:
-                other.is_stale = other.is_stale or other.place == held.place
-        self._topology.lost(held.place)
+                other.is_stale = other.is_stale or other.server == socket.server
+        self._topology.lost(socket.server)
 
-    def _exchange_scripts(self, place: Place, commands: Sequence[Command], mutates: bool) -> list[Any]:
-        answers = self._exchange_many(place, commands, mutates)
+    def _exchange_scripts(self, server: Server, commands: Sequence[Command], mutates: bool) -> list[Any]:
+        answers = self._exchange_many(server, commands, mutates)
         missing = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:
             loading = [(b"SCRIPT", b"LOAD", source) for source in SOURCES.values()]
-            again = self._exchange_many(place, [*loading, *(commands[number] for number in missing)], mutates)
+            again = self._exchange_many(server, [*loading, *(commands[number] for number in missing)], mutates)
             for number, answer in zip(missing, again[len(loading) :], strict=True):
                 answers[number] = answer
         return answers
 
     def _again(self, base: bytes, command: Command, exc: NoScriptError | AskError, mutates: bool) -> Any:
-        """Send a command again that was certainly not done: the server lacks the script, or the key is elsewhere."""
-        place, asking = self._topology.place(base), False
+        """Send a command again that was not executed: the server lacks the script, or the key is elsewhere."""
+        server, asking = self._topology.server(base), False
         for _ in range(_REDIRECTIONS):
             if isinstance(exc, NoScriptError):
                 command = (b"EVAL", SOURCES[command[1]], *command[2:])
             else:
                 asking = not isinstance(exc, MovedError)
-                place = self._topology.redirected(exc, refresh=not asking)
-            answer = self._exchange_many(place, [(b"ASKING",), command] if asking else [command], mutates)[-1]
+                server = self._topology.redirected(exc, refresh=not asking)
+            answer = self._exchange_many(server, [(b"ASKING",), command] if asking else [command], mutates)[-1]
             if not isinstance(answer, NoScriptError | AskError):
                 if isinstance(answer, Exception):
                     raise answer
                 return answer
             exc = answer
-        raise UnreachableError(f"the servers of the cluster send each other's keys around: {exc}")
+        raise UnreachableError(f"the servers of the cluster keep redirecting to each other: {exc}")
 
-    def _take(self, place: Place) -> _Held:
+    def _acquire(self, server: Server) -> _Socket:
         try:
-            idle = self._local.idle[place]
-            held: _Held = idle.pop()
+            idle = self._local.idle[server]
+            socket: _Socket = idle.pop()
         except (AttributeError, KeyError, IndexError):
-            return self._open(place)
-        # Nothing was asked, so all that can be there to read is the end: the server has gone, or closed the connection.
-        if held.is_stale or held.poll(0):
-            with held.turn:
-                held.connection.disconnect()
-            return self._take(place)
-        return held
+            return self._open(server)
+        # An idle connection turns readable only when it is closed: the server is gone, or closed it.
+        if socket.is_stale or socket.poll(0):
+            with socket.lock:
+                socket.connection.disconnect()
+            return self._acquire(server)
+        return socket
 
-    def _open(self, place: Place) -> _Held:
+    def _open(self, server: Server) -> _Socket:
         if not hasattr(self._local, "idle"):
             self._local.idle = {}
-        self._local.idle.setdefault(place, [])
-        self._refuse_if_closed()
-        connection = self._topology.connection(place)
+        self._local.idle.setdefault(server, [])
+        self._raise_if_closed()
+        connection = self._topology.connection(server)
         try:
             connection.connect()
-            self._be_patient(connection)
+            self._set_timeout(connection)
         except (RedisError, OSError) as exc:
             connection.disconnect()
-            self._topology.lost(place)
-            raise unreachable(exc, str(place)) from exc
-        held = _Held(place, connection)
+            self._topology.lost(server)
+            raise unreachable(exc, str(server)) from exc
+        socket = _Socket(server, connection)
         with self._guard:
             if not self._closed:
-                self._all.add(held)
-                return held
+                self._all.add(socket)
+                return socket
         connection.disconnect()
-        raise UnreachableError("the storage was disconnected meanwhile")
+        raise UnreachableError("the storage was disconnected in the meantime")
 
-    def _be_patient(self, connection: AbstractConnection) -> None:
-        # Until now, also while the server was asked for its leave, what counted was the time to connect.
+    def _set_timeout(self, connection: AbstractConnection) -> None:
+        # Until now, logging in included, the timeout to connect counted.
         connected: Any = connection
         connected.socket_timeout = self._timeout
         connected._sock.settimeout(self._timeout)
 
-    def _refuse_if_closed(self) -> None:
+    def _raise_if_closed(self) -> None:
         if self._closed:
-            raise UnreachableError("the storage was disconnected meanwhile")
+            raise UnreachableError("the storage was disconnected in the meantime")
 
 
-def packed(commands: Iterable[Command]) -> list[bytes]:
-    """Encode commands for the wire; what is large stays as it is instead of being copied."""
+def pack(commands: Iterable[Command]) -> list[bytes]:
+    """Encode commands for the wire, without copying large arguments."""
     chunks: list[bytes] = []
     parts: list[bytes] = []
     for command in commands:
