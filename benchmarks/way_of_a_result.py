@@ -116,10 +116,11 @@ class Profile:
             self._move(str(self._module(back.f_code)))
 
     def _add(self, frame: FrameType) -> None:
-        module, depth, outer = str(self._module(frame.f_code)), 0, frame
+        module, depth = str(self._module(frame.f_code)), 0
+        outer: FrameType | None = frame
         while outer is not None:
             depth += self._module(outer.f_code) is not None
-            outer = outer.f_back  # type: ignore[assignment]
+            outer = outer.f_back
         call = Call(module, frame.f_code.co_qualname, depth)
         for way in self._open():
             way.calls.append(call)

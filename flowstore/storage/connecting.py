@@ -1,4 +1,4 @@
-"""Connecting a storage: whatever its adapter raises then gets one meaning, for every adapter alike."""
+"""Connecting a storage, with the same errors whatever its adapter raises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flowstore.texts import MAX_TEXT, mask, spans_in_text, summary
 log = logging.getLogger(__name__)
 
 _CONFIGURATION: Final = (ValueError, TypeError, ImportError)
-"""What a driver raises at arguments that it can't take. Only the configuration can mend that."""
+"""What drivers raise for wrong arguments, which only a change of the configuration can fix."""
 
 _BUGS: Final = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, NameError),
@@ -22,7 +22,7 @@ _BUGS: Final = (
 )
 
 _REFUSED: Final = frozenset({"ProgrammingError", "NotSupportedError"})
-"""By PEP 249, how a driver calls what was asked wrongly."""
+"""The names that PEP 249 gives to errors of usage."""
 
 
 _CALLERS: Final = frozenset({__name__, "flowstore.store.registry", "flowstore.storage.exclusion"})
@@ -33,8 +33,8 @@ def connect(storage: DataStorage, name: str) -> None:
     """Connect a storage.
 
     Raises:
-        ConfigurationError: it can't be connected as it is configured; trying again won't help.
-        UnreachableError: its database can't be reached, or not be used now.
+        ConfigurationError: its configuration is wrong; trying again won't help.
+        UnreachableError: its database can't be reached or used now.
         StorageError: its adapter has a bug.
     """
     try:
@@ -44,7 +44,7 @@ def connect(storage: DataStorage, name: str) -> None:
 
 
 def described(storage: DataStorage) -> str:
-    """Return what a storage is and where, as its adapter says; its class alone where the adapter can't tell."""
+    """Return the adapter's description of a storage, or the name of its class if ``describe`` fails."""
     try:
         return storage.describe()
     except Exception as exc:
@@ -55,10 +55,10 @@ def described(storage: DataStorage) -> str:
 
 
 def raise_typed(exc: Exception, storage: Any, name: str, method: str) -> NoReturn:
-    """Raise the error that callers get for what an adapter's method raised before the storage could be used.
+    """Raise flowstore's error for what an adapter's method raised while connecting.
 
     Args:
-        storage: the adapter, or its class where there is no instance yet.
+        storage: the adapter, or its class if there is no instance yet.
         name: the storage's configured name.
     """
     if is_interrupt(exc):
@@ -82,26 +82,26 @@ def _typed(exc: Exception, storage: Any, name: str, method: str) -> FlowstoreErr
         translated: StorageError | None = translate(exc)
         if translated is not None:
             return translated
-    told = _told(exc)
+    shown = _shown(exc)
     adapter = storage if isinstance(storage, type) else type(storage)
     if isinstance(exc, TypeError) and _was_never_inside(exc):
         return StorageError(
-            f"storage {name!r}: {adapter.__name__}.{method}() can't be called ({told}): does it lack 'self'?"
+            f"storage {name!r}: {adapter.__name__}.{method}() can't be called ({shown}): does it lack 'self'?"
         )
     if isinstance(exc, _BUGS):
-        return StorageError(f"storage {name!r}: {adapter.__name__}.{method}() has a bug: {told}")
+        return StorageError(f"storage {name!r}: {adapter.__name__}.{method}() has a bug: {shown}")
     if isinstance(exc, _CONFIGURATION) or any(kind.__name__ in _REFUSED for kind in type(exc).__mro__):
-        return ConfigurationError(f"storage {name!r} can't be connected as it is configured: {told}")
-    return UnreachableError(f"storage {name!r} can't be connected: {told}")
+        return ConfigurationError(f"storage {name!r} can't be connected as it is configured: {shown}")
+    return UnreachableError(f"storage {name!r} can't be connected: {shown}")
 
 
-def _told(exc: Exception) -> str:
-    """Return type and text of an exception, without passwords: drivers repeat what they were given."""
+def _shown(exc: Exception) -> str:
+    """Return type and text of an exception, without the passwords that drivers repeat."""
     text = summary(exc, MAX_TEXT)
     return mask(text, list(spans_in_text(text)))[0]
 
 
 def _was_never_inside(exc: Exception) -> bool:
-    """Return whether an exception comes from calling an adapter's method, not from what the method does."""
+    """Return whether calling an adapter's method failed before the method ran."""
     *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
     return frame.f_globals.get("__name__") in _CALLERS

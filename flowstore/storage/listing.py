@@ -41,7 +41,8 @@ class Listings(Pointers):
         damaged = list(page.damaged)
         for one in page.damaged:
             tell(one.error)
-        records = [one for record in page.records if (one := self._listed_record(record, payload, damaged))]
+        found = (self._listed_record(record, payload, damaged) for record in page.records)
+        records = [record for record in found if record is not None]
         return Page(records, page.cursor, damaged)
 
     def records(self, query: Query, *, payload: bool = True) -> Iterator[Record]:

@@ -12,10 +12,10 @@ from flowstore.storage.records import Records
 
 
 class Values(Records):
-    """The operations on values."""
+    """Store and retrieve values."""
 
     pipeline: Pipeline = PLAIN
-    """How values are encoded to records and decoded; a configuration sets it on the instance."""
+    """How values are encoded to records and decoded. Set from the storage's entry."""
 
     def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any:
         return self.pipeline.decode(self.get(Key(flow_name, task_name, task_id)))
@@ -31,9 +31,9 @@ class Values(Records):
         return ref.address.hex()
 
     def retrieve_error(self, flow_name: str, task_name: str, task_id: str) -> RemoteTaskError:
-        """Return the error that ended a task: an exception that can be raised, with the failure as data in it.
+        """Return the error that ended a task, as an exception with the failure as data in it.
 
         Raises:
-            NotFoundError: the task left none.
+            NotFoundError: no error is stored.
         """
         return self.pipeline.decode_error(self.get(Key(flow_name, task_name, task_id), ERROR))

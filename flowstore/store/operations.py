@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -116,14 +117,14 @@ class Operations:
         return self.run(entry, write, None if retry else self.patience(entry, retry))
 
     def retrieve(self, route: Route, key: Key) -> Any:
-        """Return the result stored under a key: an object of the caller's own.
+        """Return the result stored under a key; every call returns a new object.
 
         Raises:
             NotFoundError, CorruptError, UnreachableError
         """
         entry = route.storage
         if entry.cache is None:
-            return self.run(entry, lambda storage: _read(storage, key)[0])
+            return self.run(entry, partial(_read, key))[0]
         ref = Ref(RESULT, key)
         kept = self.caches.get(entry.name, ref)
         if kept is not None:
@@ -131,7 +132,7 @@ class Operations:
         keep = self.caches.keeper(entry.name)
 
         def read(storage: DataStorage) -> Any:
-            value, found = _read(storage, key)
+            value, found = _read(key, storage)
             keep(ref, found)
             return value
 
@@ -148,7 +149,7 @@ class Operations:
         return self.pipeline(route.storage).decode_error(record)
 
     def delete(self, route: Route, key: Key) -> bool:
-        """Delete everything stored under a key; tell whether there was anything."""
+        """Delete everything stored under a key; return whether anything was."""
         refuse_readonly(route, key)
         ref = Ref(RESULT, key)
 
@@ -169,18 +170,18 @@ class Operations:
             self.caches.drop(route.storage.name, ref)
 
     def pipeline(self, entry: StorageEntry) -> Pipeline:
-        """Return what encodes and decodes the values of a storage, without connecting to it."""
+        """Return the pipeline of a storage, without connecting to it."""
         return self._registry.pipeline(entry.name)
 
     def put_value(self, entry: StorageEntry, ref: Ref, value: object, facts: Mapping[str, Any]) -> None:
-        """Store a value in a record of its own; tried again as the storage's policy allows."""
+        """Store a value as a record, again within the storage's patience."""
         record = made_once(
             lambda storage: self.pipeline(entry).encode(ref, value, {"stored_at": storage._time(), **facts})
         )
         self.write(entry, lambda storage: storage.put(record(storage)))
 
     def patience(self, entry: StorageEntry, retry: bool = True) -> Patience:
-        """Return the time that a call has for trying again, to be shared by all that it asks of a storage."""
+        """Return the time for trying again, which all operations of one call share."""
         return Patience(entry.name, entry.patience if retry else 0)
 
     def write(
@@ -190,32 +191,32 @@ class Operations:
         retry: bool = True,
         patience: Patience | None = None,
     ) -> T:
-        """Write to a storage that keeps records, again while it can't be reached and its policy allows it.
+        """Write to a record storage, again within its patience while it can't be reached.
 
         Args:
-            operation: recognises itself, or does no harm, when it is done twice.
-            retry: whether it is tried again at all.
-            patience: the time for that, where several operations share it.
+            operation: recognizes itself, or does no harm, if it is done twice.
+            retry: whether to try again at all.
+            patience: the time for that, if several operations share it.
         """
         if not retry:
             patience = self.patience(entry, retry)
         return self.run(entry, lambda storage: operation(as_records(storage)), patience)
 
     def read(self, entry: StorageEntry, operation: Callable[[RecordStorage], T], patience: Patience | None = None) -> T:
-        """Read from a storage that keeps records, again while it can't be reached and its policy allows it.
+        """Read from a record storage, again within its patience while it can't be reached.
 
         Args:
             operation: changes nothing.
-            patience: the time for trying again, where several operations share it.
+            patience: the time for trying again, if several operations share it.
         """
         return self.run(entry, lambda storage: operation(as_records(storage)), patience)
 
     def once(self, entry: StorageEntry, operation: Callable[[RecordStorage], T]) -> T:
-        """Do something in a storage that keeps records, and never again: its answer tells what this one call did."""
+        """Run an operation on a record storage a single time, because its answer counts what it did."""
         return self.run(entry, lambda storage: operation(as_records(storage)), self.patience(entry, False))
 
     def listed(self, entry: StorageEntry, query: Query, *, payload: bool = True) -> Iterator[Record]:
-        """Iterate over all records that a query selects, reading a page at a time; each is a ``read`` of its own."""
+        """Iterate over all records that a query selects; every page is one ``read``."""
         if query.live_at is None and query.expired_at is None:
             query = replace(query, live_at=self.read(entry, lambda storage: storage._time()))
         dated = query
@@ -227,7 +228,7 @@ class Operations:
             yield from each.records
 
     def records(self, entry: StorageEntry) -> RecordStorage:
-        """Return a storage that keeps records, connected.
+        """Return a record storage, connected.
 
         Raises:
             UnsupportedError: it is a plain ``DataStorage``.
@@ -273,7 +274,7 @@ def _named(exc: Exception, name: str, storage: DataStorage | None) -> Exception:
 
 
 def made_once(make: Callable[[RecordStorage], T]) -> Callable[[RecordStorage], T]:
-    """Return a function that makes something at its first call, and returns the same at every other."""
+    """Return a function that makes something at its first call and returns it at every call."""
     made: list[T] = []
 
     def get(storage: RecordStorage) -> T:
@@ -306,7 +307,7 @@ def _log_overtaken(record: Record, later: Record) -> None:
 
 
 def as_records(storage: DataStorage) -> RecordStorage:
-    """Return the storage if it keeps records.
+    """Return a storage if it is a record storage.
 
     Raises:
         UnsupportedError: it is a plain ``DataStorage``.
@@ -344,7 +345,7 @@ def refuse_readonly(route: Route, key: Key) -> None:
         raise ReadonlyError(f"task {key.task_name!r} has storage_readonly: nothing of it may be written or deleted")
 
 
-def _read(storage: DataStorage, key: Key) -> tuple[Any, Record | tuple[Any]]:
+def _read(key: Key, storage: DataStorage) -> tuple[Any, Record | tuple[Any]]:
     """Return the value of a result, and what a cache keeps of it."""
     if isinstance(storage, RecordStorage):
         record = storage.get(key)

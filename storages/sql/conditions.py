@@ -1,4 +1,4 @@
-"""The conditions of a query in SQL: which there are, and the parameters that they compare with."""
+"""The conditions of a query in SQL, and the parameters that they compare with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TO_LIKE: Final = {"*": "%", "?": "_", "!": "!!", "%": "!%", "_": "!_"}
 
 
 class Shape(NamedTuple):
-    """All of a query that its statement depends on: which conditions there are, not what they compare with."""
+    """What a query's statement depends on: which conditions it has, not the values compared with."""
 
     fields: tuple[str, ...]
     lists: tuple[tuple[str, int], ...]
@@ -41,15 +41,15 @@ class Shape(NamedTuple):
 
 
 def like(pattern: str) -> str:
-    """Turn a pattern into one of SQL's, with ``!`` as its escape character."""
+    """Return a pattern for SQL's LIKE, with ``!`` as escape character."""
     return "".join(_TO_LIKE.get(character, character) for character in pattern)
 
 
 class Conditions(ABC):
-    """What a query selects, for one database; ``key`` turns a text that identifies a record into what is kept."""
+    """The conditions of one database; ``key`` returns what the database stores for a name."""
 
     list_of_pairs: ClassVar[str] = ""
-    """What a list of rows begins with."""
+    """The keyword before a list of rows."""
 
     def __init__(self, key: Callable[[str], str | bytes]) -> None:
         self._key = key
@@ -85,12 +85,12 @@ class Conditions(ABC):
         return shape, values | pattern | fields_values
 
     def _split_pattern(self, pattern: str) -> dict[str, Any]:
-        """Return the parameters of a pattern, whose names tell which conditions there are."""
+        """Return the parameters of a pattern; their names say which conditions apply."""
         start = literal_start(pattern)
         values: dict[str, Any] = {"pattern_from": self._key(start)} if start else {}
-        behind = first_behind(start)
-        if behind is not None:
-            values["pattern_before"] = self._key(behind)
+        bound = first_behind(start)
+        if bound is not None:
+            values["pattern_before"] = self._key(bound)
         if len(values) < 2 or pattern.rstrip("*") != start or pattern == start:
             values |= self._like_values(pattern)
         return values
@@ -110,7 +110,7 @@ class Conditions(ABC):
         return _TIMES[name]
 
     def _pattern(self, name: str) -> ColumnElement[bool]:
-        """Select the task ids that start as a pattern does, which an index can find, and those that are like it."""
+        """Select task ids by the prefix of a pattern, which an index can find, and by the pattern."""
         if name == "pattern_like":
             return self._is_like()
         return self._compared(operator.ge if name == "pattern_from" else operator.lt, name)
@@ -121,30 +121,30 @@ class Conditions(ABC):
 
     @abstractmethod
     def _is_like(self) -> ColumnElement[bool]:
-        """Compare the task id with a pattern, by the parameters that ``_like_values`` gives."""
+        """Compare the task id with a pattern, by the parameters of ``_like_values``."""
 
     @abstractmethod
     def _like_values(self, pattern: str) -> dict[str, Any]:
-        """Return the parameters that stand for a pattern, ``pattern_like`` among them."""
+        """Return the parameters of a pattern, ``pattern_like`` among them."""
 
     @abstractmethod
     def _split_fields(self, where: Mapping[str, Scalar]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return what a statement depends on that selects by fields of the value, and its parameters."""
+        """Return what a statement that selects by fields depends on, and its parameters."""
 
     @abstractmethod
     def _fields(self, where: tuple[Any, ...]) -> list[ColumnElement[bool]]:
-        """Select by fields of the value, by the parameters that ``_split_fields`` gives; by none, there are none."""
+        """Select by fields of the value, by the parameters of ``_split_fields``."""
 
     def _same(self, column: str) -> ColumnElement[bool]:
         """Compare a column of text with the parameter of its name."""
         return _c[column] == bindparam(column)
 
     def _among(self, column: str, count: int, name: str | None = None) -> ColumnElement[bool]:
-        """Compare a column with the parameters that ``_values_of_list`` gives."""
+        """Compare a column with the parameters of ``_values_of_list``."""
         return _c[column].in_([bindparam(f"{name or column}_{number}") for number in range(count)])
 
     def _at_revisions(self, count: int) -> TextClause:
-        """Select records at their revisions, by the parameters that ``_values_of_pairs`` gives."""
+        """Select records at their revisions, by the parameters of ``_values_of_pairs``."""
         pairs = ", ".join(f"(:seen_{number}, :revision_{number})" for number in range(count))
         return text(f"(address, revision) IN ({self.list_of_pairs} {pairs})")
 
@@ -154,6 +154,6 @@ class Conditions(ABC):
         return padded | Conditions._values_of_list(self, "revision", revisions)
 
     def _values_of_list(self, name: str, values: Sequence[Any]) -> dict[str, Any]:
-        # Filled up to a power of two, so that there are few different statements.
+        # Padded to a power of two, so that there are few different statements.
         size = 1 << (len(values) - 1).bit_length()
         return {f"{name}_{number}": values[min(number, len(values) - 1)] for number in range(size)}

@@ -12,7 +12,7 @@ from sqlalchemy.log import InstanceLogger
 from sqlalchemy.pool import Pool, QueuePool
 
 from flowstore.errors import FlowstoreError, OutcomeUnknownError, UnreachableError
-from flowstore.record import Record
+from flowstore.record import JSON, Record
 
 from .link import Link, Outcome, Parameters, statement
 from .statements import Statements
@@ -94,7 +94,7 @@ class Database(ABC):
 
     def columns(self, record: Record) -> tuple[str | None, bytes | None]:
         """Return the payload as text or as bytes, for the columns ``value`` and ``payload``."""
-        if record.is_json:
+        if record.headers.get("content_type") == JSON:
             try:
                 return record.payload.decode(), None
             except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Bring tables of an older version up to date, one revision after the other, and nobody else at the same time."""
+"""Migrations of the tables to the latest version, one revision after the other, under a lock."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _DIALECTS: Final = MappingProxyType(
 
 
 def history(location: Path = LOCATION) -> list[SchemaVersion]:
-    """Return all versions that there are, the oldest first."""
+    """Return all versions, the oldest first."""
     return [_version(script) for script in _scripts(location)]
 
 
 def current(database: Database) -> str | None:
-    """Return the version of a database's tables, or ``None`` where there are none."""
+    """Return the version of a database's tables, or None if they are missing."""
     with _connected(database) as connection:
         return _read(connection)
 
@@ -42,11 +42,11 @@ def current(database: Database) -> str | None:
 def upgrade(database: Database, location: Path = LOCATION) -> list[SchemaVersion]:
     """Bring a database's tables to the latest version; return the versions that it went through.
 
-    Everything is done or, but for MySQL and MariaDB, nothing. Who comes while another one is at it waits, and finds
-    nothing left to do.
+    Either everything is done or nothing, except in MySQL and MariaDB. A concurrent upgrade waits, and finds nothing
+    left to do.
 
     Raises:
-        StorageError: there are no tables, or none of a version that is known.
+        StorageError: the tables are missing or of an unknown version.
     """
     with _connected(database, locked=True) as connection:
         due = _due(_read(connection), location, database)
@@ -94,13 +94,13 @@ def _note(connection: Connection, version: str) -> None:
 
 @contextmanager
 def _connected(database: Database, *, locked: bool = False) -> Iterator[Connection]:
-    """Yield a connection of SQLAlchemy's: what it changes is rolled back unless it is committed."""
+    """Yield a connection of SQLAlchemy; changes are rolled back unless they are committed."""
     link = database.open_link()
     engine = create_engine(_DIALECTS[database.target.dialect], creator=lambda: link.connection, poolclass=StaticPool)
     try:
         with engine.connect() as connection:
             if locked:
-                # Only now: for its first connection, SQLAlchemy ends a transaction.
+                # Only now: SQLAlchemy ends a transaction at its first connection.
                 database.lock_schema(link)
             try:
                 yield connection

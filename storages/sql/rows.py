@@ -30,14 +30,14 @@ REVISION_AT: Final = 8
 
 def rows_of(database: Database, records: Sequence[Record]) -> list[tuple[Any, ...]]:
     """Return the rows of a batch in an order in which they can be written."""
-    rows = [row_of(database, record) for record in records]
+    rows = [row_of(database, record, dump_headers(record)) for record in records]
     if database.locks_rows:
         # The same order everywhere: two batches with the same records never wait for each other in a circle.
         rows.sort()
     return rows
 
 
-def row_of(database: Database, record: Record) -> tuple[Any, ...]:
+def row_of(database: Database, record: Record, headers_json: bytes) -> tuple[Any, ...]:
     """Return the values of a row in the order of the statements' parameters."""
     ref, key, headers = record.ref, record.ref.key, record.headers
     names = ref.kind, key.flow_name, key.task_name, key.task_id, ref.name, headers.get("run_id"), headers.get("state")
@@ -47,7 +47,7 @@ def row_of(database: Database, record: Record) -> tuple[Any, ...]:
         record.revision,
         headers.get("stored_at", 0.0),
         headers.get("expires_at"),
-        dump_headers(record).decode(),
+        headers_json.decode(),
         *database.columns(record),
     )
 
@@ -69,7 +69,7 @@ def read_row(database: Database, row: Sequence[Any], ref: Ref | None) -> Record:
             kind, *key, name = names
             ref = Ref(kind, Key(*key), name)
     except InvalidKeyError as exc:
-        raise CorruptError(f"a row of {database.target} has names that are none: {exc}") from exc
+        raise CorruptError(f"a row of {database.target} has invalid names: {exc}") from exc
     revision, headers, *payload = row[5:]
     if type(revision) is not int:
         raise corrupt(ref, f"the row of {ref} has the revision {revision!r}")
@@ -145,7 +145,7 @@ def _selected(
         rows = _sorted(database, query, database.rows(*database.sql.scan(query, after, limit + 1, payload)))
         return rows[:limit], len(rows) > limit
     except CorruptError:
-        if not query.where or database.sql.tells_json:
+        if not query.where or database.sql.checks_json:
             raise
     found: list[Found] = []
     skip, left = query.skip, limit
@@ -170,7 +170,7 @@ def counted(database: Database, query: Query) -> int:
     try:
         return int(database.rows(*database.sql.count(query))[0][0])
     except CorruptError:
-        if not query.where or database.sql.tells_json:
+        if not query.where or database.sql.checks_json:
             raise
     return sum(isinstance(row.what, Record) for row in _matching(database, query, None))
 
@@ -193,7 +193,7 @@ def _check_json(what: Record | Damaged) -> Record | Damaged:
         try:
             orjson.loads(what.payload)
         except ValueError as exc:
-            return Damaged(corrupt(what.ref, f"the value of {what.ref} is no JSON, though its headers say so ({exc})"))
+            return Damaged(corrupt(what.ref, f"the value of {what.ref} is not JSON, though its headers say so ({exc})"))
     return what
 
 

@@ -28,11 +28,11 @@ from flowstore.errors import CorruptError, StorageError
 SCHEMA_VERSION: Final = 1
 
 START: Final = 255
-"""How many characters (in MySQL: bytes) of a long text go into an index, where an index entry can't hold all."""
+"""Characters (in MySQL: bytes) of a long text that an index holds."""
 
 _NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
-# No collation of MySQL and MariaDB alike tells "a" from "a ": only bytes are compared as they are.
-# By code points in PostgreSQL too, not by the rules of a language.
+# No collation that MySQL and MariaDB share distinguishes "a" from "a ": only bytes are compared exactly.
+# In PostgreSQL the collation C compares code points, not by a language's rules.
 _NAME: Final = (
     Text().with_variant(mysql.MEDIUMBLOB(), "mysql").with_variant(postgresql.TEXT(collation="C"), "postgresql")
 )
@@ -59,8 +59,8 @@ meta: Final = Table(
 records: Final = Table(
     "flowstore_records",
     metadata,
-    # Never given twice, so that a cursor can't step over a record that is stored after another one was deleted.
-    # In SQLite, where AUTOINCREMENT would change one page more with each record, the statements see to that.
+    # Never used twice, so that a cursor can't skip a record that is stored after another one was deleted.
+    # In SQLite the statements ensure that: AUTOINCREMENT would change one page more with each record.
     Column("id", _NUMBER, Identity(), primary_key=True, autoincrement=True),
     Column("address", _ADDRESS, nullable=False, unique=True),
     Column("kind", _NAME, nullable=False),
@@ -74,7 +74,7 @@ records: Final = Table(
     Column("stored_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("headers", _TEXT, nullable=False),
-    # A payload is in one of these two: JSON as text, which the database's own functions can read, all else as bytes.
+    # A payload is in one of these: JSON as text, for the database's own functions, everything else as bytes.
     Column("value", _TEXT),
     Column("payload", _BYTES),
     **_OPTIONS,
@@ -84,7 +84,7 @@ _c: Final = records.c
 
 
 def start(text: ColumnElement[Any]) -> ColumnElement[str]:
-    """Return the part of a text that PostgreSQL's indexes hold."""
+    """Return the prefix of a text that PostgreSQL's indexes hold."""
     return func.left(text, literal_column(str(START)))
 
 
@@ -115,7 +115,7 @@ SET_VERSION: Final = f"INSERT INTO {meta.name} (name, value) VALUES ('schema', '
 
 
 def check_version(version: object, where: object) -> None:
-    """Refuse tables that this version of flowstore does not know."""
+    """Raise if this version of flowstore does not know the version of the tables."""
     if version == str(SCHEMA_VERSION):
         return
     if isinstance(version, str) and version.isdecimal() and int(version) > SCHEMA_VERSION:

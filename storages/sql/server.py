@@ -1,4 +1,4 @@
-"""What databases behind a network connection have in common."""
+"""What databases on a server have in common: clock, pool limit, lost connections."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MIGRATION_TIMEOUT: Final = 86_400.0
 """Seconds: a large table takes its time."""
 
 CLOCK_RESOLUTION: Final = 1e-6
-"""Seconds; of the time that a server tells."""
+"""Seconds; the resolution of a server's time."""
 
 
 def server_patience(timeout: float) -> float:
-    """Return the seconds after which a server is to give up, so that it says so before nobody listens any more."""
+    """Return the timeout for the server: shorter, so that its error arrives before the client gives up."""
     return timeout - min(2.0, timeout / 4)
 
 
@@ -99,7 +99,7 @@ class ServerDatabase(Database):
             fairy.invalidate()
 
     def prepare(self) -> None:
-        """Create the tables where there are none, and check the version."""
+        """Create the tables if they are missing; check their version."""
         try:
             fairy, link = self._take()
             try:
@@ -114,7 +114,7 @@ class ServerDatabase(Database):
 
     @abstractmethod
     def _prepare(self, link: Any) -> None:
-        """Do so over that connection."""
+        """Do so over a connection."""
 
     def _holds_ours(self, tables: Sequence[tuple[str]]) -> bool:
         """Return whether flowstore's tables exist; refuse one without the other."""

@@ -1,4 +1,4 @@
-"""The statements on the tables as text that a driver takes, each compiled once."""
+"""The statements on the tables, each compiled once to the text that a driver takes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTENT: Final = ("run_id", "state", "stored_at", "expires_at", "headers", "valu
 """The columns that a replacement changes, besides the revision."""
 
 INSERTED: Final = ("address", *(column.name for column in _KEY), *CONTENT[:2], "revision", *CONTENT[2:])
-"""The parameters of ``upsert`` and, before the time that it is now, of ``insert``."""
+"""The parameters of ``upsert``; ``insert`` takes the current time after them."""
 
 NEXT: Final[ColumnElement[int]] = _c.revision + literal_column("1")
 
@@ -43,14 +43,14 @@ class Compiled(NamedTuple):
 class Statements(Conditions):
     """The statements of one database. Parameters go by position, in the order of ``INSERTED``, address, revision, now.
 
-    ``key`` turns a text that identifies a record into what the database keeps.
+    ``key`` returns what the database stores for a name.
     """
 
     dialect: ClassVar[Dialect]
     payload: ClassVar[ColumnElement[bytes]] = cast(func.coalesce(_c.value, _c.payload), LargeBinary)
 
-    tells_json: bool = True
-    """Whether the database can tell JSON from other text; one that can't fails at a value that only claims to be."""
+    checks_json: bool = True
+    """Whether the database can check that a text is JSON. If not, it fails at a value that only claims to be."""
 
     get: ClassVar[str]
     get_headers: ClassVar[str]
@@ -65,7 +65,7 @@ class Statements(Conditions):
         self._cache: dict[object, Compiled] = {}
 
     def __init_subclass__(cls) -> None:
-        # Compiling takes longer than connecting does: it is done with the import, which comes before a worker forks.
+        # Compiling takes longer than connecting, so it is done at import, before a worker forks.
         super().__init_subclass__()
         if "dialect" not in vars(cls):
             return
@@ -88,10 +88,10 @@ class Statements(Conditions):
     @classmethod
     @abstractmethod
     def _insert(cls) -> str:
-        """Compile the statement that writes a record only where there is none, or an expired one."""
+        """Compile the statement that writes a record only if it is missing or has expired."""
 
     def get_many(self, addresses: Sequence[bytes]) -> tuple[str, list[Any]]:
-        """Return a statement that reads records, each row starting with its address, and its parameters."""
+        """Return (sql, parameters) selecting records, each row starting with its address."""
         values = self._values_of_list("address", addresses)
         compiled = self._compiled(
             ("get", len(values)),
@@ -100,7 +100,7 @@ class Statements(Conditions):
         return compiled.sql, compiled.values(values)
 
     def revisions(self, addresses: Sequence[bytes]) -> tuple[str, list[Any]]:
-        """Return a statement that reads addresses and revisions, and its parameters."""
+        """Return (sql, parameters) selecting addresses and revisions."""
         values = self._values_of_list("address", addresses)
         compiled = self._compiled(
             ("revisions", len(values)),
@@ -109,7 +109,7 @@ class Statements(Conditions):
         return compiled.sql, compiled.values(values)
 
     def delete_many(self, addresses: Sequence[bytes]) -> tuple[str, list[Any]]:
-        """Return a statement that deletes records, and its parameters."""
+        """Return (sql, parameters) deleting records."""
         values = self._values_of_list("address", addresses)
         compiled = self._compiled(
             ("delete", len(values)), lambda: delete(records).where(self._among("address", len(values)))
@@ -117,7 +117,7 @@ class Statements(Conditions):
         return compiled.sql, compiled.values(values)
 
     def delete_seen(self, seen: Sequence[tuple[bytes, int]]) -> tuple[str, list[Any]]:
-        """Return a statement that deletes records at their revisions, and its parameters."""
+        """Return (sql, parameters) deleting records at their revisions."""
         values = self._values_of_list("address", [address for address, _ in seen])
         compiled = self._compiled(
             ("delete seen", len(values)),
@@ -126,7 +126,7 @@ class Statements(Conditions):
         return compiled.sql, compiled.values(values | self._values_of_pairs(seen))
 
     def runs_since(self, run_ids: Sequence[Any], stored_from: float, now: float) -> tuple[str, list[Any]]:
-        """Return a statement that reads which of some runs have something stored since a time, and its parameters."""
+        """Return (sql, parameters) selecting those of some runs that have stored anything since a time."""
         values = self._values_of_list("any_run_id", run_ids)
         compiled = self._compiled(
             ("runs since", len(values)),
@@ -142,7 +142,7 @@ class Statements(Conditions):
         return compiled.sql, compiled.values(values | {"stored_from": stored_from, "live_at": now})
 
     def addresses(self, after: int, limit: int) -> tuple[str, list[Any]]:
-        """Return a statement that reads id, address and kind of rows behind an id, damaged ones too, and parameters."""
+        """Return (sql, parameters) selecting id, address and kind of all rows after an id, damaged ones too."""
         compiled = self._compiled(
             "addresses",
             lambda: (
@@ -156,7 +156,7 @@ class Statements(Conditions):
         return compiled.sql, compiled.values({"after": after, "size": limit})
 
     def count(self, query: Query) -> tuple[str, list[Any]]:
-        """Return a statement that counts the selected records, and its parameters."""
+        """Return (sql, parameters) counting the selected records."""
         shape, values = self._split(query)
         compiled = self._compiled(
             ("count", shape), lambda: select(func.count()).select_from(records).where(*self._where(shape))
@@ -164,7 +164,7 @@ class Statements(Conditions):
         return compiled.sql, compiled.values(values)
 
     def scan(self, query: Query, after: int | Place | None, limit: int, payload: bool) -> tuple[str, list[Any]]:
-        """Return a statement that reads a page, in no order, each row starting with its id, and its parameters."""
+        """Return (sql, parameters) selecting the rows of a page, unordered, each starting with its id."""
         shape, values = self._split(query)
         values |= {"size": limit, "skip": query.skip}
         if isinstance(after, tuple):
@@ -177,9 +177,9 @@ class Statements(Conditions):
         return compiled.sql, compiled.values(values)
 
     def expired(self, query: Query, after: tuple[float, int] | None, limit: int) -> tuple[str, list[Any]]:
-        """Return a statement that reads heads of what has expired, the first to expire first, and its parameters.
+        """Return (sql, parameters) selecting expired records without payloads, the first to expire first.
 
-        Each row starts with the time and the id. The index on that time gives them in this order.
+        Each row starts with the time and the id. The index on that time has this order.
         """
         shape, values = self._split(query)
         values["size"] = limit
@@ -199,11 +199,11 @@ class Statements(Conditions):
         order = [*self._by_task_id(_c.task_id), _c.address] if shape.by_task_id else [self._order(shape)]
         page = select(_c.id).where(*self._where(shape))
         page = page.order_by(*(one.desc() if shape.descending else one.asc() for one in order))
-        # SQLAlchemy writes an OFFSET behind each LIMIT for SQLite: as a constant it is no parameter.
+        # SQLAlchemy writes an OFFSET after each LIMIT for SQLite: as a constant it is not a parameter.
         page = page.limit(bindparam("size")).offset(bindparam("skip") if shape.skips else literal_column("0"))
         if after:
-            page = page.where(self._behind(shape))
-        # Only ids are sorted, never the rows, which may be long: those of the page are read when it is known.
+            page = page.where(self._after(shape))
+        # Only ids are sorted, never the rows, which may be long; then the rows of the page are read.
         ids = page.subquery("page")
         columns = (_c.id, *_HEAD, self.payload) if payload else (_c.id, *_HEAD)
         return select(*columns).join_from(ids, records, _c.id == ids.c.id)
@@ -212,15 +212,15 @@ class Statements(Conditions):
         return _c.id
 
     def _by_task_id(self, task_id: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-        """Return what records are sorted by, the task id given or a column; the last of it decides."""
+        """Return the sort keys for a task id, given or a column; the last one decides."""
         return [task_id]
 
     def place(self, place: Place) -> tuple[str | bytes, bytes]:
-        """Return what the order by task id goes by, as this database compares it."""
+        """Return a place in the order by task id, as this database compares it."""
         return place
 
-    def _behind(self, shape: Shape) -> ColumnElement[bool]:
-        """Select what comes after the place that a cursor gave."""
+    def _after(self, shape: Shape) -> ColumnElement[bool]:
+        """Select the rows after a cursor's place."""
         if not shape.by_task_id:
             at = bindparam("after", type_=_c.id.type)
             return _c.id < at if shape.descending else _c.id > at
@@ -228,7 +228,7 @@ class Statements(Conditions):
         *firsts, column = self._by_task_id(_c.task_id)
         *bounds, after = self._by_task_id(bindparam("after", type_=_c.task_id.type))
         later = ahead(_c.address, bindparam("after_address", type_=_c.address.type))
-        # What comes before the deciding column may be in an index.
+        # The sort keys before the deciding one may be in an index.
         near = [up_to(first, bound) for first, bound in zip(firsts, bounds, strict=True)]
         return and_(*near, or_(ahead(column, after), and_(column == after, later)))
 
@@ -252,7 +252,7 @@ _SHAPES: Final = 500
 
 
 class OnConflict(Statements):
-    """The statements of the databases that know ON CONFLICT and RETURNING: SQLite and PostgreSQL."""
+    """The statements of databases with ON CONFLICT and RETURNING: SQLite and PostgreSQL."""
 
     insertion: ClassVar[Callable[..., Any]]
 
@@ -270,7 +270,7 @@ class OnConflict(Statements):
 
     @classmethod
     def _numbering(cls) -> dict[str, ColumnElement[int]]:
-        """Return the expression of a new row's id, where the database does not make one by itself."""
+        """Return the expression for a new row's id, if the database does not generate one."""
         return {}
 
     @classmethod

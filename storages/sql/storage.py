@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from flowstore.errors import UnreachableError
 from flowstore.record import PIECE, Page, Query, Record, Ref
 from flowstore.storage import PART, Batches, ConnectedStorage, Guarantees, QueriesFields, RecordStorage
-from flowstore.storages.shared.headers import conflict
+from flowstore.storages.shared.headers import conflict, dump_headers
 from flowstore.storages.shared.mistakes import mistakes_of
 
 from .dialects import SchemaOfTarget, dialect_module, missing_driver
@@ -21,22 +21,16 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 500
 _TRIES: Final = 20
-_SERVER: Final[Mapping[str, str]] = {
-    "shared_by": "machines",
-    "process_ends": "everything",
-    "one_winner": "yes",
-    "clock": "the server's",
-}
 
 
 class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFields, SchemaOfTarget):
     """Keep records in SQLite, PostgreSQL, MySQL or MariaDB, in a table that SQL tools can read.
 
-    The tables ``flowstore_records`` and ``flowstore_meta`` are created where both are missing; no other table is ever
+    The tables ``flowstore_records`` and ``flowstore_meta`` are created if both are missing; no other table is ever
     touched. JSON values are text in the column ``value``, everything else is bytes in ``payload``. Any number of
     threads and processes may use a database at once; each thread holds a connection. The time by which records
     expire is the server's. Records that are stored while others list them may or may not be listed.
-    ``Query.where`` looks into the column ``value``, record by record.
+    ``Query.where`` reads the column ``value`` of each record.
 
     Values over 4 MiB, and blobs, are kept in pieces: in rows of the kind ``piece``, of up to 1 MiB each.
 
@@ -97,17 +91,23 @@ class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFi
         ),
         Guarantees(
             database="PostgreSQL",
+            shared_by="machines",
+            process_ends="everything",
             server_crashes="everything, unless `synchronous_commit` is off",
             power_fails="everything, unless `synchronous_commit` or `fsync` is off",
+            one_winner="yes",
+            clock="the server's",
             largest_record="1 GB",
-            **_SERVER,
         ),
         Guarantees(
             database="MySQL, MariaDB",
+            shared_by="machines",
+            process_ends="everything",
             server_crashes="everything, unless `innodb_flush_log_at_trx_commit` is 0",
             power_fails="everything, unless `innodb_flush_log_at_trx_commit` is 0 or 2",
+            one_winner="yes",
+            clock="the server's",
             largest_record="`max_allowed_packet`, 16 MB by default",
-            **_SERVER,
         ),
     )
     sorts: ClassVar[bool] = True
@@ -185,7 +185,7 @@ class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFi
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         database = self._connection()
-        row = row_of(database, record)
+        row = row_of(database, record, dump_headers(record))
         if if_revision is None:
             sql, values = database.sql.upsert, database.upsert_values(row)
         elif if_revision == 0:

@@ -1,4 +1,4 @@
-"""What a connection string means, found out without loading a driver."""
+"""Connection strings: which database they name, checked without loading a driver."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "load_balance_hosts": ("disable", "random"),
     **dict.fromkeys(("keepalives", "sslcompression", "sslsni", "gssdelegation"), ("0", "1")),
 }
-# As libpq takes them. What flowstore itself decides (client_encoding, replication) is not among them.
+# Options of libpq, without those that flowstore sets itself (client_encoding, replication).
 _LIBPQ: Final = (
     *_ONE_OF,
     *_NUMBERS,
@@ -105,10 +105,10 @@ class Settings:
 
 
 def parse(connection_string: str) -> Target:
-    """Take a connection string apart.
+    """Parse a connection string.
 
     Raises:
-        ConfigurationError: it can't be used; the message never shows what may be a password.
+        ConfigurationError: it is invalid; the message never shows a possible password.
     """
     scheme, found, rest = connection_string.partition("://")
     dialect = SCHEMES.get(scheme.lower()) if found else None
@@ -159,7 +159,7 @@ def _on_server(dialect: Literal["postgresql", "mysql"], rest: str) -> Target:
         if any(not 0 < port < 65536 for _, port in hosts):
             raise ValueError
     except ValueError:
-        # What looks like a port may be the rest of a password.
+        # A seeming port may be the rest of a password.
         raise ConfigurationError(
             f"connection_string: what follows {dialect}:// is not user:password@host:port/database?options; {_ESCAPES}"
         ) from None
@@ -180,10 +180,10 @@ def _on_server(dialect: Literal["postgresql", "mysql"], rest: str) -> Target:
 
 
 def check_options(dialect: Literal["postgresql", "mysql"], options: dict[str, str]) -> None:
-    """Refuse what the driver would refuse, or take for something else; take out what says nothing new.
+    """Raise if the driver would refuse or misread an option; remove redundant ones.
 
     Raises:
-        ConfigurationError: one is not known, or has a wrong value; the message shows no value.
+        ConfigurationError: an option is unknown or has an invalid value; the message shows no value.
     """
     if dialect == "mysql":
         if options.pop("charset", "utf8mb4").lower() not in _CHARSETS:
@@ -213,13 +213,13 @@ def _wrong(name: str, value: str) -> str | None:
 
 
 def check_files(dialect: str, options: Mapping[str, str], exists: Callable[[str], bool] = os.path.exists) -> None:
-    """Refuse files that are not there, before a driver tries again and again to read them.
+    """Raise if a file that an option names is missing, before a driver retries to read it.
 
     Raises:
-        ConfigurationError: one is missing.
+        ConfigurationError: a file is missing.
     """
     for name in _FILES.get(dialect, ()):
         path = options.get(name)
-        # libpq's word for the certificates of the system.
+        # libpq's name for the certificates of the system.
         if path and not (name == "sslrootcert" and path == "system") and not exists(path):
             raise ConfigurationError(f"connection_string: the file that {name} names does not exist: {path}")

@@ -52,7 +52,7 @@ _EXISTS: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME)
 _STATEMENT_SIZE: Final = 1_000_000
 _BATCH: Final = 1000
 _ADDRESS: Final = 200
-"""Bytes of a statement that an address takes at most, with room to spare: lists of them are filled up."""
+"""Bytes that an address may take in a statement; generous, because lists of addresses are padded."""
 
 
 class MysqlLink(ServerLink):
@@ -74,7 +74,7 @@ class MysqlLink(ServerLink):
 
     def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
         for row in rows:
-            # What may be too large when it is escaped is looked at closely, all before anything is sent.
+            # What may be too large when escaped is measured exactly, all of it before anything is sent.
             size = len(sql.upsert) + sum(len(value) for value in row if isinstance(value, str | bytes))
             if 4 * size >= self.largest:
                 self._check_size(self._cursor.mogrify(sql.upsert, row))
@@ -95,7 +95,7 @@ class MysqlLink(ServerLink):
         return [revisions[address] for address in addresses]
 
     def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
-        # One by one: of a statement with many rows, MySQL does not tell which of them it has written.
+        # One by one: for a statement with many rows, MySQL does not report which of them it has written.
         self.connection.begin()
         try:
             outcomes = [self.run(sql, row) for row in rows]
@@ -134,7 +134,7 @@ class MysqlDatabase(ServerDatabase):
             if name in options:
                 options[name] = options[name].lower() in ("1", "true", "yes", "on")
         began = time.monotonic()
-        # The driver's reading goes by it as well, until the session is set up.
+        # It limits the driver's reading too, until the session is set up.
         first = max(1, round(settings.connect_timeout))
         connection = pymysql.connect(
             host=target.host or "localhost",
@@ -151,11 +151,11 @@ class MysqlDatabase(ServerDatabase):
             program_name="flowstore",
             **options,
         )
-        # The driver does not tell it in public.
+        # The driver has no public attribute for it.
         link = MysqlLink(connection, connection._sock.fileno())  # type: ignore[attr-defined]
         try:
             _set_timeout(connection, max(0.1, settings.connect_timeout - (time.monotonic() - began)))
-            # The server gives up first, and says so; then what was asked has certainly not been done.
+            # The server gives up first and reports it; then the statement has certainly not been executed.
             patience = server_patience(settings.timeout)
             waits = max(1, int(patience))
             for statement in _SESSION:
@@ -166,7 +166,7 @@ class MysqlDatabase(ServerDatabase):
             asked = elapsed()
             [(server, link.largest)] = link.run(_FACTS).rows
             self._clock = ServerClock(float(server), CLOCK_RESOLUTION, asked)
-            # Escaped, bytes may take twice their place.
+            # Escaped bytes may take twice the space.
             self.largest = max(1, min(type(self).largest, link.largest // 4))
         except BaseException:
             link.close()
@@ -179,7 +179,7 @@ class MysqlDatabase(ServerDatabase):
         if not self._is_complete(link):
             self._lock(link, "another process is still creating the tables")
             try:
-                # Else another process was faster.
+                # Otherwise another process was faster.
                 if not self._is_complete(link):
                     self._create(link)
             finally:
@@ -199,9 +199,9 @@ class MysqlDatabase(ServerDatabase):
             raise UnreachableError(f"{self.target}: {why}")
 
     def _is_complete(self, link: MysqlLink) -> bool:
-        """Tell whether our tables are there; refuse others of their names.
+        """Return whether flowstore's tables exist; refuse others of their names.
 
-        There are no transactions for tables: until all is there, the version says that it is being made.
+        MySQL has no transactions for tables. Until all are created, the version says so.
         """
         tables = link.run(_TABLES).rows
         if (meta.name,) in tables:
@@ -220,7 +220,7 @@ class MysqlDatabase(ServerDatabase):
             try:
                 link.run(statement)
             except pymysql.MySQLError as exc:
-                if exc.args[0] not in _EXISTS:  # made by a process that ended before all was there
+                if exc.args[0] not in _EXISTS:  # created by a process that ended before it was done
                     raise
 
     def key(self, text: str) -> bytes:
@@ -236,14 +236,14 @@ class MysqlDatabase(ServerDatabase):
         return (*row, *[now] * self.sql.now_in_insert)
 
     def revision(self, outcome: Outcome, row: Parameters) -> int | None:
-        # Nothing changed, a row was added, or (2) a row was changed: MySQL's way of counting.
+        # MySQL counts 0 for nothing changed, 1 for a row added, 2 for a row changed.
         return (None, row[REVISION_AT], outcome.last_id)[outcome.changed]
 
     def translate(self, exc: BaseException) -> FlowstoreError | None:
         return translate(exc, self.target)
 
     def is_lost(self, link: Link, exc: BaseException) -> bool:
-        # Whatever else interrupted a call, the answer to it may still come, and would be taken for the next one's.
+        # After any other interruption the answer may still arrive, and would be taken for the next statement's.
         is_open = link.connection.open  # type: ignore[attr-defined]
         return not isinstance(exc, pymysql.MySQLError | StorageError) or not is_open
 
@@ -252,17 +252,17 @@ class MysqlDatabase(ServerDatabase):
 
 
 def _set_timeout(connection: pymysql.Connection[Any], seconds: float) -> None:
-    """Set how long the driver waits for each piece of an answer; it takes that in public only when it connects."""
+    """Set how long the driver waits for each part of an answer; its public interface takes that only at connecting."""
     connection._read_timeout = connection._write_timeout = seconds  # type: ignore[attr-defined]
 
 
 def to_migrate(target: Target, settings: Settings) -> MysqlDatabase:
-    """Return a database whose tables may be of any version, and without a connection."""
+    """Return an unconnected database, whose tables may be of any version."""
     return MysqlDatabase(target, replace(settings, timeout=MIGRATION_TIMEOUT))
 
 
 def open_database(target: Target, settings: Settings) -> MysqlDatabase:
-    """Connect to a database, creating the tables where there are none; see ``SqlStorage.connect``."""
+    """Connect to a database; create the tables if they are missing. See ``SqlStorage.connect``."""
     check_files(target.dialect, target.options)
     database = MysqlDatabase(target, settings)
     database.prepare()

@@ -42,14 +42,14 @@ SORTED: Final = 3072
 
 
 class MysqlStatements(Statements):
-    """The statements of MySQL and MariaDB, which have no RETURNING alike: ``LAST_INSERT_ID(x)`` sends ``x`` along."""
+    """The statements of MySQL and MariaDB, which share no RETURNING: ``LAST_INSERT_ID(x)`` returns ``x``."""
 
     dialect = dialect()
     now_in_insert: Final = len(CONTENT) + 1
-    """How often ``insert`` takes the time that it is now."""
+    """How often ``insert`` takes the current time."""
 
     def _by_task_id(self, task_id: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-        # A sort looks at so many bytes only.
+        # A sort compares that many bytes only.
         return [func.left(task_id, literal_column(str(SORTED)), type_=task_id.type)]
 
     def place(self, place: Place) -> tuple[bytes, bytes]:
@@ -69,7 +69,7 @@ class MysqlStatements(Statements):
             if any(key.startswith("-") for key in keys):
                 # MariaDB takes it for a place counted from the end.
                 raise UnsupportedError(
-                    f"where: {field!r}: a key that begins with '-' can't be asked for in this database"
+                    f"where: {field!r}: a key that begins with '-' is not supported by this database"
                 )
             values[f"path_{number}"] = "$" + "".join(f".{orjson.dumps(key).decode()}" for key in keys)
             values[f"wanted_{number}"] = wanted.encode() if isinstance(wanted, str) else wanted
@@ -94,7 +94,7 @@ class MysqlStatements(Statements):
         first = insert(records)
         new = first.inserted
         has_expired = _c.expires_at <= bindparam("now")
-        # One after the other: what the condition looks at changes last.
+        # In this order: the column that the condition reads changes last.
         names = sorted(CONTENT, key="expires_at".__eq__)
         changes = [
             ("revision", func.IF(has_expired, func.last_insert_id(NEXT), _c.revision)),

@@ -23,13 +23,13 @@ from .statements import CHECKS_JSON, PostgresStatements, escape, unescape
 _LARGEST: Final = 1_000_000_000
 _LOCK: Final = 0x666C6F7773746F72
 
-# Tells the time, and whether this is the session of that number; if so, sets its limits.
+# Returns the time and whether the session has that number; if so, sets its limits.
 _FIRST: Final = (
     "SELECT extract(epoch FROM clock_timestamp())::float8, CASE WHEN pg_backend_pid() = %s THEN"
     " set_config('statement_timeout', %s, false) IS NOT NULL"
     " AND set_config('default_transaction_isolation', 'read committed', false) IS NOT NULL ELSE false END"
 )
-# Not by to_regclass(), which may remember within a transaction that a table was missing when it began.
+# Not to_regclass(), which may remember within a transaction that a table was missing at its beginning.
 _TABLES: Final = (
     f"SELECT relname FROM pg_class WHERE relname IN ('{meta.name}', '{records.name}') AND pg_table_is_visible(oid)"
 )
@@ -55,7 +55,7 @@ class PostgresDatabase(ServerDatabase):
             raise refused(exc, target) from exc
         link = PostgresLink(connection)
         try:
-            # The session is set up in what is left of the time for connecting.
+            # Setting up the session has to fit into the rest of ``connect_timeout``.
             connection.patience = max(0.1, settings.connect_timeout - (time.monotonic() - began))
             self._set_up(link)
         except BaseException:
@@ -77,36 +77,35 @@ class PostgresDatabase(ServerDatabase):
             "application_name": "flowstore",
             "tcp_user_timeout": max(1, round(settings.timeout * 1000)),
         }
-        # What a connection string says holds.
+        # The connection string takes precedence.
         return {name: value for name, value in known.items() if value not in (None, "")} | dict(target.options)
 
     def _set_up(self, link: PostgresLink) -> None:
-        """Find out who is at the other end; set the session's limits, or have each transaction set them.
+        """Detect a pooler; set the session's limits, or have each transaction set them.
 
-        A pooler lends another server's session to each transaction. It shows by its number for the session, which
-        can't be the server's own.
+        A pooler gives each transaction another session of the server. It is detected by the session's number, which is
+        not the server's own.
         """
         connection, target, settings = link.connection, self.target, self.settings
         encoding = connection.info.parameter_status("server_encoding")
         if encoding not in (None, "UTF8"):
             raise ConfigurationError(
-                f"{target} has the encoding {encoding}, in which not every text can be stored and found again:"
-                " create it with ENCODING 'UTF8'"
+                f"{target} has the encoding {encoding}, which can't store every text: create it with ENCODING 'UTF8'"
             )
-        self.sql.tells_json = connection.info.server_version >= CHECKS_JSON
-        # The server gives up first, and says so; then what was asked has certainly not been done.
+        self.sql.checks_json = connection.info.server_version >= CHECKS_JSON
+        # The server gives up first and reports it; then the statement has certainly not been executed.
         milliseconds = max(1, round(server_patience(settings.timeout) * 1000))
         session = 0 if settings.pooler else connection.info.backend_pid
         asked = elapsed()
         [(server, is_direct)] = link.run(_FIRST, (session, str(milliseconds))).rows
         self._clock = ServerClock(server, CLOCK_RESOLUTION, asked)
         if is_direct:
-            # Prepared when a statement comes for the second time.
+            # A statement is prepared at its second use.
             connection.prepare_threshold = 1
             return
         if "options" in target.options:
             raise ConfigurationError(
-                f"{target} is behind a pooler, which does not pass on what 'options' in the connection string says:"
+                f"{target} has a pooler in front, which does not pass on 'options' of the connection string:"
                 " write it as a setting of the user or of the database (ALTER ROLE … SET search_path = …)"
             )
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
@@ -115,9 +114,9 @@ class PostgresDatabase(ServerDatabase):
     def _prepare(self, link: PostgresLink) -> None:
         if not self._holds_ours(link.run(_TABLES).rows):
             with link.transaction():
-                # Let go of at the end of the transaction.
+                # Released at the end of the transaction.
                 link.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
-                # Else another process was faster.
+                # Otherwise another process was faster.
                 if not self._holds_ours(link.run(_TABLES).rows):
                     self._create(link)
         version = link.run(VERSION).rows
@@ -143,14 +142,14 @@ class PostgresDatabase(ServerDatabase):
         if len(record.payload) > _LARGEST:
             raise StorageError(f"{record.ref} has {len(record.payload)} bytes; PostgreSQL keeps up to {_LARGEST}")
         if b"\0" in record.payload:
-            return None, record.payload  # no JSON: that has no NUL
+            return None, record.payload  # not JSON, which has no NUL
         return super().columns(record)
 
     def translate(self, exc: BaseException) -> FlowstoreError | None:
         return translate(exc, self.target)
 
     def is_lost(self, link: Link, exc: BaseException) -> bool:
-        # Whatever else interrupted a call, the answer to it may still come.
+        # After any other interruption the answer may still arrive.
         return not isinstance(exc, psycopg.Error | StorageError) or link.connection.closed  # type: ignore[attr-defined]
 
     def is_read_only(self, exc: BaseException) -> bool:
@@ -158,12 +157,12 @@ class PostgresDatabase(ServerDatabase):
 
 
 def to_migrate(target: Target, settings: Settings) -> PostgresDatabase:
-    """Return a database whose tables may be of any version, and without a connection."""
+    """Return an unconnected database, whose tables may be of any version."""
     return PostgresDatabase(target, replace(settings, timeout=MIGRATION_TIMEOUT))
 
 
 def open_database(target: Target, settings: Settings) -> PostgresDatabase:
-    """Connect to a database, creating the tables where there are none; see ``SqlStorage.connect``."""
+    """Connect to a database; create the tables if they are missing. See ``SqlStorage.connect``."""
     check_files(target.dialect, target.options)
     database = PostgresDatabase(target, settings)
     database.prepare()

@@ -11,7 +11,7 @@ from flowstore.errors import ConfigurationError, CorruptError, FlowstoreError, S
 
 
 class SilenceError(psycopg.OperationalError):
-    """The server has said nothing for longer than it may take; the connection is closed."""
+    """The server did not respond within the timeout; the connection is closed."""
 
 
 READ_ONLY: Final = "25006"
@@ -42,13 +42,13 @@ _CORRUPT: Final = ("XX001", "XX002")
 _NOT_JSON: Final = ("22P02", "22P05")
 
 
-# Of the server's and the driver's refusals to connect, which come without a code, those that only people can mend. In
-# other languages they are told as what they are, but tried again.
+# Refusals to connect have no code. These need a change of the configuration or the server. In other languages than
+# English they are not recognized, and tried again.
 _TO_MEND: Final = {
     r'database "[^"]*" does not exist|no such database': "does not exist: create it, or name another one",
     r'role "[^"]*" does not exist|no such user': "does not know the user: create the role, or name another one",
     "unsupported startup parameter": (
-        "is behind a pooler that refuses an option of the connection string; what 'options' says can be a setting of"
+        "has a pooler in front that refuses an option of the connection string; 'options' can be settings of"
         " the user or of the database (ALTER ROLE … SET …)"
     ),
     "unrecognized configuration parameter|invalid value for parameter|invalid command-line argument": (
@@ -64,12 +64,12 @@ _TO_MEND: Final = {
 
 
 def text_of(exc: BaseException) -> str:
-    """Return what a driver says, in one line."""
+    """Return a driver's message in one line."""
     return " ".join(str(exc).split())
 
 
 def refused(exc: psycopg.Error, name: object) -> FlowstoreError:
-    """Return the flowstore error that an exception at connecting means."""
+    """Return the flowstore error for an exception raised by connecting."""
     text = text_of(exc)
     for pattern, meaning in _TO_MEND.items():
         if re.search(pattern, text):
@@ -81,7 +81,7 @@ def refused(exc: psycopg.Error, name: object) -> FlowstoreError:
 
 
 def translate(exc: BaseException, name: object) -> FlowstoreError | None:
-    """Return the flowstore error that an exception of the driver means, or ``None`` for one that is a bug."""
+    """Return the flowstore error for a driver's exception, or None if the exception is a bug."""
     text = text_of(exc)
     if isinstance(exc, SilenceError):
         return UnreachableError(f"{name} did not answer within the timeout ({text})")
@@ -91,11 +91,11 @@ def translate(exc: BaseException, name: object) -> FlowstoreError | None:
         return None
     state = exc.sqlstate
     if state is None:
-        # The driver itself found it: the connection can't be made, or is gone. Else, it was used in a wrong way.
+        # Raised by the driver itself: the connection failed or is lost. Any other is a misuse of the driver.
         is_gone = isinstance(exc, psycopg.OperationalError)
         return UnreachableError(f"{name} can't be reached ({text})") if is_gone else None
     if state in _NOT_JSON:
-        return CorruptError(f"{name} holds a value that is no JSON, though its headers say so ({text})")
+        return CorruptError(f"{name} holds a value that is not JSON, though its headers say so ({text})")
     if state[:2] in _CONFIGURED:
         return ConfigurationError(f"{name} {_CONFIGURED[state[:2]]} ({text})")
     for code in (state, state[:2]):

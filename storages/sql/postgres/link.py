@@ -16,7 +16,7 @@ from .errors import SilenceError
 
 T = TypeVar("T")
 
-# What psycopg's generators wait for and are told: 1 stands for reading, 2 for writing.
+# What psycopg's generators wait for and get: 1 is reading, 2 is writing.
 _EVENTS: Final = {1: select.POLLIN, 2: select.POLLOUT, 3: select.POLLIN | select.POLLOUT}
 
 
@@ -25,14 +25,14 @@ _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that closes itself where the server says nothing for too long.
+    """A connection that closes itself if the server does not respond in time.
 
-    psycopg itself waits without end: what ``statement_timeout`` promises has to be kept by a server that may have
-    stopped, and TCP only knows whether the other kernel has got what was sent.
+    psycopg itself waits forever: ``statement_timeout`` is kept by the server, which may have stopped, and TCP only
+    confirms that the other kernel has received the data.
     """
 
     patience: float
-    """Seconds of silence, each time something is awaited."""
+    """Seconds to wait for each part of an answer."""
 
     def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
         poll = select.poll()
@@ -43,11 +43,11 @@ class Connection(psycopg.Connection[Any]):
                 poll.register(descriptor, _EVENTS[wanted])
                 found = poll.poll(self.patience * 1000)
                 if not found:
-                    # Before anything is rolled back, which would mean to wait once more.
+                    # Before a rollback, which would wait once more.
                     self.pgconn.finish()
-                    raise SilenceError("the server says nothing")
+                    raise SilenceError("the server does not respond")
                 event = found[0][1]
-                # What is broken is ready: for the error that tells.
+                # A broken connection counts as ready: using it raises the error.
                 broken = event & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
                 wanted = gen.send(wanted if broken else _ready(event))
         except StopIteration as done:
@@ -62,7 +62,7 @@ class PostgresLink(ServerLink):
     """A connection to PostgreSQL."""
 
     limit: str | None = None
-    """What sets a transaction's limits: for a connection through a pooler, which keeps none of a session's."""
+    """The statement that sets a transaction's limits; for a pooler, which keeps no settings of a session."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection.fileno())
@@ -77,7 +77,7 @@ class PostgresLink(ServerLink):
 
     def _outcome(self) -> Outcome:
         cursor = self._cursor
-        # Not by the cursor's description, which takes a third of the call to make.
+        # Not from the cursor's description: building that takes a third of the call.
         result = cursor.pgresult
         return Outcome(cursor.fetchall() if result is not None and result.nfields else (), cursor.rowcount, None)
 
@@ -93,14 +93,14 @@ class PostgresLink(ServerLink):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do all of the block, or nothing."""
+        """Run the block in a transaction."""
         with self.connection.transaction():
             if self.limit is not None:
                 self.connection.execute(self.limit)
             yield
 
     def _limited(self, limit: str, send: Callable[[], object], read: Callable[[], T]) -> T:
-        """Run a statement in a transaction of its own that has limits, in one round trip."""
+        """Run a statement in a transaction with limits, in one round trip."""
         connection = self.connection
         try:
             with connection.pipeline():
@@ -116,7 +116,7 @@ class PostgresLink(ServerLink):
 
     def _has_ended(self) -> bool:
         try:
-            # It may be a notice, or a setting that was changed.
+            # It may be a notice or a changed setting.
             while self._poll(0):
                 self.connection.pgconn.consume_input()
         except psycopg.Error:

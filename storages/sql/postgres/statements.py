@@ -34,8 +34,8 @@ from ..statements import OnConflict
 
 _INDEXED: Final = ("kind", "flow_name", "task_id", "run_id")
 
-# What stands for a NUL, which PostgreSQL's text can't hold; a control character that names don't have, as a rule. The
-# order of texts stays as it was.
+# PostgreSQL's text can't hold NUL, so it is escaped by a control character that names rarely contain. The order of
+# texts stays the same.
 _ESCAPE: Final = "\x01"
 _ESCAPES: Final = {"\0": f"{_ESCAPE}\x01", _ESCAPE: f"{_ESCAPE}\x02"}
 _ESCAPED: Final = {escaped: text for text, escaped in _ESCAPES.items()}
@@ -51,7 +51,7 @@ def escape(text: str) -> str:
 
 
 def unescape(kept: str) -> str:
-    """Give back what ``escape`` was given."""
+    """Return the text that was given to ``escape``."""
     if _ESCAPE in kept:
         return _TO_UNESCAPE.sub(lambda found: _ESCAPED[found[0]], kept)
     return kept
@@ -63,14 +63,14 @@ _STARS: Final = re.compile("[*]+")
 _ESCAPE_SQL: Final[ColumnElement[str]] = literal_column("U&'\\0001'")
 _TO_REGEX: Final = re.compile("[^0-9A-Za-z\x80-\U0010ffff]")
 
-# A NUL in JSON text, which jsonb refuses, is taken for U+FFFF, which is no character.
+# jsonb refuses a NUL in JSON text; it is replaced by U+FFFF, which is not a character.
 _JSON: Final = (
     "CASE WHEN strpos(value, '\\u0000') = 0 THEN value"
     " ELSE regexp_replace(value, '(?<!\\\\)((\\\\\\\\)*)\\\\u0000', '\\1\\\\uffff', 'g') END"
 )
 _CHECKED_JSON: Final = f"CASE WHEN pg_input_is_valid({_JSON}, 'jsonb') THEN {_JSON} END"
 CHECKS_JSON: Final = 16_00_00
-"""The version of a server that can tell JSON from other text."""
+"""The first version of PostgreSQL that can check whether a text is JSON."""
 
 
 def _json_text(value: Scalar) -> Scalar:
@@ -88,7 +88,7 @@ class PostgresStatements(OnConflict):
 
     dialect: ClassVar[Dialect] = dialect(paramstyle="format")  # type: ignore[no-untyped-call]
     insertion = insert
-    tells_json = False  # an older server can't
+    checks_json = False  # older servers can't
     payload = func.coalesce(func.convert_to(records.c.value, literal_column("'UTF8'")), records.c.payload)
 
     def _by_task_id(self, task_id: ColumnElement[Any]) -> list[ColumnElement[Any]]:
@@ -100,7 +100,7 @@ class PostgresStatements(OnConflict):
         return and_(up_to(start(_c.task_id), start(bindparam(parameter))), exact)
 
     def _is_like(self) -> ColumnElement[bool]:
-        # Where an id is kept escaped, what is one character may be two.
+        # In an escaped id, one character may be two.
         return case(
             (func.strpos(_c.task_id, _ESCAPE_SQL) == literal_column("0"), _c.task_id.like(_LIKE, escape="!")),
             else_=_c.task_id.regexp_match(bindparam("pattern_regex")),
@@ -118,14 +118,14 @@ class PostgresStatements(OnConflict):
             depths.append(len(keys))
             values |= {f"key_{number}_{level}": _json_text(key) for level, key in enumerate(keys)}
             values[f"wanted_{number}"] = orjson.dumps(_json_text(wanted)).decode()
-        return (self.tells_json, *depths), values
+        return (self.checks_json, *depths), values
 
     def _fields(self, where: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         conditions = []
         for number, depth in enumerate(where[1:]):
             found: ColumnElement[Any] = cast(literal_column(_CHECKED_JSON if where[0] else _JSON), JSONB)
             for level in range(depth):
-                # By text, not by bindparam's own type: so it follows the keys of objects alone.
+                # As text, not bindparam's own type, so that it follows keys of objects only.
                 found = found.op("->")(cast(bindparam(f"key_{number}_{level}"), Text))
             conditions.append(found == cast(bindparam(f"wanted_{number}", type_=Text()), JSONB))
         return conditions

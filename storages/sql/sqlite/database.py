@@ -1,4 +1,4 @@
-"""Connections to a SQLite database, its creation, and its errors."""
+"""Connections to a SQLite database, and the creation of its tables."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ class SqliteDatabase(Database):
         connection = sqlite3.connect(
             ":memory:" if path is None else f"file:{quote(path)}?mode={self._mode}",
             uri=path is not None,
-            timeout=0,  # the link waits, see there
+            timeout=0,  # the link waits itself
             isolation_level=None,
             check_same_thread=False,
         )
         link = SqliteLink(connection, self.settings.timeout)
         try:
             link.run(f"PRAGMA synchronous = {self.settings.synchronous}")
-            # Pages that many stores change, those of the indexes, are copied into the file less often: 15 % faster
-            # stores.
+            # Pages that many stores change, those of the indexes, are copied into the file less often: stores are
+            # 15 % faster.
             link.run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             if path is not None:
                 link.opened = before or identity(path)
@@ -75,9 +75,9 @@ class SqliteDatabase(Database):
         return link
 
     def _adopt(self, link: SqliteLink, path: str) -> None:
-        """Go on with a file that has taken the place of the former one, if it is one of ours."""
+        """Go on with a file that has replaced the former one, if it holds flowstore's tables."""
         if not holds_records(path):
-            raise UnreachableError(f"{path} was replaced by a file in which there is nothing")
+            raise UnreachableError(f"{path} was replaced by an empty file")
         self._to_wal(link)
 
     def _note_files(self, link: SqliteLink, path: str) -> None:
@@ -111,10 +111,10 @@ class SqliteDatabase(Database):
             self._note_files(link, self.target.path)
 
     def _create(self, link: SqliteLink) -> None:
-        # In the rollback journal's mode, so that the tables are in the file itself, where a look finds them.
+        # In rollback journal mode, so that the tables are in the file itself, where ``holds_records`` finds them.
         try:
             link.run("BEGIN IMMEDIATE")
-            # Else another process was faster.
+            # Otherwise another process was faster.
             if not check_tables([name for (name,) in link.run(TABLES).rows], self.target.path):
                 for statement in (*creation(self.sql.dialect), SET_VERSION):
                     link.run(statement)
@@ -133,7 +133,7 @@ class SqliteDatabase(Database):
         link.run("BEGIN IMMEDIATE")
 
     def now(self) -> float:
-        # All who use a file are on one machine: its clock is theirs.
+        # All users of a file are on one machine and share its clock.
         return time.clock_gettime(time.CLOCK_REALTIME)
 
     def translate(self, exc: BaseException) -> StorageError | None:
@@ -141,7 +141,7 @@ class SqliteDatabase(Database):
 
 
 class MemoryDatabase(SqliteDatabase):
-    """A database in memory: one connection, which the threads of the process use in turns."""
+    """A database in memory: one connection, which the threads of the process share."""
 
     def _make_pool(self) -> Pool:
         pool = super()._make_pool()
@@ -159,7 +159,7 @@ class MemoryDatabase(SqliteDatabase):
 
 
 def to_migrate(target: Target, settings: Settings) -> SqliteDatabase | None:
-    """Return a database whose tables may be of any version, and without a connection; ``None`` if there is no file."""
+    """Return an unconnected database, whose tables may be of any version; None if the file is missing."""
     if target.path is None or not os.path.exists(target.path):
         return None
     database = SqliteDatabase(target, settings)
@@ -168,9 +168,9 @@ def to_migrate(target: Target, settings: Settings) -> SqliteDatabase | None:
 
 
 def open_database(target: Target, settings: Settings) -> SqliteDatabase:
-    """Open a database, creating what is missing; see ``SqlStorage.connect``."""
+    """Open a database; create what is missing. See ``SqlStorage.connect``."""
     if sqlite3.sqlite_version_info < _OLDEST:
-        raise UnsupportedError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _OLDEST))} is needed")
+        raise UnsupportedError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _OLDEST))} is required")
     kind = MemoryDatabase if target.path is None else SqliteDatabase
     try:
         is_ours = target.path is not None and holds_records(target.path)

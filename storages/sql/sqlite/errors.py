@@ -25,7 +25,7 @@ _UNREACHABLE: Final = {
 
 
 def translate(exc: BaseException, name: Target) -> StorageError | None:
-    """Return the flowstore error that an exception of the driver means, or ``None`` for one that is a bug."""
+    """Return the flowstore error for a driver's exception, or None if the exception is a bug."""
     if isinstance(exc, OSError):
         return UnreachableError(f"can't open {name}: {exc.strerror}")
     if isinstance(exc, OverflowError):
@@ -36,7 +36,7 @@ def translate(exc: BaseException, name: Target) -> StorageError | None:
     if code in _UNREACHABLE:
         return UnreachableError(f"{name} {_UNREACHABLE[code]} ({exc}){_hint(code, name)}")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CorruptError(f"{name} is damaged, or is no SQLite database ({exc})")
+        return CorruptError(f"{name} is damaged, or is not a SQLite database ({exc})")
     if code == sqlite3.SQLITE_TOOBIG:
         return StorageError("the value is larger than SQLite can keep")
     if "too many SQL variables" in str(exc):
@@ -47,13 +47,13 @@ def translate(exc: BaseException, name: Target) -> StorageError | None:
 
 
 def _hint(code: int | None, target: Target) -> str:
-    """Return what explains an error where the folder can't be written."""
+    """Return an explanation if the folder is not writable."""
     if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or target.path is None:
         return ""
     folder = os.path.dirname(target.path)
     if not os.path.isdir(folder) or os.access(folder, os.W_OK):
         return ""
-    return f": SQLite writes beside the file, even to read it, and nobody may write in {folder} here"
+    return f": SQLite writes beside the file even to read it, and this process may not write in {folder}"
 
 
 def _code(exc: BaseException) -> int | None:
@@ -63,10 +63,10 @@ def _code(exc: BaseException) -> int | None:
 
 
 def is_no_text(exc: BaseException) -> bool:
-    """Tell whether a column of text is not UTF-8. The driver itself raises this, without a code."""
+    """Return whether a text column is not UTF-8. The driver raises this itself, without a code."""
     return isinstance(exc, sqlite3.OperationalError) and _code(exc) is None and "decode" in str(exc)
 
 
 def is_busy(exc: BaseException) -> bool:
-    """Tell whether somebody else holds the lock."""
+    """Return whether another connection holds the lock."""
     return _code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

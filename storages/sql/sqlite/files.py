@@ -1,4 +1,4 @@
-"""A SQLite database's files: made for their owner alone, and looked at again while they are in use."""
+"""The files of a SQLite database: created for their owner only, and checked while they are in use."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ MODE = 0o600
 
 
 def make_private(path: str) -> None:
-    """Make an empty file that its owner alone may use; leave one that is there as it is.
+    """Create an empty file that only its owner may use; leave an existing one as it is.
 
-    SQLite gives the files beside it the same mode. Where none can be made, SQLite is to say why.
+    SQLite gives the files beside it the same mode. If it can't be created, SQLite reports why.
     """
     try:
-        # Never opened: closing a file lets go of all locks that this process has on it, those of other threads too.
+        # Never opened: closing a file releases all locks that this process has on it, in all threads.
         os.mknod(path, MODE)
     except FileExistsError:
         pass
     except OSError:
-        # Some systems let nobody but root do so.
+        # Some systems allow only root to do so.
         with suppress(OSError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, MODE))
 
 
 def identity(path: str) -> tuple[int, int] | None:
-    """Tell one file from another that has taken its name; return ``None`` where there is none."""
+    """Return what identifies a file whatever its name; None if it is missing."""
     try:
         status = os.stat(path)
     except OSError:
@@ -37,9 +37,9 @@ def identity(path: str) -> tuple[int, int] | None:
 
 
 class Files:
-    """The files that a connection has opened: SQLite goes on with them when their names are gone or another's.
+    """The files that a connection has opened: SQLite keeps using them when they are deleted or replaced.
 
-    Looking costs one or two microseconds a file.
+    A check takes one or two microseconds per file.
     """
 
     __slots__ = ("_log", "_log_path", "_path", "main")
@@ -50,15 +50,15 @@ class Files:
         self._log = identity(self._log_path)
 
     def are_there(self) -> bool:
-        """Return whether the database's name leads to its file."""
+        """Return whether the database file is still at its path."""
         return identity(self._path) == self.main
 
     def are_all_there(self) -> bool:
-        """Return whether the names of the database and of its log, where there is one, lead to their files."""
+        """Return whether the database file and its log, if any, are still at their paths."""
         return identity(self._path) == self.main and (self._log is None or identity(self._log_path) == self._log)
 
     def refuse(self, after_writing: bool) -> NoReturn:
-        """Say what has happened to the files.
+        """Raise what has happened to the files.
 
         Raises:
             UnreachableError: the database was deleted; after writing, ``OutcomeUnknownError``.

@@ -1,4 +1,4 @@
-"""Look at a SQLite file that may be anything."""
+"""Checks of a SQLite file before it is opened: whose database it is."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND nam
 
 
 def holds_records(path: str) -> bool:
-    """Tell whether there is a database of ours, without changing or locking anything, ours or not.
+    """Return whether a file holds flowstore's tables, without changing or locking anything.
 
     Raises:
-        StorageError, CorruptError, UnreachableError: there is something else.
-        sqlite3.DatabaseError: what there is can't be read.
+        StorageError, CorruptError, UnreachableError: it holds something else.
+        sqlite3.DatabaseError: it can't be read.
     """
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
@@ -34,14 +34,14 @@ def holds_records(path: str) -> bool:
             raise UnreachableError(f"can't open {path}: it is not a file")
         if not status.st_size:
             return False
-        # SQLite itself would take a file that has no room for its smallest page for an empty one, and write over it.
+        # SQLite itself would take a file smaller than its smallest page for an empty one, and overwrite it.
         if status.st_size < 512:
-            raise CorruptError(f"{path} is damaged, or is no SQLite database (it has {status.st_size} bytes)")
+            raise CorruptError(f"{path} is damaged, or is not a SQLite database (it has {status.st_size} bytes)")
         in_wal, in_change = os.path.exists(f"{path}-wal"), os.path.exists(f"{path}-journal")
         try:
             is_ours = _peek(path)
         except sqlite3.DatabaseError:
-            # A look without locks can come in the middle of somebody's writing: then the locks have to tell.
+            # Reading without locks may hit another process's write; then opening it with locks decides.
             if in_wal or in_change:
                 return True
             if last:
@@ -54,7 +54,7 @@ def holds_records(path: str) -> bool:
 
 
 def _peek(path: str) -> bool:
-    # Immutable: SQLite then neither locks nor recovers anything, nor creates files beside.
+    # Immutable: SQLite then locks, recovers and creates nothing.
     connection = sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)
     try:
         is_ours = check_tables([name for (name,) in connection.execute(TABLES)], path)
@@ -66,7 +66,7 @@ def _peek(path: str) -> bool:
 
 
 def check_tables(tables: Iterable[str], path: str | None) -> bool:
-    """Tell flowstore's tables from none; refuse those of somebody else."""
+    """Return whether tables are flowstore's; refuse those of another program."""
     found = set(tables)
     if set(metadata.tables) <= found:
         return True

@@ -28,10 +28,10 @@ class SqliteLink(Link):
     """
 
     opened: tuple[int, int] | None = None
-    """Which file it is, of a database in a file."""
+    """The identity of the database file that it opened."""
 
     files: Files | None = None
-    """The files that are to stay the same, once they are known."""
+    """The files that must stay the same, once they are known."""
 
     def __init__(self, connection: sqlite3.Connection, timeout: float) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class SqliteLink(Link):
                     raise
             return Outcome(self._read_any(cursor, sql, parameters), cursor.rowcount, None)
         except BaseException:
-            # Now, not when the exception's traceback is gone, which may be kept.
+            # Now, because the exception's traceback may be kept.
             cursor.close()
             if self._raised:
                 raise self._raised.pop() from None
@@ -77,29 +77,29 @@ class SqliteLink(Link):
             self.files.refuse(after_writing=False)
 
     def after(self, changes: bool) -> None:
-        # Not before: nothing may be acknowledged that is in files which had gone by then.
+        # After the write: nothing may be acknowledged that is in files which are gone.
         if changes and self.files is not None and not self.files.are_all_there():
             self.files.refuse(after_writing=True)
 
     def settle(self) -> None:
-        """Roll back what an interrupt has left uncommitted."""
+        """Roll back what an interrupt left uncommitted."""
         if self.connection.in_transaction:
             self.connection.rollback()
 
     def _together(self, work: Callable[[], T]) -> T:
-        """Do all in one transaction, or nothing."""
+        """Run statements in one transaction."""
         try:
             self.run("BEGIN IMMEDIATE")
             found = work()
             self.run("COMMIT")
             return found
         finally:
-            # Not by another function of Python's: an interrupt could come as that begins.
+            # Not in another Python function: an interrupt could come as it begins.
             if self.connection.in_transaction:
                 self.connection.rollback()
 
     def _read_any(self, cursor: sqlite3.Cursor, sql: str, parameters: Parameters) -> list[Any]:
-        """Read rows one of which has text that is not UTF-8: what is wrong in it shows where that record is read."""
+        """Read rows with text that is not UTF-8; the mistake is reported for its record alone."""
         self.connection.text_factory = _any_text
         try:
             return cursor.execute(sql, parameters).fetchall()
@@ -107,14 +107,14 @@ class SqliteLink(Link):
             self.connection.text_factory = str
 
     def _when_free(self, cursor: sqlite3.Cursor, sql: str, parameters: Parameters) -> None:
-        """Run a statement again until no other writer holds the lock; the timeout's last refusal is raised.
+        """Run a statement again until no other writer holds the lock, or the timeout is over.
 
         SQLite's own waiting begins with a millisecond, in which several short transactions have room: for two worker
         processes that store small results it costs a fifth of their speed.
         """
         pause, deadline = _SHORTEST_PAUSE, time.monotonic() + self._timeout
         while True:
-            # Different for each: those who wait must not meet again and again.
+            # Random: writers that wait must not collide again and again.
             time.sleep(random.uniform(0.5, 1) * pause)
             try:
                 cursor.execute(sql, parameters)
@@ -138,7 +138,7 @@ def microseconds() -> int:
 
 
 def _noting(function: Callable[[Any, Any], bool], raised: list[BaseException]) -> Callable[[Any, Any], bool]:
-    """Keep what a function raises, an interrupt for example: SQLite itself only tells that it raised."""
+    """Record what a function raises, such as an interrupt: SQLite only reports that it raised."""
 
     def call(one: Any, other: Any) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""SQLite's statements, and the functions in them that are Python's."""
+"""SQLite's statements, and the Python functions that they call."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class SqliteStatements(OnConflict):
 
     @classmethod
     def _numbering(cls) -> dict[str, ColumnElement[int]]:
-        # The clock keeps an id from being given again after the latest record was deleted.
+        # The clock keeps an id from being used again after the latest record was deleted.
         latest = func.coalesce(select(func.max(records.c.id)).scalar_subquery(), literal_column("0"))
         return {"id": func.max(latest + literal_column("1"), bindparam("at_least"))}
 
     def _order(self, shape: Shape) -> ColumnElement[int]:
-        # Few have expired: without the plus, SQLite would look at all in the order of their ids, not at those by index.
+        # Few have expired: without the plus, SQLite would read all rows by id instead of the index.
         return literal_column("+flowstore_records.id") if "expired_at" in shape.times else super()._order(shape)
 
     def _is_like(self) -> ColumnElement[bool]:
@@ -59,4 +59,4 @@ def _conditions(where: str) -> dict[str, Scalar]:
 
 # SQLite's own GLOB ends at a NUL, and so do the strings that its JSON functions return.
 FUNCTIONS: Final[dict[str, Callable[[Any, Any], bool]]] = {"flowstore_like": matches_pattern, "flowstore_has": _has}
-"""What every connection has to know, by name; each takes two arguments."""
+"""Functions that every connection defines, by name; each takes two arguments."""

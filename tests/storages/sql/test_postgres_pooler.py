@@ -154,7 +154,7 @@ def test_a_pooler_can_be_named(postgres_recipe: Recipe) -> None:
     string = postgres_recipe[1]["connection_string"].partition("?")[0]
     storage = SqlStorage(string, pooler=True)
     storage.connect()
-    link = storage._connection()._borrow()[0]
-    assert link.limit is not None  # type: ignore[union-attr]
-    assert link.connection.prepare_threshold is None  # type: ignore[union-attr]
+    link: Any = storage._connection()._borrow()[0]
+    assert link.limit is not None
+    assert link.connection.prepare_threshold is None
     storage.disconnect()
