@@ -151,7 +151,7 @@ class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFi
         Raises:
             UnreachableError: the server can't be reached or refuses the user; a SQLite file can't be opened or created,
                 or is locked for too long.
-            CorruptError: the database is damaged, is no SQLite database, or was written by a newer version.
+            CorruptError: the database is damaged, is not a SQLite database, or was written by a newer version.
             StorageError: the SQLite database belongs to another program, or another program's table has the name of one
                 of flowstore's; or the tables are of an older version, which ``upgrade_schema`` changes. Nothing was
                 changed.
