@@ -13,7 +13,7 @@ CAUGHT_BY: Final = {
     "TestFoldedKey": "test_keeps_results_of_hostile_keys_apart",
     "TestTrimmedKey": "test_keeps_results_of_hostile_keys_apart",
     "TestInsertOnly": "test_replaces_what_was_stored_under_the_same_key",
-    "TestMissIsNone": "test_tells_that_nothing_is_stored",
+    "TestMissIsNone": "test_reports_a_missing_result",
     "TestErrorInResultsSlot": "test_keeps_the_error_beside_the_result",
     "TestTornWrite": "test_readers_never_see_half_a_value",
     "TestSharedValue": "test_retrieves_repeatedly",
@@ -32,7 +32,7 @@ CAUGHT_BY: Final = {
     "TestDeletesInAnyCase": "test_deletes_only_the_revision_that_is_expected",
     "TestCutsLargePayloads": "test_keeps_payloads_of_any_size",
     "TestScrambledBothWays": "test_stores_the_bytes_themselves",
-    "TestBugsAreOutages": "test_tells_a_bug_as_a_bug",
+    "TestBugsAreOutages": "test_raises_bugs_unchanged",
     "TestCutsAtSixteenMegabytes": "test_stores_a_huge_payload_or_refuses_it",
     "TestRefusesHugeWithDriverError": "test_stores_a_huge_payload_or_refuses_it",
     "TestLeaksConnectionsOfThreads": "test_leaks_no_descriptors",
@@ -100,8 +100,8 @@ CAUGHT_BY: Final = {
     "TestListsExpired": "test_listings_leave_out_what_has_expired",
     "TestExpiredBlocks": "test_stores_if_what_is_there_has_expired",
     "TestExpiresInWholeSeconds": "test_the_boundary_is_exact",
-    "TestExpiredIsNotFound": "test_tells_expired_from_never_stored",
-    "TestExpiredIsReturned": "test_tells_expired_from_never_stored",
+    "TestExpiredIsNotFound": "test_distinguishes_expired_from_never_stored",
+    "TestExpiredIsReturned": "test_distinguishes_expired_from_never_stored",
     "TestClientsClock": "test_a_wrong_clock_changes_nothing",
     # records, upkeep
     "TestTwoClaimWinners": "test_one_thread_claims",
@@ -132,16 +132,16 @@ CAUGHT_BY: Final = {
     "TestConditionalDeleteRace": "test_one_thread_deletes_a_revision",
     "TestForkSharedConnection": "test_a_child_uses_the_instance_of_its_parent",
     # records, faults
-    "TestLeaksDriverError": "test_operations_tell_that_the_server_is_unreachable",
+    "TestLeaksDriverError": "test_operations_raise_unreachable",
     "TestOutageIsMiss": "test_unreachable_is_no_miss",
     "TestKeepsDeadConnection": "test_goes_on_after_an_outage_that_it_did_not_notice",
-    "TestAddManySwallows": "test_operations_tell_that_the_server_is_unreachable",
-    "TestPurgeSwallows": "test_operations_tell_that_the_server_is_unreachable",
-    "TestLeaksFromAddMany": "test_operations_tell_that_the_server_is_unreachable",
-    "TestLeaksFromConditionalDelete": "test_operations_tell_that_the_server_is_unreachable",
-    "TestLeaksFromPurge": "test_operations_tell_that_the_server_is_unreachable",
-    "TestLeaksFromPatternScan": "test_operations_tell_that_the_server_is_unreachable",
-    "TestLeaksFromBlobRead": "test_operations_tell_that_the_server_is_unreachable",
+    "TestAddManySwallows": "test_operations_raise_unreachable",
+    "TestPurgeSwallows": "test_operations_raise_unreachable",
+    "TestLeaksFromAddMany": "test_operations_raise_unreachable",
+    "TestLeaksFromConditionalDelete": "test_operations_raise_unreachable",
+    "TestLeaksFromPurge": "test_operations_raise_unreachable",
+    "TestLeaksFromPatternScan": "test_operations_raise_unreachable",
+    "TestLeaksFromBlobRead": "test_operations_raise_unreachable",
     "TestBlobPieceSwallows": "test_an_outage_while_a_blob_is_written_tears_nothing",
     "TestBlobOutageIsLoss": "test_an_outage_while_a_blob_is_read_is_no_loss",
     "TestDriverRepeats": "test_a_replacement_whose_answer_is_lost_is_done_once",
@@ -156,7 +156,7 @@ CAUGHT_BY: Final = {
     "TestDamageStays": "test_a_damaged_record_can_be_deleted",
 }
 
-WORKS: Final = "test_gives_back_what_was_stored"
+WORKS: Final = "test_returns_what_was_stored"
 """What each of them passes: it is broken in one respect and works otherwise."""
 
 

@@ -1,4 +1,4 @@
-"""The five parts of a reference, kept apart however an adapter joins them to an address."""
+"""The five parts of a reference, kept apart in any address."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PARTS: Final = {"kind": RESULT, "flow_name": "flow", "task_name": "task", "task
 
 
 def refs_that_meet(separator: str) -> list[Ref]:
-    """Return references, all different, that become the same in pairs once two parts are joined by a separator.
+    """Return different references that become equal in pairs once joined.
 
-    Of each two parts in either order there are two such pairs: one where the separator stands in the first or in the
-    second part, and one where the second part is empty, since adapters leave out a name that is.
+    For each two parts in either order there are two pairs: in one the separator is in the first or in the second part,
+    in the other the second part is empty, because adapters leave out an empty name.
     """
     return list(dict.fromkeys(_refs_that_meet(separator)))
 
@@ -39,13 +39,16 @@ def _ref(**parts: Any) -> Ref:
 
 
 class AddressTests(AdapterTests):
-    """No two references share a place."""
+    """No two references share an address."""
 
     aspect = "keys"
 
     @pytest.mark.parametrize("separator", SEPARATORS, ids=repr)
     def test_keeps_references_apart_whatever_joins_their_parts(self, storage: RecordStorage, separator: str) -> None:
-        """Parts joined by a separator that a part may hold are ambiguous: one task's result replaced another's."""
+        """Two references share an address: one task replaces another's result.
+
+        Parts joined by a separator are ambiguous if a part may contain the separator.
+        """
         refs = refs_that_meet(separator)
         storage.put_many([Record(ref, str(number).encode()) for number, ref in enumerate(refs)])
         found = storage.get_many(refs)

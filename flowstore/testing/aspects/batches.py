@@ -15,17 +15,17 @@ MANY = 1203
 
 
 def keys_of(count: int, task_name: str = "task") -> list[Key]:
-    """Return that many keys."""
+    """Return ``count`` keys."""
     return [Key("flow", task_name, str(number)) for number in range(count)]
 
 
 class BatchTests(AdapterTests):
-    """A batch does to each record what the single call does, and loses none."""
+    """A batch does to each record what the single call does."""
 
     aspect = "batches"
 
     def test_gets_many_in_the_order_asked_for(self, storage: RecordStorage) -> None:
-        """Databases answer in an order of their own and leave out what they don't have."""
+        """Records are not in the requested order, or missing ones are omitted."""
         keys = keys_of(MANY)
         storage.put_many([record(key, number) for number, key in enumerate(keys[::2])])
         refs = [Ref(RESULT, key) for key in keys]
@@ -38,7 +38,7 @@ class BatchTests(AdapterTests):
         assert storage.get_many([]) == []
 
     def test_stores_many(self, storage: RecordStorage) -> None:
-        """A record of a large batch is missing, in another one's place, or not to be found by its run."""
+        """A record of a large batch is missing, swapped, or not in its run."""
         given = [record(key, number, run_id="r") for number, key in enumerate(keys_of(MANY))]
         stored = storage.put_many(given)
         assert stored == [one.at(after.revision) for one, after in zip(given, stored, strict=True)]
@@ -51,7 +51,7 @@ class BatchTests(AdapterTests):
         assert storage.put_many([]) == []
 
     def test_stores_many_over_old_and_new_ones(self, storage: RecordStorage) -> None:
-        """Each record's revision is its own: the batch counts, resets or forgets those of records that were there."""
+        """A batch counts, resets or forgets the revisions of existing records."""
         keys = keys_of(6)
         before = {key: storage.put(record(key, "old", run_id="old")).revision for key in keys[:4]}
         for _ in range(2):
@@ -69,7 +69,7 @@ class BatchTests(AdapterTests):
         assert {one.key for one in everything[4:]} == set(keys[4:])
 
     def test_stores_many_of_all_kinds(self, storage: RecordStorage) -> None:
-        """Records of one batch may differ in everything but none may get another one's headers or payload."""
+        """A record of a mixed batch got the headers or payload of another one."""
         given = [
             record(KEY, 1),
             record(KEY, "é\0" * 50_000, ERROR, state="FAILURE"),
@@ -81,13 +81,16 @@ class BatchTests(AdapterTests):
         assert stored == [one.at(after.revision) for one, after in zip(given, stored, strict=True)]
 
     def test_refuses_the_same_reference_twice_in_a_batch(self, storage: RecordStorage) -> None:
-        """Which one stays would be left to chance; nothing is stored."""
+        """A batch with the same reference twice was stored.
+
+        Chance would decide which record stays, so nothing may be stored.
+        """
         with pytest.raises(ValueError, match="same reference"):
             storage.put_many([record(Key("f", "t", "2"), 0), record(KEY, 1), record(KEY, 2)])
         assert storage.count(Query()) == 0
 
     def test_repeats_a_batch_without_harm(self, storage: RecordStorage) -> None:
-        """After an error some may have been stored: storing all again has to be possible."""
+        """A batch can't be repeated after an error that stored part of it."""
         given = [record(key, number) for number, key in enumerate(keys_of(5))]
         storage.put_many(given[:3])
         storage.put_many(given)
@@ -95,7 +98,7 @@ class BatchTests(AdapterTests):
         assert storage.count(Query()) == 5
 
     def test_deletes_many(self, storage: RecordStorage) -> None:
-        """Records of a large batch stay, or what was not named goes too; the number is of those that were there."""
+        """Records of a large batch stay, others go, or the count is wrong."""
         keys = keys_of(MANY)
         stored = storage.put_many([record(key, 1, run_id="r") for key in keys])
         kept, doomed = keys[::10], [key for number, key in enumerate(keys) if number % 10]

@@ -1,4 +1,4 @@
-"""Blobs and large values: kept apart from their records, streamed, and gone with them."""
+"""Blobs: streamed, stored apart from their records, deleted with them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HELD: Final = 40 << 20
 
 
 class Endless(io.RawIOBase):
-    """A file of so many bytes, of which there is only what is being read."""
+    """A file of ``size`` zero bytes that are made as they are read."""
 
     def __init__(self, size: int, fails: Exception | None = None) -> None:
         self._left = size
@@ -45,12 +45,12 @@ class Endless(io.RawIOBase):
 
 
 def content(seed: str, size: int) -> bytes:
-    """Return bytes no part of which is in another content."""
+    """Return bytes that share no part with the bytes of another seed."""
     return (f"{seed}:".encode() * (size // (len(seed) + 1) + 1))[:size]
 
 
 def contents(storage: RecordStorage) -> int:
-    """Count what is kept apart from records."""
+    """Count the payloads that are stored apart from records."""
     return sum(1 for _ in storage._contents())
 
 
@@ -61,12 +61,12 @@ def read(storage: RecordStorage, key: Key = KEY, name: str = "a") -> bytes:
 
 
 class BlobTests(AdapterTests):
-    """A blob comes back as it was stored, or not at all; what points to nothing any more is deleted."""
+    """A blob is returned as stored, or not at all; orphans are deleted."""
 
     aspect = "blobs"
 
-    def test_gives_back_blobs_of_any_size(self, storage: RecordStorage) -> None:
-        """A blob was cut, or padded, where one part ends; a smaller one left bytes of a larger one."""
+    def test_returns_blobs_of_any_size(self, storage: RecordStorage) -> None:
+        """A blob is cut or padded at a part boundary, or mixed with another."""
         for size in (*SIZES, *reversed(SIZES)):
             data = content(str(size), size)
             assert storage.store_blob(KEY, "a", io.BytesIO(data)) == size
@@ -75,7 +75,7 @@ class BlobTests(AdapterTests):
             assert contents(storage) == (size > 65_536)
 
     def test_reads_as_a_file(self, storage: RecordStorage) -> None:
-        """What reads files reads blobs: in any pieces, up to an end that stays the end, and closes them."""
+        """A blob can't be read like a file: in any pieces, to its end, closed."""
         data = content("file", 2 * PART + 7)
         storage.store_blob(KEY, "a", data)
         with storage.retrieve_blob(KEY, "a") as file:
@@ -90,7 +90,7 @@ class BlobTests(AdapterTests):
         storage.retrieve_blob(KEY, "a").close()
 
     def test_stores_from_bytes_and_from_files_that_give_little(self, storage: RecordStorage) -> None:
-        """A pipe gives what it has; a file is read from where it is."""
+        """A pipe with short reads is cut, or a file is read from its start."""
         data = content("little", 70_000)
 
         class Pipe(io.BytesIO):
@@ -106,7 +106,7 @@ class BlobTests(AdapterTests):
         assert read(storage) == data[35_000:]
 
     def test_an_empty_blob_is_not_a_missing_one(self, storage: RecordStorage) -> None:
-        """No bytes are an answer; that nothing is there is another one."""
+        """An empty blob is treated as a missing one, or the other way round."""
         assert not storage.has_blob(KEY, "a")
         with pytest.raises(NotFoundError):
             storage.retrieve_blob(KEY, "a")
@@ -120,7 +120,7 @@ class BlobTests(AdapterTests):
             storage.retrieve_blob(KEY, "a")
 
     def test_keeps_blobs_apart(self, storage: RecordStorage) -> None:
-        """A blob belongs to a key and a name, and is no result."""
+        """Blobs of different keys or names are mixed up, or listed as results."""
         data = content("x", PART)
         for key, name in ((KEY, "a"), (KEY, "A"), (KEY, "é/../\0"), (OTHER, "a")):
             storage.store_blob(key, name, data + f"{key}{name}".encode())
@@ -134,7 +134,7 @@ class BlobTests(AdapterTests):
         assert len(list(storage.records(Query()))) == len(storage.scan(Query()).records) == 5
 
     def test_another_instance_reads_blobs_and_large_values(self, adapter: Adapter, storage: RecordStorage) -> None:
-        """What is kept apart is kept for everybody, whatever their threshold."""
+        """Another instance can't read a blob, whatever its own threshold."""
         if "instances" in self.lacks:
             not_offered(self.lacks["instances"])
         storage.blob_threshold = THRESHOLD
@@ -149,7 +149,10 @@ class BlobTests(AdapterTests):
         assert storage.retrieve(*names(KEY)) == "small"
 
     def test_streams(self, storage: RecordStorage) -> None:
-        """A blob is held in memory as a whole: one that is larger than it can't be stored, or read."""
+        """A blob is held in memory as a whole.
+
+        One that is larger than the memory can be neither stored nor read.
+        """
         if "instances" in self.lacks:
             not_offered("everything is kept in this process's memory")
         storage.store_blob(KEY, "a", content("warm up", 3 * PART))
@@ -168,7 +171,10 @@ class BlobTests(AdapterTests):
         assert max(stored, retrieved) < _HELD, f"{stored} bytes to store, {retrieved} to retrieve"
 
     def test_a_reader_is_not_torn_by_a_writer(self, storage: RecordStorage) -> None:
-        """Whoever reads a blob that is replaced meanwhile gets it whole, or an error that says so; never a mix."""
+        """A blob that is replaced while it is read is a mix of both.
+
+        The reader must get the old blob as a whole, or ConflictError.
+        """
         old, new = content("old", 12 * PART), content("new", 12 * PART)
         storage.store_blob(KEY, "a", old)
         with storage.retrieve_blob(KEY, "a") as file:
@@ -190,7 +196,7 @@ class BlobTests(AdapterTests):
         assert found == new
 
     def test_threads_replace_and_read(self, storage: RecordStorage) -> None:
-        """Of many that store the same blob, one wins and leaves nothing of the others; readers see one of them."""
+        """Concurrent writers of a blob leave orphans, or readers see a mix."""
         blobs = [content(str(number), PART + number) for number in range(8)]
         storage.store_blob(KEY, "a", blobs[0])
         storage.blob_threshold = THRESHOLD
@@ -229,7 +235,10 @@ class BlobTests(AdapterTests):
         assert contents(storage) == 1 + (storage.retrieve(*names(KEY)) != "small")
 
     def test_a_blob_that_fails_leaves_the_old_one(self, storage: RecordStorage) -> None:
-        """The file breaks off in the middle: nothing of it is kept, and the error is the file's own."""
+        """A file that fails while it is read replaced the old blob.
+
+        The error must be that of the file, and nothing of it may stay.
+        """
         storage.store_blob(KEY, "a", b"old")
         with pytest.raises(OSError, match="broken pipe"):
             storage.store_blob(KEY, "a", Endless(10 * PART, OSError("broken pipe")))
@@ -242,7 +251,7 @@ class BlobTests(AdapterTests):
         assert read(storage) == b"old"
 
     def test_a_value_is_no_blob(self, storage: RecordStorage) -> None:
-        """Neither is taken for the other."""
+        """A value is treated as a blob, or a blob as a value."""
         storage.put(record(KEY, "value", BLOB, "a"))
         assert not storage.has_blob(KEY, "a")
         with pytest.raises(Exception, match="is no blob"):
@@ -253,5 +262,5 @@ class BlobTests(AdapterTests):
 
 
 def names(key: Key) -> tuple[str, str, str]:
-    """Return a key as the arguments that values are stored with."""
+    """Return a key as the arguments of ``store`` and ``retrieve``."""
     return key.flow_name, key.task_name, key.task_id

@@ -1,4 +1,4 @@
-"""What an adapter says of itself is what it does: nothing is claimed that is not there."""
+"""Capabilities: an adapter implements what it declares."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ METHODS: dict[type[Capability], tuple[str, ...]] = {
 
 
 class CapabilityTests(AdapterTests):
-    """A capability is declared by a base class. What it means is proven by the aspect that is about it."""
+    """A capability is declared by a base class and proven by its aspect."""
 
     aspect = "capabilities"
 
     @pytest.mark.parametrize("capability", METHODS, ids=lambda capability: capability.__name__)
     def test_does_what_it_declares(self, storage: RecordStorage, capability: type[Capability]) -> None:
-        """The adapter promises what it leaves to the base class, which does it one by one."""
+        """The adapter declares a capability without implementing it.
+
+        The base class would do it one record at a time.
+        """
         if not isinstance(storage, capability):
             return
         kind = type(storage)

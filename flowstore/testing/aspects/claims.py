@@ -1,4 +1,4 @@
-"""Claims, and places that several want to fill: one of them gets it, and all agree on who."""
+"""Exclusive claims and put-if-absent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowstore.testing.samples import KEY, RICH_VALUES, record
 
 
 def claim(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
-    """Try to be the one that claims, in each round."""
+    """Compete for a claim in each round; return which rounds were won."""
     won = []
     for number in range(ROUNDS):
         barrier.wait()
@@ -27,7 +27,7 @@ def claim(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
 
 
 def claim_expired(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
-    """Try to be the one that takes over a claim that has expired, in each round."""
+    """Compete for an expired claim in each round; return which were won."""
     won = []
     for number in range(ROUNDS):
         key = races.round_key(number)
@@ -41,7 +41,7 @@ def claim_expired(storage: RecordStorage, barrier: Any, worker: int) -> list[boo
 
 
 def fill(storage: RecordStorage, barrier: Any, worker: int) -> list[object]:
-    """Find or fill the place of each round; return what was there."""
+    """Get or store a value in each round; return what was there."""
     found = []
     for number in range(ROUNDS):
         barrier.wait()
@@ -50,7 +50,7 @@ def fill(storage: RecordStorage, barrier: Any, worker: int) -> list[object]:
 
 
 def check_agreement(found: list[list[Any]], storage: RecordStorage) -> None:
-    """All workers have to have found the value of one of them, and that has to be the one that is stored."""
+    """Check that all workers got the same value, and that it is stored."""
     for number, of_round in enumerate(zip(*found, strict=True)):
         assert all(one == of_round[0] for one in of_round), f"round {number}: {[one[0] for one in of_round]}"
         stored = storage.get(races.round_key(number))
@@ -58,12 +58,12 @@ def check_agreement(found: list[list[Any]], storage: RecordStorage) -> None:
 
 
 class ClaimTests(AdapterTests):
-    """A claim excludes others until it is given back or has expired; a place is filled once."""
+    """A claim is exclusive until it is released or expires."""
 
     aspect = "claims"
 
     def test_one_claims_until_it_is_released(self, storage: RecordStorage) -> None:
-        """A second claim worked, or something else was claimed with it."""
+        """A second claim succeeded, or a claim blocked another key or name."""
         assert storage.claim(KEY)
         assert not storage.claim(KEY)
         assert storage.claim(KEY, "other")
@@ -75,8 +75,11 @@ class ClaimTests(AdapterTests):
         with pytest.raises(NotFoundError):
             storage.get(KEY)
 
-    def test_an_owner_claims_again_and_nobody_else_releases(self, storage: RecordStorage) -> None:
-        """A redelivered task is locked out of its own claim, or somebody else has given it back."""
+    def test_only_the_owner_claims_again_and_releases(self, storage: RecordStorage) -> None:
+        """An owner is locked out of its claim, or another owner released it.
+
+        A task that is delivered again claims with the same owner.
+        """
         assert storage.claim(KEY, owner="a")
         assert storage.claim(KEY, owner="a")
         for other in ("b", "", None):
@@ -86,7 +89,7 @@ class ClaimTests(AdapterTests):
         assert storage.claim(KEY, owner="b")
 
     def test_a_claim_expires(self, storage: RecordStorage) -> None:
-        """An owner that is gone keeps everybody out, or one that came back has given back another one's claim."""
+        """An expired claim still blocks, or its old owner released a new claim."""
         assert storage.claim(KEY, owner="gone", expires_in=0)
         assert not storage.release(KEY, owner="gone")
         assert storage.claim(KEY, owner="next", expires_in="1h")
@@ -96,14 +99,17 @@ class ClaimTests(AdapterTests):
         assert storage.claim(KEY, owner="last")
 
     def test_a_claim_whose_answer_was_lost_is_the_callers(self, storage: RecordStorage) -> None:
-        """The same attempt made again is told that somebody else has it, who is nobody but itself."""
+        """A repeated attempt fails because of its first try.
+
+        The answer to the first try was lost; the token identifies the attempt.
+        """
         assert storage.claim(KEY, token="one attempt")
         assert storage.claim(KEY, token="one attempt")
         assert not storage.claim(KEY, token="another attempt")
 
     @pytest.mark.parametrize("value", RICH_VALUES, ids=repr)
     def test_fills_a_place_once(self, storage: RecordStorage, value: object) -> None:
-        """A default replaces what is stored, or is not what comes back; reading alone has stored something."""
+        """A default replaced a stored value, or reading alone stored something."""
         with pytest.raises(NotFoundError):
             storage.retrieve("flow", "task", "1")
         assert storage.count(Query()) == 0
@@ -117,14 +123,14 @@ class ClaimTests(AdapterTests):
         assert storage.get_or_store(KEY, "other", name="y") is None
 
     def test_gives_each_caller_a_value_of_its_own(self, storage: RecordStorage) -> None:
-        """Somebody changed what was given out, and with it the default or what is stored."""
+        """A change to a returned value reached the default or the stored value."""
         default: list[int] = [1]
         storage.get_or_store(KEY, default).append(2)
         assert default == [1]
         assert storage.get_or_store(KEY, default) == [1]
 
     def test_adds_many_where_nothing_is(self, storage: RecordStorage) -> None:
-        """A batch has replaced what was there, has not replaced what had expired, or tells the wrong ones apart."""
+        """A batch replaced live records, kept expired ones, or mixed them up."""
         keys = [races.round_key(number) for number in range(10)]
         standing = storage.put(record(keys[1], "standing"))
         storage.put(record(keys[2], "expired", expires_at=storage.now() - 1))
@@ -140,26 +146,26 @@ class ClaimTests(AdapterTests):
 
 
 class ThreadClaimTests(AdapterTests):
-    """Of several threads, one claims, and all agree on what fills a place."""
+    """One thread wins a claim, and all threads agree on a stored value."""
 
     aspect = "threads"
 
     def test_one_thread_claims(self, storage: RecordStorage) -> None:
-        """Two threads are told that they have it: looking and writing are not one step."""
+        """Two threads hold the same claim: checking and writing are two steps."""
         races.check_winners(in_threads(partial(claim, storage), self.deadline))
 
     def test_one_thread_takes_over_an_expired_claim(self, storage: RecordStorage) -> None:
-        """That a claim has expired is found out in another step than replacing it."""
+        """Two threads took over an expired claim: the check is another step."""
         races.check_winners(in_threads(partial(claim_expired, storage), self.deadline))
 
     def test_threads_agree_on_what_fills_a_place(self, storage: RecordStorage) -> None:
-        """Two threads stored a value, or one has gone on with its own though another's is stored."""
+        """Two threads stored a value, or one got a value that is not stored."""
         found = in_threads(partial(fill, storage), self.deadline)
         assert len(found) == THREADS
         check_agreement(found, storage)
 
     def test_threads_add_the_same_batch(self, storage: RecordStorage) -> None:
-        """Of records that several add at once, each is stored by exactly one of them."""
+        """A record that several threads add was stored by more than one."""
 
         def add(barrier: Any, worker: int) -> list[bool]:
             given = [record(key, worker) for key in (races.BATCH if worker % 2 else races.BATCH[::-1])]
@@ -172,20 +178,20 @@ class ThreadClaimTests(AdapterTests):
 
 
 class ProcessClaimTests(AdapterTests):
-    """Of several processes, one claims, and all agree on what fills a place."""
+    """One process wins a claim, and all processes agree on a stored value."""
 
     aspect = "processes"
 
     def test_one_process_claims(self, adapter: Adapter) -> None:
-        """Two processes are told that they have it: looking and writing are not one step of the database."""
+        """Two processes hold a claim: checking and writing are two steps."""
         races.check_winners(in_processes(adapter, partial(races.open_and, work=claim), self.deadline))
 
     def test_one_process_takes_over_an_expired_claim(self, adapter: Adapter) -> None:
-        """That a claim has expired is found out in another step than replacing it."""
+        """Two processes took over an expired claim: the check is another step."""
         races.check_winners(in_processes(adapter, partial(races.open_and, work=claim_expired), self.deadline))
 
     def test_processes_agree_on_what_fills_a_place(self, adapter: Adapter, storage: RecordStorage) -> None:
-        """Two processes stored a value, or one has gone on with its own though another's is stored."""
+        """Two processes stored a value, or one got a value that is not stored."""
         found = in_processes(adapter, partial(races.open_and, work=fill), self.deadline)
         assert len(found) == PROCESSES
         check_agreement(found, storage)

@@ -1,4 +1,4 @@
-"""Large values: kept apart from their records like blobs; and what is left when something is replaced or deleted."""
+"""Large values: stored apart from their records, deleted with them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from flowstore.testing.samples import KEY, record
 
 
 class ContentTests(AdapterTests):
-    """A value is the same below and above the threshold; what nothing points to any more is deleted."""
+    """Values are equal below and above the threshold; orphans are deleted."""
 
     aspect = "large values"
 
     def test_values_cross_the_threshold(self, storage: RecordStorage) -> None:
-        """A large value in place of a small one, or the other way round, is that value, wherever it is read."""
+        """A value that replaced one of another size is not read back."""
         storage.blob_threshold = THRESHOLD
         storage.store(*names(OTHER), "another")
         ref = Ref(RESULT, KEY)
@@ -45,7 +45,7 @@ class ContentTests(AdapterTests):
             assert contents(storage) == 0
 
     def test_batches_cross_the_threshold(self, storage: RecordStorage) -> None:
-        """Some of a batch are large: each comes back in its place, and what was replaced is gone."""
+        """Large records of a batch are swapped, or replaced ones leave orphans."""
         storage.blob_threshold = THRESHOLD
         keys = [Key("flow", "batch", str(number)) for number in range(6)]
         refs = [Ref(RESULT, key) for key in keys]
@@ -63,7 +63,7 @@ class ContentTests(AdapterTests):
         assert contents(storage) == 0
 
     def test_conditions_hold_for_large_values(self, storage: RecordStorage) -> None:
-        """A conflict carries the value that is there, as a whole; what was refused leaves nothing behind."""
+        """A conflict lacks the stored value, or a refused write left an orphan."""
         storage.blob_threshold = THRESHOLD
         first = storage.put(record(KEY, "a" * 3000), if_revision=0)
         for value in ("b" * 3000, "b"):
@@ -82,7 +82,7 @@ class ContentTests(AdapterTests):
         assert contents(storage) == 1
 
     def test_deleting_reaches_blobs(self, storage: RecordStorage) -> None:
-        """Bytes stay after what they belong to is gone: nobody ever finds them again."""
+        """Deleted records leave payloads that can never be found again."""
         storage.blob_threshold = THRESHOLD
 
         def fill() -> None:
@@ -113,7 +113,10 @@ class ContentTests(AdapterTests):
         assert contents(storage) == 0
 
     def test_orphans_are_found(self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A writer that died before, or after, its record was replaced: cleanup finds what it left, and only that."""
+        """Cleanup misses a dead writer's orphan, or deletes a payload in use.
+
+        A writer may die before or after its record is replaced.
+        """
         storage.blob_threshold = THRESHOLD
         storage.store_blob(KEY, "a", content("x", PART))
         storage.store(*names(KEY), "x" * 3000)
@@ -133,7 +136,10 @@ class ContentTests(AdapterTests):
         assert storage.retrieve(*names(KEY)) == "small"
 
     def test_what_is_lost_is_corrupt(self, storage: RecordStorage) -> None:
-        """A part that is gone, or another one in its place, is told from nothing stored."""
+        """A lost or swapped payload is reported as a missing record.
+
+        It must be CorruptError.
+        """
         storage.blob_threshold = THRESHOLD
         storage.store_blob(KEY, "a", content("x", PART))
         storage.store(*names(KEY), "x" * 3000)

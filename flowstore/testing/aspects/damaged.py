@@ -1,4 +1,4 @@
-"""One record that can't be read: it alone is told as such, and nothing beside it stops."""
+"""Damaged records: each is reported alone, and the rest still works."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ QUERIES = {"all": Query(), "of a flow": Query(flow_name="flow"), "by task id": Q
 
 
 class DamageTests(AdapterTests):
-    """A record whose headers are none is corrupt, is passed over and told of, and can be deleted."""
+    """A record with invalid headers is corrupt, skipped and deletable."""
 
     aspect = "damaged records"
 
     @pytest.fixture
     def beside(self, storage: RecordStorage, damage: Callable[[Ref], None] | None) -> list[Ref]:
-        """Store five records, damage one, and return the references of the others, in order."""
+        """Store five records and damage one; return the other references."""
         spoil = require_fixture(damage, "damage", "damaged records")
         refs = [Ref(RESULT, key) for key in keys_of(5)]
         storage.put_many([record(ref.key, ref.key.task_id, run_id="r", stored_at=1000.0) for ref in refs])
@@ -36,7 +36,10 @@ class DamageTests(AdapterTests):
 
     @pytest.mark.parametrize("payload", [True, False])
     def test_a_damaged_record_is_corrupt(self, storage: RecordStorage, beside: list[Ref], payload: bool) -> None:
-        """It was told as one that is not there, so that its task ran again, or with the error of a parser."""
+        """A damaged record is reported as missing, or raises a parser's error.
+
+        A missing result would make its task run again.
+        """
         with pytest.raises(CorruptError):
             storage.get(BAD.key, payload=payload)
         assert [pipeline.decode(storage.get(ref.key)) for ref in beside] == [ref.key.task_id for ref in beside]
@@ -47,17 +50,17 @@ class DamageTests(AdapterTests):
     def test_listings_pass_over_a_damaged_record(
         self, storage: RecordStorage, beside: list[Ref], query: Query, payload: bool
     ) -> None:
-        """It ends every listing that meets it, or is left out without a word."""
-        told: list[CorruptError] = []
-        with damage_to(told.append):
+        """A damaged record ends a listing, or is left out without a report."""
+        reported: list[CorruptError] = []
+        with damage_to(reported.append):
             listed = [one.ref for one in storage.records(query, payload=payload)]
             paged = [one.ref for one in storage.scan(query, limit=100, payload=payload).records]
         assert listed == paged == beside
-        assert told, "nobody was told of the damaged record"
+        assert reported, "the damaged record was not reported"
         assert storage.count(query) in (len(beside), len(beside) + 1)
 
     def test_cleanups_pass_over_a_damaged_record(self, storage: RecordStorage, beside: list[Ref]) -> None:
-        """It ends every cleanup that meets it: nothing is ever cleaned up again."""
+        """A damaged record ends every cleanup that meets it."""
         with damage_to(lambda _: None):
             assert storage.cleanup(60) in (len(beside), len(beside) + 1)
             assert list(storage.ids(Query())) == []
@@ -65,7 +68,7 @@ class DamageTests(AdapterTests):
     def test_a_damaged_record_can_be_deleted(
         self, storage: RecordStorage, beside: list[Ref], damage: Callable[[Ref], None] | None
     ) -> None:
-        """What can't be read can't be got rid of."""
+        """A damaged record can't be deleted."""
         spoil = require_fixture(damage, "damage", "damaged records")
         with damage_to(lambda _: None):
             # An adapter may also refuse to overwrite what it can't read.

@@ -1,4 +1,4 @@
-"""Expiry: a record that has expired counts as gone, everywhere and from the same instant on."""
+"""Expiry: an expired record is gone, everywhere from the same instant."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ OTHER = Key("flow", "task", "live")
 def expired(
     storage: RecordStorage, key: Key = KEY, value: object = "expired", ago: float = 1.0, **facts: Any
 ) -> Record:
-    """Store a record that has expired already, some seconds ago."""
+    """Store a record that expired ``ago`` seconds ago."""
     return storage.put(record(key, value, expires_at=storage.now() - ago, **facts))
 
 
 class ExpiryTests(AdapterTests):
-    """Reads, conditions and listings agree on what has expired; cleanup finds it."""
+    """Reads, conditions, listings and cleanup agree on what has expired."""
 
     aspect = "expiry"
 
-    def test_tells_expired_from_never_stored(self, storage: RecordStorage) -> None:
-        """Waiting longer helps in one case only. A server that removes expired records must leave them for a day."""
+    def test_distinguishes_expired_from_never_stored(self, storage: RecordStorage) -> None:
+        """An expired record is reported as one that was never stored.
+
+        Waiting can only help for the latter. A server that removes expired records must keep them for a day.
+        """
         expired(storage)
         with pytest.raises(ExpiredError):
             storage.get(KEY)
@@ -45,7 +48,7 @@ class ExpiryTests(AdapterTests):
             storage.get(OTHER)
 
     def test_keeps_what_has_not_expired(self, storage: RecordStorage) -> None:
-        """A time to come is not one that has passed; no time at all means never."""
+        """A record expired too early, or without an expiry time."""
         storage.put(record(KEY, 1, expires_at=storage.now() + HOUR))
         storage.put(record(OTHER, 2, expires_at=None))
         assert storage.retrieve("flow", "task", "1") == 1
@@ -54,14 +57,17 @@ class ExpiryTests(AdapterTests):
         assert storage.count(Query(expired_at=storage.now())) == 0
 
     def test_gets_none_for_an_expired_record_of_a_batch(self, storage: RecordStorage) -> None:
-        """A batch must not give out what the single call refuses."""
+        """A batch returns an expired record that the single call refuses."""
         expired(storage)
         storage.put(record(OTHER, "live"))
         found = storage.get_many([Ref(RESULT, KEY), Ref(RESULT, OTHER)])
         assert [one and one.key for one in found] == [None, OTHER]
 
     def test_listings_leave_out_what_has_expired(self, storage: RecordStorage) -> None:
-        """An expired record is listed or counted, or hides one that is not; ``expired_at`` finds just these."""
+        """An expired record is listed or counted, or hides a live one.
+
+        ``expired_at`` must select exactly the expired records.
+        """
         for number in range(10):
             key = Key("flow", "task", str(number))
             if number % 2:
@@ -81,7 +87,7 @@ class ExpiryTests(AdapterTests):
         assert storage.count(Query(live_at=now - HOUR)) == 10
 
     def test_the_boundary_is_exact(self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At ``expires_at`` itself a record has expired, the smallest moment before it has not; nothing is rounded."""
+        """A record does not expire exactly at ``expires_at``: a time is rounded."""
         now = storage.now()
         monkeypatch.setattr(type(storage), "now", lambda _: now)
         later = math.nextafter(now, math.inf)
@@ -98,7 +104,10 @@ class ExpiryTests(AdapterTests):
             storage.put(record(OTHER, "new"), if_revision=0)
 
     def test_stores_if_what_is_there_has_expired(self, storage: RecordStorage) -> None:
-        """The place is free again, and yet the revision grows: a stale writer of the old record must not win."""
+        """An expired record blocks a new one, or the revision starts again.
+
+        The revision must grow, so that a stale writer of the old record does not win.
+        """
         first = expired(storage, run_id="old").revision
         assert expired(storage, run_id="old").revision == first + 1
         assert storage.put(record(KEY, "new", run_id="new"), if_revision=0).revision == first + 2
@@ -109,7 +118,10 @@ class ExpiryTests(AdapterTests):
         assert pipeline.decode(caught.value.current) == "new"
 
     def test_does_not_replace_the_revision_of_an_expired_record(self, storage: RecordStorage) -> None:
-        """Whoever expects revision n has seen a record that is gone; the conflict carries none."""
+        """A write replaced the revision of an expired record.
+
+        The conflict must carry no record.
+        """
         revision = expired(storage).revision
         with pytest.raises(ConflictError) as caught:
             storage.put(record(KEY, "new"), if_revision=revision)
@@ -118,7 +130,7 @@ class ExpiryTests(AdapterTests):
             storage.get(KEY)
 
     def test_replaces_an_expired_record(self, storage: RecordStorage) -> None:
-        """The new record lives as long as its own headers say; the old one's time is forgotten."""
+        """A record that replaced an expired one has the old one's expiry time."""
         first = expired(storage).revision
         assert storage.put(record(KEY, "new")).revision == first + 1
         assert storage.retrieve("flow", "task", "1") == "new"
@@ -128,7 +140,7 @@ class ExpiryTests(AdapterTests):
         assert storage.count(Query(expired_at=storage.now())) == 0
 
     def test_cleanup_reclaims_what_has_expired(self, storage: RecordStorage) -> None:
-        """What cleanup finds can be deleted, counted, and is not found afterwards; the rest stays."""
+        """Expired records can't be found and deleted, or live ones are deleted."""
         for number in range(7):
             expired(storage, Key("flow", "task", str(number)), run_id="r")
         storage.put(record(OTHER, "live"))
@@ -144,7 +156,7 @@ class ExpiryTests(AdapterTests):
 
 
 class ServerClockTests(AdapterTests):
-    """Where the server's clock decides, that of a client may be wrong by an hour."""
+    """If the server's clock decides, a client's clock may be wrong."""
 
     aspect = "server clock"
 
@@ -153,7 +165,7 @@ class ServerClockTests(AdapterTests):
     def test_a_wrong_clock_changes_nothing(
         self, adapter: Adapter, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch, error: float, when: str
     ) -> None:
-        """A client whose clock is fast or slow sees records expire early or late."""
+        """A client's fast or slow clock makes records expire early or late."""
         if type(storage).now is RecordStorage.now:
             not_offered("the adapter has no clock but the process's")
         if "instances" in self.lacks:

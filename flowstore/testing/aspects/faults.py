@@ -1,4 +1,4 @@
-"""A server that can't be reached, or was gone for a while."""
+"""A server that is unreachable, or was for a while."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHER = Key("flow", "task", "2")
 
 @contextmanager
 def during(outage: Outage | None) -> Iterator[None]:
-    """Let the server be unreachable for a while, or leave the test if nobody can make it so."""
+    """Make the server unreachable in the block; skip the test if impossible."""
     given = require_fixture(outage, "outage", "faults")
     given.begin()
     try:
@@ -37,7 +37,10 @@ def during(outage: Outage | None) -> Iterator[None]:
 
 
 def again(attempt: Callable[[], Any], deadline: float) -> Any:
-    """Try until the server is found to be back; what fails meanwhile has to say that it can't be reached."""
+    """Retry a call until the server is back.
+
+    Raises the last StorageError after ``deadline`` seconds.
+    """
     until = time.monotonic() + deadline
     while True:
         try:
@@ -49,17 +52,20 @@ def again(attempt: Callable[[], Any], deadline: float) -> Any:
 
 
 class FaultValueTests(AdapterTests):
-    """Unreachable is neither a miss nor a success, and passes."""
+    """An outage is neither a miss nor a success, and it passes."""
 
     aspect = "faults"
 
     def test_is_constructed_without_a_server(self, adapter: Adapter, outage: Outage | None) -> None:
-        """A worker has to start, and a configuration to be checked, while a server is down."""
+        """An adapter can't be constructed during an outage.
+
+        A worker must start, and a configuration be checked, while a server is down.
+        """
         with during(outage):
             assert not adapter.make().is_connected()
 
     def test_connects_as_soon_as_the_server_is_there(self, adapter: Adapter, outage: Outage | None) -> None:
-        """A connect that failed must say so with an error of flowstore's, and must not spoil the next one."""
+        """A failed connect raises a driver error, or spoils the next connect."""
         with adapter.configured() as get:
             with during(outage):
                 for _ in range(2):
@@ -69,7 +75,10 @@ class FaultValueTests(AdapterTests):
             assert get().retrieve("flow", "task", "1") == "x"
 
     def test_unreachable_is_no_miss(self, adapter: Adapter, outage: Outage | None) -> None:
-        """A caller that takes an outage for a missing result computes it anew, or gives up a flow."""
+        """An outage is reported as a missing result.
+
+        The caller would compute it again, or give up the flow.
+        """
         with adapter.configured() as get:
             storage = get()
             storage.store("flow", "task", "1", "x")
@@ -77,15 +86,17 @@ class FaultValueTests(AdapterTests):
                 try:
                     found = storage.retrieve("flow", "task", "1")
                 except misses(storage) as exc:
-                    pytest.fail(f"an outage was told as a miss: {exc!r}")
+                    pytest.fail(f"an outage was reported as a missing result: {exc!r}")
                 except Exception:  # noqa: S110 - an adapter of the six methods may raise what its driver raises
                     pass
                 else:
-                    pytest.fail(f"{found!r} was found while the server was unreachable: is it cached, or no outage?")
+                    pytest.fail(
+                        f"{found!r} was read while the server was unreachable: is it cached, or was there no outage?"
+                    )
             assert again(lambda: get().retrieve("flow", "task", "1"), self.deadline) == "x"
 
     def test_goes_on_after_an_outage_that_it_did_not_notice(self, adapter: Adapter, outage: Outage | None) -> None:
-        """A server was restarted while nobody used it: its dead connection has to be replaced."""
+        """A dead connection is not replaced after the server was restarted."""
         with adapter.configured() as get:
             get().store("flow", "task", "1", "x")
             with during(outage):
@@ -94,14 +105,17 @@ class FaultValueTests(AdapterTests):
             again(lambda: get().store("flow", "task", "1", "y"), self.deadline)
             assert get().retrieve("flow", "task", "1") == "y"
 
-    def test_does_not_tell_secrets_in_errors(self, adapter: Adapter, outage: Outage | None) -> None:
-        """Errors are logged, stored and shown: no password may be in them, nor in what they were caused by."""
+    def test_errors_hold_no_secrets(self, adapter: Adapter, outage: Outage | None) -> None:
+        """A password is in an error or in one of its causes.
+
+        Errors are logged, stored and shown.
+        """
         with adapter.configured() as get, during(outage):
             with pytest.raises(UnreachableError) as caught:
                 get()
-            told = "".join(traceback.format_exception(caught.value))
+            shown = "".join(traceback.format_exception(caught.value))
         for secret in secrets_in(adapter.configuration):
-            assert secret not in told
+            assert secret not in shown
 
 
 BLOB_NAME = "blob"
@@ -153,15 +167,16 @@ OPERATIONS = {**READS, **WRITES}
 
 
 class FaultTests(FaultValueTests):
-    """Each operation tells an outage by flowstore's error, and can be repeated after it."""
+    """Each operation raises flowstore's error in an outage, and works later."""
 
     aspect = "faults"
 
     @pytest.mark.parametrize("operation", OPERATIONS)
-    def test_operations_tell_that_the_server_is_unreachable(
-        self, storage: RecordStorage, outage: Outage | None, operation: str
-    ) -> None:
-        """A driver's own exception reached the caller, who can't know it; ``_translate`` has to turn it into ours."""
+    def test_operations_raise_unreachable(self, storage: RecordStorage, outage: Outage | None, operation: str) -> None:
+        """An operation raised a driver error instead of UnreachableError.
+
+        ``_translate`` has to convert it.
+        """
         stored = storage.put(record(KEY, "x", run_id="r"))
         storage.store_blob(KEY, BLOB_NAME, BLOB_BYTES)
         with during(outage):
@@ -174,7 +189,7 @@ class FaultTests(FaultValueTests):
         assert _read_blob(storage) == BLOB_BYTES
 
     def test_an_outage_while_a_blob_is_read_is_no_loss(self, storage: RecordStorage, outage: Outage | None) -> None:
-        """A part that can't be had right now was told as one that is gone for ever."""
+        """A part that is temporarily unavailable is reported as lost."""
         data = os.urandom(4 * len(BLOB_BYTES))
         storage.store_blob(KEY, BLOB_NAME, data)
         with storage.retrieve_blob(KEY, BLOB_NAME) as file:
@@ -183,21 +198,21 @@ class FaultTests(FaultValueTests):
                 try:
                     found += file.read()
                 except UnreachableError:
-                    found = data  # told as it should be; what had been read ahead may also come to its end
+                    found = data  # reported as it should be; data that was read ahead may also suffice
         assert found == data
         assert again(lambda: _read_blob(storage), self.deadline) == data
 
     def test_an_outage_while_a_blob_is_written_tears_nothing(
         self, storage: RecordStorage, outage: Outage | None
     ) -> None:
-        """A part was not stored and nobody was told: the blob is torn, or lost."""
+        """A blob is torn or lost: a part was not stored, and no error raised."""
         storage.store_blob(KEY, BLOB_NAME, BLOB_BYTES)
         require_fixture(outage, "outage", "faults")
         away = ExitStack()
         begun: list[bool] = []
 
         class CutOff(io.BytesIO):
-            """Loses the server once half of it has been read, until more is asked for."""
+            """Loses the server after half of the data, until the next read."""
 
             def read(self, size: int | None = -1) -> bytes:
                 if begun:
@@ -210,11 +225,11 @@ class FaultTests(FaultValueTests):
         data, stored = os.urandom(8 << 20), BLOB_BYTES
         with away, suppress(UnreachableError):
             storage.store_blob(KEY, BLOB_NAME, CutOff(data))
-            stored = data  # told as stored: the bytes go to where no outage is, or were held back for a while
+            stored = data  # reported as stored: the outage did not affect it, or the bytes were buffered
         assert again(lambda: _read_blob(storage), self.deadline) == stored
 
     def test_a_write_is_repeated_after_an_outage(self, storage: RecordStorage, outage: Outage | None) -> None:
-        """Repeating a write whose outcome is unknown must end with the record stored once, without a false conflict."""
+        """A repeated write conflicts with its first try, or is stored twice."""
         mine = record(KEY, "mine")
         with during(outage), pytest.raises(UnreachableError):
             storage.put(mine, if_revision=0)
@@ -223,7 +238,7 @@ class FaultTests(FaultValueTests):
         assert pipeline.decode(storage.get(KEY)) == "mine"
 
     def test_threads_neither_hang_nor_leak(self, storage: RecordStorage, outage: Outage | None) -> None:
-        """An outage under load: each thread gets its error, and the pool of connections is whole afterwards."""
+        """An outage under load makes threads hang, or leaks pooled connections."""
         storage.put(record(KEY, "x"))
 
         def fail(barrier: Any, worker: int) -> int:

@@ -98,12 +98,12 @@ FIELDS: Final[tuple[tuple[dict[str, Any], tuple[str, ...]], ...]] = (
 
 
 class FieldTests(AdapterTests):
-    """Where the adapter queries fields: values are compared exactly, by type, and conditions are data."""
+    """Field queries compare exactly and by type; conditions are data."""
 
     aspect = "fields"
 
     def test_selects_by_fields(self, storage: RecordStorage) -> None:
-        """A value of another type is equal, a field is found in a list, or a name is taken for a path of its own."""
+        """A field query matches another type, a list item, or a wrong path."""
         self._offered(storage)
         stored = [storage.put(record(Key("f", "t", task_id), value)) for task_id, value in VALUES.items()]
         by_id = {one.key.task_id: one for one in stored}
@@ -114,7 +114,7 @@ class FieldTests(AdapterTests):
             assert storage.scan(query).records == [by_id[task_id] for task_id in expected], where
 
     def test_selects_by_fields_and_all_else(self, storage: RecordStorage) -> None:
-        """A limit or what is skipped counts what the fields leave out; another condition or the order is forgotten."""
+        """A limit or ``skip`` counts excluded values, or a condition is ignored."""
         self._offered(storage)
         stored = []
         for number in range(30):
@@ -132,7 +132,7 @@ class FieldTests(AdapterTests):
         assert storage.scan(Query(where={}), limit=100).records == stored
 
     def test_selects_by_fields_of_values_of_any_size(self, storage: RecordStorage) -> None:
-        """A large value is kept in another form, in which its fields are not looked for."""
+        """A large value is stored in another form, whose fields aren't searched."""
         self._offered(storage)
         stored = []
         for number, size in enumerate((0, 1_000, 100_000, 1_000_000)):
@@ -143,7 +143,7 @@ class FieldTests(AdapterTests):
             assert storage.count(Query(where={"number": number})) == 1
 
     def test_passes_over_what_is_not_json(self, storage: RecordStorage) -> None:
-        """Bytes that look like JSON are taken for it."""
+        """Bytes that look like JSON are treated as JSON."""
         self._offered(storage)
         others: list[dict[str, Any]] = [{}, {"content_type": "application/octet-stream"}, {"content_type": None}]
         for number, headers in enumerate(others):
@@ -153,13 +153,13 @@ class FieldTests(AdapterTests):
         assert storage.count(Query(where={"a": 1})) == 1
 
     def test_is_not_misled_by_what_claims_to_be_json(self, storage: RecordStorage) -> None:
-        """One broken value makes the query fail with an error of the driver's, or is selected."""
+        """An invalid JSON value is selected, or raises a driver error."""
         self._offered(storage)
         claims = {"content_type": JSON}
         stored = storage.put(Record(Ref(RESULT, Key("f", "t", "json")), b'{"a": 1}', claims))
         for number, payload in enumerate((b"", b"{", b'{"a": 1', b'{"a": 1} {"a": 1}', b'{"a": "\xff"}', b"a: 1")):
             storage.put(Record(Ref(RESULT, Key("f", "t", str(number))), payload, claims))
-        # A database may tell that something is broken, and not what else there is.
+        # A database may only report that a value is broken.
         with suppress(CorruptError):
             assert storage.scan(Query(where={"a": 1})).records == [stored]
 

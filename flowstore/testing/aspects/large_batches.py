@@ -1,4 +1,4 @@
-"""Batches and pages of many bytes, and of more records than a statement has parameters."""
+"""Large batches and pages: many bytes, and many records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NESTED: dict[str, Any] = {
 
 
 class LargeBatchTests(AdapterTests):
-    """What a batch does to a few small records it does to many, to large ones, and to all that they carry."""
+    """Large batches and large records are treated like small ones."""
 
     aspect = "batches"
 
@@ -39,7 +39,10 @@ class LargeBatchTests(AdapterTests):
     """
 
     def test_batches_and_pages_hold_large_payloads(self, storage: RecordStorage) -> None:
-        """An answer of the database was cut at a megabyte: stored results are missing, or told as missing."""
+        """Stored results are missing or reported as missing.
+
+        The database's answer was cut at a megabyte.
+        """
         given = [Record(Ref(RESULT, key), os.urandom(LARGE), {"run_id": "r"}) for key in keys_of(40)]
         refs = [one.ref for one in given]
         stored = storage.put_many(given)
@@ -53,7 +56,7 @@ class LargeBatchTests(AdapterTests):
         assert [one and one.payload for one in storage.get_many(refs)] == [one.payload for one in given]
 
     def test_looks_up_more_than_a_statement_has_parameters(self, storage: RecordStorage) -> None:
-        """A fan-in of that many tasks fails, or what comes after the first thousands is told as missing."""
+        """A large lookup fails, or only its first records are found."""
         keys = keys_of(self.many_references)
         present = {number: keys[number] for number in range(0, len(keys), len(keys) // 60)}
         storage.put_many([Record(Ref(RESULT, key), b"%d" % number) for number, key in present.items()])
@@ -65,7 +68,7 @@ class LargeBatchTests(AdapterTests):
         assert storage.count(Query(task_ids=ids)) == sum(number < 2 * WRITTEN for number in present)
 
     def test_writes_more_than_a_statement_has_parameters(self, storage: RecordStorage) -> None:
-        """A large batch fails, or only its beginning is stored, or deleted."""
+        """A large batch fails, or only its first records are stored or deleted."""
         count = min(WRITTEN, self.many_references)
         given = [Record(Ref(RESULT, key), b"%d" % number) for number, key in enumerate(keys_of(count))]
         refs = [one.ref for one in given]
@@ -76,7 +79,7 @@ class LargeBatchTests(AdapterTests):
         assert storage.count(Query()) == 0
 
     def test_keeps_all_headers_in_batches(self, storage: RecordStorage) -> None:
-        """A batch drops headers that it does not know, or a name or a number changes on its way."""
+        """A batch drops unknown headers, or changes a name or a number."""
         given = [Record(Ref(RESULT, key), b"1", {**NESTED, "number": number}) for number, key in enumerate(keys_of(3))]
         expected = [dict(one.headers) for one in given]
         refs = [one.ref for one in given]
@@ -97,7 +100,10 @@ class LargeBatchTests(AdapterTests):
         assert all_ways() == [expected] * 3
 
     def test_leaves_what_it_is_given_as_it_was(self, storage: RecordStorage) -> None:
-        """The caller's record got further headers, or lost some: it may store it in another storage as well."""
+        """The caller's record was changed.
+
+        The caller may store it in another storage too.
+        """
         given = [Record(Ref(RESULT, key), b"1", copy.deepcopy(NESTED)) for key in keys_of(4)]
         before = copy.deepcopy(given)
         storage.put(given[0])

@@ -1,4 +1,4 @@
-"""Constructing, connecting, disconnecting."""
+"""Construct, connect, disconnect."""
 
 from __future__ import annotations
 
@@ -12,42 +12,48 @@ from flowstore.testing.side_effects import descriptors, side_effects
 
 
 class LifecycleTests(AdapterTests):
-    """An adapter costs nothing before it is connected, and leaves nothing behind afterwards."""
+    """An adapter has no cost before it connects, and leaves nothing open."""
 
     aspect = "lifecycle"
 
     def test_constructor_does_no_io(self, adapter: Adapter) -> None:
-        """A configuration is checked and shown where no server can be reached: ``connect`` is the place for I/O."""
+        """The constructor does I/O, which belongs into ``connect``.
+
+        A configuration is checked and shown where no server can be reached.
+        """
         with side_effects() as actions:
             storage = adapter.make()
             connected = storage.is_connected()
         assert actions == [], "the constructor or is_connected() did I/O"
-        assert not connected, "is_connected() has to be false before connect()"
+        assert not connected, "is_connected() must be false before connect()"
 
     def test_is_connected_does_no_io(self, adapter: Adapter) -> None:
-        """It is called before each use: a round trip there doubles the cost of everything."""
+        """``is_connected`` does I/O.
+
+        It is called before each use: a round trip would double the cost of everything.
+        """
         with adapter.opened() as storage:
             with side_effects() as actions:
                 answers = [storage.is_connected() for _ in range(3)]
             assert actions == []
-        assert answers == [True, True, True], "is_connected() has to be true after connect()"
+        assert answers == [True, True, True], "is_connected() must be true after connect()"
 
     def test_connects_on_first_use(self, adapter: Adapter) -> None:
-        """Applications get the adapter from a configuration, connected when it is first needed."""
+        """The adapter is not connected when an application first needs it."""
         with adapter.configured() as get:
             get().store("flow", "task", "1", "x")
             assert get().retrieve("flow", "task", "1") == "x"
             assert get().is_connected()
 
     def test_disconnects_without_a_connection(self, adapter: Adapter) -> None:
-        """A process that ends early disconnects what it never used."""
+        """An adapter that never connected can't be disconnected."""
         storage = adapter.make()
         storage.disconnect()
         storage.disconnect()
         assert not storage.is_connected()
 
     def test_connects_and_disconnects_repeatedly(self, adapter: Adapter) -> None:
-        """An instance is connected again after it was disconnected; both may be called twice in a row."""
+        """An instance can't be connected again, or twice in a row."""
         storage = adapter.make()
         for number in range(3):
             storage.connect()
@@ -60,7 +66,7 @@ class LifecycleTests(AdapterTests):
             assert not storage.is_connected()
 
     def test_leaks_no_descriptors(self, adapter: Adapter) -> None:
-        """A worker that reconnects for weeks must not run out of sockets or files."""
+        """Reconnecting leaks sockets or files."""
         storage = adapter.make()
 
         def use(number: int) -> None:
@@ -71,7 +77,7 @@ class LifecycleTests(AdapterTests):
             storage.connect()
             use(0)
             if storage.thread_safe:
-                # Connections of threads that have ended are nobody's but the adapter's.
+                # Only the adapter can close the connections of threads that have ended.
                 in_threads(lambda barrier, worker: use(worker), self.deadline)
             storage.disconnect()
 
@@ -87,7 +93,7 @@ class LifecycleTests(AdapterTests):
         assert len(descriptors()) <= before
 
     def test_keeps_instances_with_the_same_configuration_working(self, adapter: Adapter) -> None:
-        """Two entries of one configuration may be the same but for their names: disconnecting one leaves the other."""
+        """Disconnecting an instance broke another one with equal configuration."""
         with adapter.opened() as storage:
             with adapter.opened() as other:
                 other.store("flow", "task", "other", 1)
@@ -95,7 +101,7 @@ class LifecycleTests(AdapterTests):
             assert storage.retrieve("flow", "task", "1") == "x"
 
     def test_does_not_show_secrets(self, adapter: Adapter) -> None:
-        """Adapters appear in logs and tracebacks; a password that their ``repr`` shows is known to everybody."""
+        """A password is in the adapter's ``repr``, which appears in logs."""
         with adapter.opened() as storage:
             storage.store("flow", "task", "1", "x")
             shown = f"{storage!r} {storage!s}"

@@ -52,7 +52,10 @@ SELECTIONS: list[dict[str, Any]] = [
 
 
 def fill(storage: RecordStorage) -> list[Record]:
-    """Store 24 records that differ in all that a query can ask for; return them as they are stored."""
+    """Store 24 records that differ in everything a query can select.
+
+    Returns them as they are stored.
+    """
     facts = [
         (flow, task, str(number), kind, state, run_id)
         for number in range(2)
@@ -71,14 +74,14 @@ def fill(storage: RecordStorage) -> list[Record]:
 
 
 class ListingTests(AdapterTests):
-    """Queries select what they say, in the order of first storing, page by page."""
+    """Queries select exactly, in the order of first storing, page by page."""
 
     aspect = "listing"
 
     @pytest.mark.parametrize("fields", SELECTIONS, ids=str)
     @pytest.mark.parametrize("descending", [False, True])
     def test_selects(self, storage: RecordStorage, fields: dict[str, Any], descending: bool) -> None:
-        """A field of the query is ignored or misread, the order is wrong, or a limit counts what is not selected."""
+        """A query field is ignored, or the order or the limit is wrong."""
         query = Query(**fields, descending=descending)
         expected = [one for one in fill(storage) if query.matches(one)]
         if descending:
@@ -87,7 +90,10 @@ class ListingTests(AdapterTests):
         assert pages(storage, query, 3) == expected
 
     def test_counts(self, storage: RecordStorage) -> None:
-        """A count is that of a listing: people decide by it whether a run is complete."""
+        """A count differs from the listing.
+
+        Applications decide by it whether a run is complete.
+        """
         assert storage.count(Query()) == 0
         stored = fill(storage)
         for fields in SELECTIONS:
@@ -96,7 +102,7 @@ class ListingTests(AdapterTests):
         assert storage.count(Query(run_id="r1", descending=True)) == storage.count(Query(run_id="r1"))
 
     def test_lists_in_the_order_of_first_storing(self, storage: RecordStorage) -> None:
-        """Not by key, and not by the time that a record's headers tell."""
+        """Records are sorted by key, or by a time in their headers."""
         keys = [Key("f", "t", task_id) for task_id in ("5", "1", "9", "10", "3")]
         for number, key in enumerate(keys):
             storage.put(record(key, number, stored_at=1000.0 - number))
@@ -104,12 +110,12 @@ class ListingTests(AdapterTests):
         assert [one.key for one in storage.scan(Query(descending=True)).records] == keys[::-1]
 
     def test_lists_headers_alone(self, storage: RecordStorage) -> None:
-        """``payload=False`` leaves out the payload and nothing else."""
+        """``payload=False`` leaves out more than the payload, or less."""
         expected = [Record(one.ref, b"", one.headers, one.revision) for one in fill(storage)]
         assert storage.scan(Query(), payload=False).records == expected
 
     def test_ends_with_the_last_page(self, storage: RecordStorage) -> None:
-        """The last page has no cursor; a cursor past the end finds nothing and ends."""
+        """The last page has a cursor, or a cursor past the end does not end."""
         everything = fill(storage)
         assert storage.scan(Query(), limit=len(everything)).cursor is None
         page = storage.scan(Query(), limit=len(everything) - 1)
@@ -121,7 +127,10 @@ class ListingTests(AdapterTests):
 
     @pytest.mark.parametrize("descending", [False, True])
     def test_goes_on_where_it_was_while_records_come_and_go(self, storage: RecordStorage, descending: bool) -> None:
-        """A cursor that counts records repeats some and skips others as soon as one is deleted."""
+        """A listing repeats or skips records while some are stored or deleted.
+
+        That is so if the cursor counts records.
+        """
         everything = fill(storage)
         if descending:
             everything.reverse()
@@ -134,7 +143,7 @@ class ListingTests(AdapterTests):
         assert [one.ref for one in rest.records] == [one.ref for one in expected]
 
     def test_does_not_step_over_what_is_stored_after_the_last_ones_were_deleted(self, storage: RecordStorage) -> None:
-        """A place in the order that was free again was given to a new record."""
+        """A listing skips a new record, which got the position of a deleted one."""
         everything = fill(storage)
         page = storage.scan(Query(), limit=10)
         for one in everything[5:]:
@@ -143,7 +152,7 @@ class ListingTests(AdapterTests):
         assert storage.scan(Query(), cursor=page.cursor).records == [new]
 
     def test_keeps_the_place_of_a_record_that_is_replaced(self, storage: RecordStorage) -> None:
-        """Replacing moves a record, so that a listing meets it twice or never."""
+        """Replacing moves a record: a listing meets it twice or never."""
         keys = [Key("f", "t", str(number)) for number in range(5)]
         old = [storage.put(record(key, "old", run_id="r")) for key in keys]
         storage.put(record(keys[1], "new", run_id="r"))
@@ -154,7 +163,7 @@ class ListingTests(AdapterTests):
         assert [one.key for one in storage.records(Query(run_id="r"))] == [*keys[1:], keys[0]]
 
     def test_selects_to_the_instant(self, storage: RecordStorage) -> None:
-        """Times are cut to whole seconds, or to milliseconds, where they are stored or where they are asked for."""
+        """Times are rounded when they are stored or queried."""
         times = [1000.0, 1000.0004, 1000.0005, 1000.25, 1000.9, 1000.9999, 1001.0]
         for number, at in enumerate(times):
             storage.put(record(Key("f", "t", str(number)), number, stored_at=at))
@@ -167,7 +176,7 @@ class ListingTests(AdapterTests):
                 assert storage.count(query) == len(expected), query
 
     def test_follows_a_record_to_another_run(self, storage: RecordStorage) -> None:
-        """An index still points to a record by what it was before it was replaced."""
+        """An index still finds a record by its headers before it was replaced."""
         for run_id in ("a", "b", None, "c"):
             storage.put(record(KEY, run_id, run_id=run_id, state=run_id))
             for other in ("a", "b", "c"):
@@ -176,20 +185,23 @@ class ListingTests(AdapterTests):
 
     @pytest.mark.parametrize("cursor", ["", "x", "-", "1-", "é", "1;2", "9" * 30])
     def test_refuses_a_foreign_cursor(self, storage: RecordStorage, cursor: str) -> None:
-        """A cursor comes from outside, by way of a web page: what is none is refused with an error of flowstore's."""
+        """An invalid cursor is accepted, or raises a driver error.
+
+        Cursors come from outside, such as a web page.
+        """
         fill(storage)
         with pytest.raises(StorageError):
             storage.scan(Query(), cursor=cursor)
 
     @pytest.mark.parametrize("limit", [0, -1])
     def test_refuses_a_page_without_records(self, storage: RecordStorage, limit: int) -> None:
-        """It would never come to an end."""
+        """A page size of 0 is accepted: the listing never ends."""
         with pytest.raises(ValueError, match="limit"):
             storage.scan(Query(), limit=limit)
 
 
 def pages(storage: RecordStorage, query: Query, limit: int) -> list[Record]:
-    """Return all that a query selects, read in pages; each but the last one has to be full."""
+    """Return all that a query selects, and check that its pages are full."""
     found: list[Record] = []
     cursors: set[str] = set()
     cursor: str | None = None

@@ -1,4 +1,4 @@
-"""Answers that get lost: the server did what it was asked, and nobody was told."""
+"""Lost answers: the server did the work, but the client got no answer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ OTHER = Key("flow", "task", "2")
 
 
 class LostAnswerTests(AdapterTests):
-    """A write whose answer was lost is done once at most, and is not told as one that was not done."""
+    """A write whose answer is lost is done once at most.
+
+    It is not reported as not done.
+    """
 
     aspect = "faults"
 
     @pytest.fixture
     def lose(self, storage: RecordStorage, lost_answer: LostAnswer | None) -> Callable[[], None]:
-        """What makes the next answer get lost; the storage has a connection then, and a record."""
+        """Return a function that loses the next answer of a connected storage."""
         given = require_fixture(lost_answer, "lost_answer", "faults")
         storage.put(record(KEY, "old", run_id="r"))
         return given.lose
@@ -34,7 +37,10 @@ class LostAnswerTests(AdapterTests):
     def test_a_read_whose_answer_is_lost_changes_nothing(
         self, storage: RecordStorage, lose: Callable[[], None], operation: str
     ) -> None:
-        """Nothing was being written: that the outcome is unknown would make callers look for what was done."""
+        """A failed read raised OutcomeUnknownError.
+
+        Nothing was being written, so the caller has nothing to check.
+        """
         expected = READS[operation](storage)
         lose()
         error = _error_of(lambda: READS[operation](storage))
@@ -45,13 +51,16 @@ class LostAnswerTests(AdapterTests):
     def test_a_replacement_whose_answer_is_lost_is_done_once(
         self, storage: RecordStorage, lose: Callable[[], None], condition: str
     ) -> None:
-        """The driver sends the write again by itself: it is done twice, or conflicts with itself."""
+        """A write was done twice, or conflicts with itself.
+
+        The driver repeated it.
+        """
         before, mine = storage.get(KEY), record(KEY, "mine")
         if_revision = None if condition == "always" else before.revision
         lose()
         error = _error_of(lambda: storage.put(mine, if_revision=if_revision))
         found = again(lambda: storage.get(KEY), self.deadline)
-        assert found.revision - before.revision in (0, 1), "it was done more than once"
+        assert found.revision - before.revision in (0, 1), "the write was done more than once"
         _check(error, found.revision == before.revision)
         if if_revision is not None:
             stored = again(lambda: storage.put(mine, if_revision=if_revision), self.deadline)
@@ -61,7 +70,7 @@ class LostAnswerTests(AdapterTests):
     def test_a_first_write_whose_answer_is_lost_is_no_conflict_with_itself(
         self, storage: RecordStorage, lose: Callable[[], None]
     ) -> None:
-        """Whoever tries again finds the place taken, by itself."""
+        """A repeated put-if-absent conflicts with its first try."""
         mine = record(OTHER, "mine")
         lose()
         error = _error_of(lambda: storage.put(mine, if_revision=0))
@@ -74,7 +83,10 @@ class LostAnswerTests(AdapterTests):
     def test_a_batch_whose_answer_is_lost_can_be_added_again(
         self, storage: RecordStorage, lose: Callable[[], None]
     ) -> None:
-        """What the first try has stored is told as somebody else's, or as stored though it is not."""
+        """A repeated batch reports its own records as others'.
+
+        Or it reports records as stored that are not.
+        """
         batch = [record(Key("flow", "batch", str(number)), number) for number in range(5)]
         lose()
         error = _error_of(lambda: storage.add_many(batch))
@@ -87,7 +99,7 @@ class LostAnswerTests(AdapterTests):
     def test_a_deletion_whose_answer_is_lost_can_be_repeated(
         self, storage: RecordStorage, lose: Callable[[], None], condition: str
     ) -> None:
-        """It is told as not done, or raises a conflict when it is tried again."""
+        """A delete is reported as not done, or conflicts when it is repeated."""
         if_revision = None if condition == "always" else storage.get(KEY).revision
         lose()
         error = _error_of(lambda: storage.delete(KEY, if_revision=if_revision))
@@ -99,7 +111,7 @@ class LostAnswerTests(AdapterTests):
 
 
 def _error_of(operation: Callable[[], Any]) -> UnreachableError | None:
-    """Return the error that says that an operation failed, or ``None`` where the adapter itself found out."""
+    """Return the error of an operation, or ``None`` if it succeeded."""
     try:
         operation()
     except UnreachableError as exc:
@@ -109,6 +121,6 @@ def _error_of(operation: Callable[[], Any]) -> UnreachableError | None:
 
 def _check(error: UnreachableError | None, nothing_done: bool) -> None:
     if error is None:
-        assert not nothing_done, "it was told as done, and is not"
+        assert not nothing_done, "the operation reported success, but did nothing"
     elif not isinstance(error, OutcomeUnknownError):
-        assert nothing_done, f"it was done, and told as if it had not been: {error!r} is no OutcomeUnknownError"
+        assert nothing_done, f"the write was done, but reported as not done: {error!r} is not an OutcomeUnknownError"

@@ -1,4 +1,4 @@
-"""What others store between the look and the deed of an operation that deletes, or of one that replaces."""
+"""Lost updates: writes between the read and the write of an operation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OVERTAKES: dict[str, Callable[[RecordStorage, Record], object]] = {
 
 
 class LostUpdateTests(AdapterTests):
-    """What is deleted is what was looked at: not what took its place since."""
+    """Only the revision that was read is deleted, never a later one."""
 
     aspect = "cleanup"
 
@@ -42,7 +42,10 @@ class LostUpdateTests(AdapterTests):
     def test_what_was_stored_after_the_look_stays(
         self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch, deletes: str, overtakes: str
     ) -> None:
-        """Something whose storing was acknowledged is gone: ``_delete_seen`` has to look at the revision."""
+        """An acknowledged write was deleted.
+
+        ``_delete_seen`` must compare the revision.
+        """
         past = storage.now() - 2 * HOUR
         storage.put(record(KEY, "old", run_id="r", stored_at=past, expires_at=past))
         beside = Key("flow", "task", "beside")
@@ -68,7 +71,7 @@ class LostUpdateTests(AdapterTests):
         assert deleted == (0 if deletes == "delete_task" else 1), "the others are deleted, and counted"
 
     def test_a_claim_that_was_taken_over_has_one_owner(self, storage: RecordStorage) -> None:
-        """A cleanup has deleted a claim that somebody else holds by now, and a third one has got it."""
+        """A cleanup deleted a claim that was taken over, so that two hold it."""
         storage.put(record(KEY, None, CLAIM, owner="gone", expires_at=storage.now() - HOUR))
 
         def taken(head: Record) -> bool:
@@ -81,7 +84,10 @@ class LostUpdateTests(AdapterTests):
     def test_a_release_leaves_another_ones_claim_alone(
         self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Between the look and the delete of a release, the claim was given back and somebody else has got it."""
+        """A release deleted another owner's claim.
+
+        The first claim was released and taken between the read and the delete.
+        """
         assert storage.claim(KEY, owner="first")
         delete = storage.delete
 
@@ -96,7 +102,7 @@ class LostUpdateTests(AdapterTests):
         assert not storage.claim(KEY, owner="third")
 
     def test_large_values_stay_whole(self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The bytes of a large value that took the place of another one are gone with those of the other one."""
+        """A cleanup deleted the payload of a value that replaced an expired one."""
         storage.blob_threshold = 1000
         past = storage.now() - HOUR
         storage.put(record(KEY, "o" * 5000, expires_at=past))
@@ -109,7 +115,7 @@ class LostUpdateTests(AdapterTests):
         assert storage.retrieve("flow", "task", "1") == "n" * 6000
 
     def test_deletes_many_that_were_seen(self, storage: RecordStorage) -> None:
-        """Of a large batch, those at other revisions have gone, or others have stayed; or the number is wrong."""
+        """A batch deleted later revisions, kept others, or the count is wrong."""
         keys = [Key("flow", "task", str(number)) for number in range(1203)]
         seen = storage.put_many([record(key, 1, run_id="r") for key in keys])
         changed = keys[::100]
@@ -122,7 +128,7 @@ class LostUpdateTests(AdapterTests):
 
 
 class ExecutionTests(AdapterTests):
-    """What a later execution of a task has stored is not replaced by what an earlier one stores afterwards."""
+    """An earlier execution of a task never replaces a later one's record."""
 
     aspect = "revisions"
 
@@ -131,7 +137,10 @@ class ExecutionTests(AdapterTests):
     def test_an_earlier_execution_never_replaces_a_later_one(
         self, storage: RecordStorage, kind: str, size: int
     ) -> None:
-        """A task that was delivered again, and ended first the second time, has the result of its first execution."""
+        """A task that was delivered again has its first execution's result.
+
+        The second execution ended before the first.
+        """
         storage.blob_threshold = 1000
 
         def gives(attempt: int, started_at: float) -> Record:
@@ -143,9 +152,9 @@ class ExecutionTests(AdapterTests):
         second = gives(1, 20.0)
         assert storage.put_latest(second) is None
         assert storage.put_latest(second) is None, "the same write, tried again"
-        told = storage.put_latest(gives(1, 10.0))
-        assert told is not None
-        assert (told.payload, told.headers["started_at"]) == (b"", 20.0)
+        later = storage.put_latest(gives(1, 10.0))
+        assert later is not None
+        assert (later.payload, later.headers["started_at"]) == (b"", 20.0)
         assert stored() == "1, 20.0" * size
         retried = gives(2, 15.0)  # by a clock that is slow
         assert storage.put_latest(retried) is None
@@ -156,7 +165,7 @@ class ExecutionTests(AdapterTests):
         assert stored() == "by a program"
 
     def test_of_many_executions_at_once_the_latest_stays(self, storage: RecordStorage) -> None:
-        """Looking for a later execution and storing are not one step."""
+        """Comparing executions and storing are two steps."""
 
         def execute(barrier: Any, worker: int) -> None:
             for number in range(ROUNDS):

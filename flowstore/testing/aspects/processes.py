@@ -1,4 +1,4 @@
-"""Processes: forked ones with what their parent connected, and others that share nothing but the database."""
+"""Forked processes, and processes that share only the database."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LIVES = 20
 
 
 class ForkTests(AdapterTests):
-    """A process that has connected may be forked, as Celery's prefork pool does."""
+    """A connected process may be forked, as in Celery's prefork pool."""
 
     aspect = "fork"
 
     def test_parent_and_child_go_on_after_a_fork(self, adapter: Adapter) -> None:
-        """Both talk over one connection and read each other's answers, or the child has closed the parent's."""
+        """Parent and child share a connection, or the child closed it."""
         with adapter.configured() as get:
             get().store("flow", "task", "before", "parent")
 
@@ -48,12 +48,12 @@ def _use(get: Any, task_name: str) -> None:
 
 
 class ForkRecordTests(ForkTests):
-    """An instance itself notices that it was forked."""
+    """An instance notices a fork by itself."""
 
     aspect = "fork"
 
     def test_a_child_uses_the_instance_of_its_parent(self, storage: RecordStorage) -> None:
-        """The instance goes on with the parent's connection or lock instead of leaving them alone."""
+        """A forked instance uses its parent's connection or lock."""
         storage.store("flow", "task", "before", "parent")
 
         def work() -> None:
@@ -76,7 +76,7 @@ class ProcessValueTests(AdapterTests):
     aspect = "processes"
 
     def test_another_process_sees_what_was_stored(self, adapter: Adapter, storage: Any) -> None:
-        """What is stored stays in the process, or in a transaction that nobody ended."""
+        """A value stays in its process, or in an open transaction."""
         storage.store("flow", "task", "1", "parent")
 
         def work() -> None:
@@ -88,7 +88,7 @@ class ProcessValueTests(AdapterTests):
         assert storage.retrieve("flow", "task", "1") == "child"
 
     def test_processes_create_it_together(self, adapter: Adapter) -> None:
-        """Many workers start at once in an empty place: whoever comes second must not fail or begin anew."""
+        """Workers that start at once in an empty place fail, or start over."""
         numbers = in_processes(adapter, races.connect_and_store, self.deadline)
         assert numbers == list(range(PROCESSES))
         with adapter.opened() as storage:
@@ -100,7 +100,7 @@ class ProcessValueTests(AdapterTests):
         assert wrong == [[]] * PROCESSES
 
     def test_readers_never_see_half_a_value(self, adapter: Adapter, storage: Any) -> None:
-        """A value is written in several steps, between which other processes read."""
+        """A reader sees a partial value: it is written in several steps."""
         values = [[number] * 300_000 for number in range(10)]
         storage.store("flow", "task", "1", values[0])
         done, finished = os.pipe()
@@ -121,41 +121,44 @@ class ProcessValueTests(AdapterTests):
 
 
 class ProcessTests(ProcessValueTests):
-    """Of several processes that want the same, one gets it; one that is killed leaves nothing half done."""
+    """One of several processes wins; a killed one leaves nothing half done."""
 
     aspect = "processes"
 
     def test_one_process_stores_if_there_is_none(self, adapter: Adapter) -> None:
-        """Two processes are told that the place is theirs: looking and writing are not one step of the database."""
+        """Two processes stored first: checking and writing are two steps."""
         races.check_winners(in_processes(adapter, partial(races.open_and, work=races.put_if_absent), self.deadline))
 
     def test_one_process_takes_the_place_of_an_expired_record(self, adapter: Adapter, storage: RecordStorage) -> None:
-        """That a record has expired is found out in another step than replacing it."""
+        """Two processes replaced an expired record: the check is another step."""
         races.fill_expired(storage)
         races.check_winners(in_processes(adapter, partial(races.open_and, work=races.put_if_absent), self.deadline))
 
     def test_one_process_replaces_a_revision(self, adapter: Adapter, storage: RecordStorage) -> None:
-        """Two processes replaced the same revision: one of the writes is lost."""
+        """Two processes replaced the same revision: one write is lost."""
         storage.put(record(KEY, "start"))
         races.check_winners(in_processes(adapter, partial(races.open_and, work=races.compare_and_set), self.deadline))
 
     def test_one_process_deletes_a_revision(self, adapter: Adapter, storage: RecordStorage) -> None:
-        """Looking at the revision and deleting are not one step: a reservation has two winners."""
+        """Two processes deleted a revision: the comparison is another step."""
         races.fill_rounds(storage)
         races.check_winners(in_processes(adapter, partial(races.open_and, work=races.delete_revision), self.deadline))
 
     def test_processes_get_revisions_of_their_own(self, adapter: Adapter, storage: RecordStorage) -> None:
-        """The revision is read in one step and written in another."""
+        """A revision was given twice: it is read and written in two steps."""
         revisions = in_processes(adapter, partial(races.open_and, work=races.put_always), self.deadline)
         races.check_revisions(revisions, storage)
 
     def test_processes_store_the_same_batch(self, adapter: Adapter, storage: RecordStorage) -> None:
-        """Batches that lock the same records in different orders wait for each other; sort them."""
+        """Batches deadlock: they lock records in different orders; sort them."""
         revisions = in_processes(adapter, partial(races.open_and, work=races.put_batches), self.deadline)
         races.check_batches(revisions, storage)
 
     def test_a_killed_writer_loses_nothing_that_was_acknowledged(self, adapter: Adapter) -> None:
-        """Storing answered before it was done, or was interrupted between steps that belong together."""
+        """An acknowledged write is lost or incomplete.
+
+        It was acknowledged too early, or interrupted between two steps.
+        """
         seed = random.randrange(1 << 32)
         chance = random.Random(seed)
         acknowledged = kill_writers(adapter, LIVES, chance)
@@ -169,7 +172,7 @@ class ProcessTests(ProcessValueTests):
 
 
 def _has_ended(descriptor: int) -> bool:
-    """Tell whether the process at the other end of a pipe has ended."""
+    """Return whether the process at the other end of a pipe has ended."""
     try:
         return os.read(descriptor, 1) == b""
     except BlockingIOError:
@@ -177,7 +180,10 @@ def _has_ended(descriptor: int) -> bool:
 
 
 def kill_writers(adapter: Adapter, lives: int, chance: random.Random) -> dict[str, int]:
-    """Let one child after the other store until it is killed; return what was acknowledged: task ids, and sizes."""
+    """Kill one writing child after the other; return acknowledged task ids.
+
+    Maps each task id to the size of its value.
+    """
     acknowledged: dict[str, int] = {}
     for life in range(lives):
         acknowledged |= _write_until_killed(adapter, life, chance)
@@ -185,20 +191,20 @@ def kill_writers(adapter: Adapter, lives: int, chance: random.Random) -> dict[st
 
 
 def _write_until_killed(adapter: Adapter, life: int, chance: random.Random) -> dict[str, int]:
-    """Let a child store until it is killed, at any point; return what it had been told is stored."""
-    told, tell = os.pipe()
+    """Let a child write until it is killed; return what was acknowledged."""
+    reader, writer = os.pipe()
     sizes = [chance.choice((10, 5_000, 300_000)) for _ in range(1000)]
 
     def write() -> None:
         with adapter.opened() as storage:
             for number, size in enumerate(sizes):
                 storage.put(record(Key("flow", "task", f"{life}.{number}"), "x" * size, run_id="r"))
-                os.write(tell, b"%d\n" % number)
+                os.write(writer, b"%d\n" % number)
 
     pid = in_child(write)
-    os.close(tell)
+    os.close(writer)
     last = ""
-    with open(told) as lines:
+    with open(reader) as lines:
         for _ in range(chance.randrange(1, 8)):
             last = lines.readline()
         if not last:

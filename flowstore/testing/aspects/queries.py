@@ -48,7 +48,7 @@ PATTERNS: Final = (
 
 
 def is_like(text: str, pattern: str) -> bool:
-    """Compare a text with a pattern, by all places where the pattern may have come to."""
+    """Return whether a text matches a pattern; a simple reference version."""
     places = {0}
     for character in pattern:
         if character == "*":
@@ -59,7 +59,7 @@ def is_like(text: str, pattern: str) -> bool:
 
 
 def store(storage: RecordStorage, task_ids: tuple[str, ...]) -> list[Record]:
-    """Store a record for each task id; return them as they are stored."""
+    """Store a record for each task id; return the stored records."""
     return [storage.put(record(Key("f", "t", task_id), number)) for number, task_id in enumerate(task_ids)]
 
 
@@ -69,12 +69,12 @@ def by_task_id(records: list[Record]) -> list[Record]:
 
 
 class QueryTests(AdapterTests):
-    """Patterns are data and match exactly; pages by task id are sorted; what is skipped is counted after selecting."""
+    """Patterns match exactly, pages are sorted by task id, skips are exact."""
 
     aspect = "queries"
 
     def test_selects_by_pattern(self, storage: RecordStorage) -> None:
-        """A character of the pattern is taken for more than itself, or one of an id for less; case is ignored."""
+        """A pattern matches too much or too little, or ignores case."""
         stored = store(storage, IDS)
         for pattern in PATTERNS:
             expected = [one.key.task_id for one in stored if is_like(one.key.task_id, pattern)]
@@ -82,7 +82,7 @@ class QueryTests(AdapterTests):
             assert found == expected, pattern
 
     def test_selects_by_pattern_and_all_else(self, storage: RecordStorage) -> None:
-        """A limit counts what the pattern leaves out, a count ignores it, or it replaces another condition."""
+        """A limit or count ignores the pattern, or another condition is lost."""
         stored = store(storage, IDS)
         for task_id in ("a-lock", "b-lock", "a/b-lock"):
             stored.append(storage.put(record(Key("g", "t", task_id), 0, ERROR, run_id="r")))
@@ -104,14 +104,17 @@ class QueryTests(AdapterTests):
             assert storage.count(query) == len(expected), fields
 
     def test_is_not_held_up_by_a_hostile_pattern(self, storage: RecordStorage) -> None:
-        """Each star is tried at every place, for each place of the star before it: the test would not end."""
+        """Matching takes exponential time, so that the test does not end.
+
+        Each star is tried at every position, for each position of the star before it.
+        """
         stored = store(storage, ("a" * 1000, "a" * 500 + "b"))
         assert storage.scan(Query(pattern="*a" * 499 + "*c")).records == []
         assert storage.scan(Query(pattern="*a" * 400 + "*b")).records == stored[1:]
 
     @pytest.mark.parametrize("descending", [False, True])
     def test_lists_by_task_id(self, storage: RecordStorage, descending: bool) -> None:
-        """The order is a language's, ignores case, is that of UTF-16, or is no order at all for equal ids."""
+        """The order by task id is not by code points, or varies for equal ids."""
         stored = store(storage, IDS)
         for flow_name in ("f", "g"):
             stored += [storage.put(record(Key(flow_name, "t", "a"), 0, ERROR, name)) for name in ("", "1")]
@@ -128,7 +131,10 @@ class QueryTests(AdapterTests):
         assert storage.scan(query, limit=5, payload=False).records == heads[:5]
 
     def test_goes_on_by_task_id_while_records_come_and_go(self, storage: RecordStorage) -> None:
-        """A cursor that counts records repeats some and skips others as soon as one is stored or deleted."""
+        """A listing repeats or skips records while some are stored or deleted.
+
+        That is so if the cursor counts records.
+        """
         store(storage, ("b", "d", "f", "h", "j"))
         page = storage.scan(Query(order="task_id"), limit=2)
         assert [one.key.task_id for one in page.records] == ["b", "d"]
@@ -140,7 +146,10 @@ class QueryTests(AdapterTests):
 
     @pytest.mark.parametrize("cursor", ["", "x", "12", "0" * 64, "0" * 64 + ".", "0" * 64 + ".!", "0" * 64 + "./w=="])
     def test_refuses_a_foreign_cursor_by_task_id(self, storage: RecordStorage, cursor: str) -> None:
-        """A cursor comes from outside: what is none is refused with an error of flowstore's, or is just a place."""
+        """An invalid cursor raises a driver error.
+
+        It may be refused, or be taken as a position.
+        """
         stored = store(storage, ("a", "b"))
         with suppress(StorageError):
             assert storage.scan(Query(order="task_id"), cursor=cursor).records == stored
@@ -148,7 +157,7 @@ class QueryTests(AdapterTests):
     @pytest.mark.parametrize("order", ["stored", "task_id"])
     @pytest.mark.parametrize("descending", [False, True])
     def test_skips(self, storage: RecordStorage, order: Any, descending: bool) -> None:
-        """What is skipped is counted before selecting, on each page again, or by a count."""
+        """``skip`` counts excluded records, is applied per page, or to counts."""
         stored = fill(storage)
         some: list[dict[str, Any]] = [
             {},

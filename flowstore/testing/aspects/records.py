@@ -1,4 +1,4 @@
-"""Records and their revisions: what every ``RecordStorage`` promises for one record at a time."""
+"""Single records and their revisions."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from flowstore.testing.samples import HOSTILE, JOINED, KEY, RICH_VALUES, record
 
 
 class RecordTests(AdapterTests):
-    """Payloads and headers come back as they were given, as copies."""
+    """Payloads and headers are returned as they were given, as copies."""
 
     aspect = "records"
 
     @pytest.mark.parametrize("value", RICH_VALUES, ids=repr)
-    def test_gives_back_values_beyond_json(self, storage: RecordStorage, value: object) -> None:
-        """The payload was changed: flowstore's encoding keeps these values."""
+    def test_returns_values_beyond_json(self, storage: RecordStorage, value: object) -> None:
+        """A payload was changed, so that flowstore can't decode its value."""
         storage.store("flow", "task", "1", value)
         found = storage.retrieve("flow", "task", "1")
         assert found == value
@@ -39,27 +39,33 @@ class RecordTests(AdapterTests):
     def test_keeps_payloads_byte_for_byte(
         self, storage: RecordStorage, payload: bytes, content_type: str | None
     ) -> None:
-        """A payload is kept as text, or normalized, where only its own bytes match the digest in its headers."""
+        """A payload was stored as text or normalized.
+
+        It no longer matches the digest in its headers.
+        """
         storage.put(Record(Ref(RESULT, KEY), payload, {"content_type": content_type}))
         assert storage.get(KEY).payload == payload
         assert storage.get_many([Ref(RESULT, KEY)])[0] == storage.get(KEY)
         assert storage.scan(Query()).records == [storage.get(KEY)]
 
     def test_keeps_headers_that_it_does_not_know(self, storage: RecordStorage) -> None:
-        """Later versions of flowstore, and applications, have headers of their own."""
+        """An unknown header was dropped.
+
+        Later versions of flowstore and applications have other headers.
+        """
         headers = {"run_id": "r", "worker": "é\n", "parents": [["a", "b"]], "nested": {"x": [1.5, None, True]}, "n": 0}
         storage.put(Record(Ref(RESULT, KEY), b"1", headers))
         assert storage.get(KEY).headers == headers
 
     def test_refuses_headers_that_are_not_json_and_keeps_the_old_record(self, storage: RecordStorage) -> None:
-        """What can't be stored is refused before anything is written."""
+        """Invalid headers were stored, or the old record is lost."""
         storage.store("flow", "task", "1", "old")
         with pytest.raises(SerializationError, match="headers"):
             storage.put(record(KEY, "new", broken=object()))
         assert storage.retrieve("flow", "task", "1") == "old"
 
     def test_gives_out_copies(self, storage: RecordStorage) -> None:
-        """Somebody changed what was read, or what had been stored, and with it what is stored."""
+        """A caller's change to a record changed what is stored."""
         facts: dict[str, Any] = {"list": [1]}
         storage.put(record(KEY, {"a": [1]}, **facts))
         facts["list"].append("changed by the caller")
@@ -74,13 +80,13 @@ class RecordTests(AdapterTests):
             assert "new" not in again.headers
 
     def test_reads_headers_alone(self, storage: RecordStorage) -> None:
-        """``payload=False`` is for looking at many records; the payload is empty then and the rest complete."""
+        """``payload=False`` leaves out more than the payload, or less."""
         storage.put(record(KEY, "x" * 1000, run_id="r"))
         whole, bare = storage.get(KEY), storage.get(KEY, payload=False)
         assert bare == Record(whole.ref, b"", whole.headers, whole.revision)
 
-    def test_tells_a_bug_as_a_bug(self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An outage is tried again, for ever where nobody sees that it is a mistake in the adapter."""
+    def test_raises_bugs_unchanged(self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bug of the adapter is reported as an outage, which is retried."""
 
         def mistaken(*_: Any, **__: Any) -> Any:
             raise LookupError("a mistake of the adapter's")
@@ -98,19 +104,22 @@ class RecordTests(AdapterTests):
 
     @pytest.mark.parametrize("names", [("\ud800", "t", "1"), ("f", "a\udcff", "1"), ("f", "t", "\udfff")])
     def test_refuses_lone_surrogates(self, storage: RecordStorage, names: tuple[str, str, str]) -> None:
-        """No database can keep them; nothing may be stored under a key that is changed silently."""
+        """A key with a lone surrogate was changed silently.
+
+        No database can store it, so it must be refused.
+        """
         with pytest.raises(InvalidKeyError):
             storage.store(*names, 1)
         assert storage.scan(Query()).records == []
 
 
 class ErrorRecordTests(ErrorTests):
-    """How a task failed can be read back."""
+    """The error of a task can be read back."""
 
     aspect = "errors"
 
-    def test_gives_back_the_error(self, storage: RecordStorage) -> None:
-        """The error of a task is a record of its own kind and can be read back."""
+    def test_returns_the_error(self, storage: RecordStorage) -> None:
+        """The error of a task can't be read, or is returned as a result."""
         try:
             raise ValueError("bad é")
         except ValueError as exc:
@@ -122,12 +131,12 @@ class ErrorRecordTests(ErrorTests):
 
 
 class RevisionTests(AdapterTests):
-    """Revisions grow by one and never come again, and conditions on them decide who may write."""
+    """Revisions grow by one, are never reused, and decide who may write."""
 
     aspect = "revisions"
 
     def test_counts_revisions(self, storage: RecordStorage) -> None:
-        """A revision that repeats lets a stale writer win."""
+        """A revision repeats, which lets a stale writer win."""
         first = storage.put(record(KEY, 0)).revision
         assert [storage.put(record(KEY, number)).revision - first for number in range(1, 77)] == list(range(1, 77))
         assert storage.get(KEY).revision == first + 76
@@ -135,7 +144,10 @@ class RevisionTests(AdapterTests):
         assert 0 < first < LATEST
 
     def test_no_revision_comes_again(self, storage: RecordStorage) -> None:
-        """A record that is deleted and stored anew is another one: who has seen the old one must not change it."""
+        """A record that was stored anew has a revision of the deleted one.
+
+        A writer that has read the old record could change the new one.
+        """
         stores: list[Callable[[Record], object]] = [
             storage.put,
             lambda one: storage.put(one, if_revision=0),
@@ -168,7 +180,7 @@ class RevisionTests(AdapterTests):
         assert storage.retrieve("flow", "task", "1") == "another's"
 
     def test_stores_if_there_is_none(self, storage: RecordStorage) -> None:
-        """``if_revision=0`` claims a place: the second one gets a conflict that carries the first one's record."""
+        """``if_revision=0`` replaced a record, or the conflict lacks the record."""
         first = storage.put(record(KEY, "first"), if_revision=0)
         with pytest.raises(ConflictError) as caught:
             storage.put(record(KEY, "second"), if_revision=0)
@@ -179,7 +191,7 @@ class RevisionTests(AdapterTests):
         assert storage.put(record(KEY, "third"), if_revision=0).revision > first.revision
 
     def test_replaces_only_the_revision_that_is_expected(self, storage: RecordStorage) -> None:
-        """A writer that has seen an older record must not replace a newer one, and is told what is there."""
+        """A stale writer replaced a newer record, or the conflict lacks it."""
         with pytest.raises(ConflictError) as caught:
             storage.put(record(KEY, "x"), if_revision=1)
         assert caught.value.current is None
@@ -193,14 +205,14 @@ class RevisionTests(AdapterTests):
         assert storage.retrieve("flow", "task", "1") == "two"
 
     def test_recognizes_its_own_write(self, storage: RecordStorage) -> None:
-        """A write that is repeated because its answer was lost is no conflict with itself."""
+        """A repeated write, whose answer was lost, conflicts with itself."""
         mine = record(KEY, "mine")
         stored = storage.put(mine, if_revision=0)
         assert storage.put(mine, if_revision=0) == stored
         assert storage.get(KEY).revision == stored.revision
 
     def test_deletes(self, storage: RecordStorage) -> None:
-        """What was deleted is found neither by its key nor by its run, and tells that it was there only once."""
+        """A deleted record is still found, or reported as deleted twice."""
         storage.put(record(KEY, "x", run_id="r"))
         assert storage.delete(KEY)
         assert not storage.delete(KEY)
@@ -209,7 +221,7 @@ class RevisionTests(AdapterTests):
         assert storage.scan(Query(run_id="r")).records == []
 
     def test_deletes_only_the_revision_that_is_expected(self, storage: RecordStorage) -> None:
-        """A record that somebody has replaced meanwhile stays, and the conflict carries it."""
+        """A stale delete removed a newer record, or the conflict lacks it."""
         assert not storage.delete(KEY, if_revision=1)
         first = storage.put(record(KEY, "one")).revision
         last = storage.put(record(KEY, "two")).revision
@@ -222,7 +234,7 @@ class RevisionTests(AdapterTests):
         assert not storage.delete(KEY, if_revision=last)
 
     def test_deletes_all_of_a_task(self, storage: RecordStorage) -> None:
-        """Everything under a key goes, of every kind and name, and nothing else."""
+        """A record of the key stays, or a record of another key was deleted."""
         storage.put(record(KEY, 1))
         storage.put(record(KEY, 2, ERROR))
         storage.put(record(KEY, 3, ERROR, "1"))
@@ -235,7 +247,7 @@ class RevisionTests(AdapterTests):
         assert [found.key for found in storage.records(Query())] == others
 
     def test_goes_on_after_a_refusal(self, storage: RecordStorage) -> None:
-        """A refused write must not leave a lock or a transaction behind, in which everybody else waits."""
+        """A refused write left a lock or transaction that blocks others."""
         first = storage.put(record(KEY, "one")).revision
         with pytest.raises(ConflictError):
             storage.put(record(KEY, "two"), if_revision=0)
@@ -248,13 +260,13 @@ class RevisionTests(AdapterTests):
 
 
 class KeyTests(AdapterTests):
-    """Keys, kinds and names are kept exactly, found exactly, and never confused."""
+    """Keys, kinds and names are stored exactly and never confused."""
 
     aspect = "keys"
 
     @pytest.mark.parametrize("position", ["flow_name", "task_name", "task_id"])
     def test_keeps_hostile_keys_apart(self, storage: RecordStorage, position: str) -> None:
-        """A part is trimmed, folded, normalized, cut or taken for a pattern, in storing or in a query."""
+        """A part of a key is trimmed, folded, normalized, cut or matched."""
         names = {"flow_name": "f", "task_name": "t", "task_id": "i"}
         keys = [Key(**{**names, position: part}) for part in HOSTILE]
         for number, (key, part) in enumerate(zip(keys, HOSTILE, strict=True)):
@@ -273,14 +285,14 @@ class KeyTests(AdapterTests):
         assert [found.key for found in storage.records(Query())] == keys[1:]
 
     def test_keeps_keys_apart_that_look_alike_when_joined(self, storage: RecordStorage) -> None:
-        """Parts joined by a separator are ambiguous where a part holds the separator."""
+        """Two keys are confused whose joined parts are equal."""
         for number, key in enumerate(JOINED):
             storage.put(record(key, number))
         assert [pipeline.decode(storage.get(key)) for key in JOINED] == list(range(len(JOINED)))
         assert [found.key for found in storage.records(Query())] == list(JOINED)
 
     def test_keeps_hostile_kinds_and_names_apart(self, storage: RecordStorage) -> None:
-        """Kinds and names are parts of the address as well; applications have their own."""
+        """Two kinds or names are confused; applications define their own."""
         refs = [Ref(kind, KEY) for kind in HOSTILE] + [Ref(RESULT, KEY, name) for name in HOSTILE]
         for number, ref in enumerate(refs):
             storage.put(Record(ref, str(number).encode(), {"run_id": "r"}))

@@ -1,4 +1,4 @@
-"""Sizes: at the places where databases change how they store, and beyond what some of them can store."""
+"""Sizes at which databases change how they store, and huge ones."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HUGE = 17 << 20
 
 
 class SizeTests(AdapterTests):
-    """A payload is stored as a whole, or refused as a whole."""
+    """A payload is stored or refused as a whole."""
 
     aspect = "sizes"
 
     def test_keeps_payloads_of_any_size(self, storage: RecordStorage) -> None:
-        """A payload was cut, or padded, at a limit of the database; a smaller one left bytes of a larger one."""
+        """A payload is cut or padded at a limit, or mixed with an older one."""
         for size in (*SIZES, *reversed(SIZES)):
             payload = os.urandom(size)
             storage.put(Record(Ref(RESULT, KEY), payload, {"size": size}))
@@ -36,7 +36,7 @@ class SizeTests(AdapterTests):
 
     @pytest.mark.parametrize("threshold", ["as configured", None], ids=["as configured", "in the record itself"])
     def test_stores_a_huge_payload_or_refuses_it(self, storage: RecordStorage, threshold: str | None) -> None:
-        """Beyond the limit of the database an error of flowstore's is due, and the old record stays."""
+        """A too large payload raised a driver error, or the old record is lost."""
         if threshold is None:
             storage.blob_threshold = None  # nothing is kept apart from its record: the payload reaches ``_put``
         storage.put(record(KEY, "old"))
@@ -51,7 +51,10 @@ class SizeTests(AdapterTests):
         assert storage.retrieve("flow", "task", "1") == "small again"
 
     def test_keeps_large_headers(self, storage: RecordStorage) -> None:
-        """A task that joins a large group has as many parents: headers are not a few bytes."""
+        """Large headers are cut.
+
+        A task that joins a large group has as many parents.
+        """
         headers = {"run_id": "r", "parents": [[f"é{number:036}", "1"] for number in range(500)]}
         storage.put(Record(Ref(RESULT, KEY), b"1", headers))
         assert storage.get(KEY).headers == headers
@@ -59,7 +62,10 @@ class SizeTests(AdapterTests):
 
 
 class RawTests(AdapterTests):
-    """What is stored, seen around the adapter: two mistakes that cancel each other out show there."""
+    """Stored bytes, read without the adapter.
+
+    That shows two mistakes that cancel each other out.
+    """
 
     aspect = "raw access"
 
@@ -69,7 +75,10 @@ class RawTests(AdapterTests):
     def test_stores_the_bytes_themselves(
         self, storage: RecordStorage, raw_get: Callable[[Ref], bytes | None] | None, payload: bytes
     ) -> None:
-        """The adapter changes the payload on the way in and back on the way out, or stored it nowhere."""
+        """The adapter changes payloads when it writes, and back when it reads.
+
+        Or it stored them nowhere.
+        """
         look = require_fixture(raw_get, "raw_get", "raw access")
         ref = Ref(RESULT, KEY)
         content_type = "application/json" if payload.startswith(b"{") else None

@@ -17,18 +17,18 @@ from flowstore.testing.samples import KEY, record
 
 
 class ThreadValueTests(AdapterTests):
-    """Threads share an instance without noticing each other."""
+    """Threads share an instance without affecting each other."""
 
     aspect = "threads"
 
     def test_threads_get_their_own_values(self, adapter: Adapter) -> None:
-        """Answers on a shared connection were crossed, or a cursor, buffer or attribute is shared by all threads."""
+        """Threads got each other's answers: they share a connection or buffer."""
         with adapter.configured() as get:
             wrong = in_threads(lambda barrier, worker: races.store_and_retrieve(get(), barrier, worker), self.deadline)
         assert wrong == [[]] * len(wrong)
 
     def test_threads_never_see_half_a_value(self, adapter: Adapter) -> None:
-        """A value is written in several steps, between which others read."""
+        """A reader sees a partial value: it is written in several steps."""
         values = [{"number": number, "filler": [number] * 20_000} for number in range(4)]
         done = threading.Event()
 
@@ -55,46 +55,46 @@ class ThreadValueTests(AdapterTests):
 
 
 class ThreadTests(ThreadValueTests):
-    """Of several threads that want the same, one gets it."""
+    """One of several competing threads wins."""
 
     aspect = "threads"
 
     def test_one_thread_stores_if_there_is_none(self, storage: RecordStorage) -> None:
-        """Two threads are told that the place is theirs: looking and writing are not one step."""
+        """Two threads stored first: checking and writing are two steps."""
         races.check_winners(in_threads(lambda *here: races.put_if_absent(storage, *here), self.deadline))
 
     def test_one_thread_takes_the_place_of_an_expired_record(self, storage: RecordStorage) -> None:
-        """That a record has expired is found out in another step than replacing it."""
+        """Two threads replaced an expired record: the check is another step."""
         races.fill_expired(storage)
         races.check_winners(in_threads(lambda *here: races.put_if_absent(storage, *here), self.deadline))
 
     def test_one_thread_replaces_a_revision(self, storage: RecordStorage) -> None:
-        """Two threads replaced the same revision: one of the writes is lost."""
+        """Two threads replaced the same revision: one write is lost."""
         storage.put(record(KEY, "start"))
         races.check_winners(in_threads(lambda *here: races.compare_and_set(storage, *here), self.deadline))
 
     def test_one_thread_deletes(self, storage: RecordStorage) -> None:
-        """Two threads were told that they deleted the same record, or none."""
+        """Two threads, or none, deleted the same record."""
         races.fill_rounds(storage)
         races.check_winners(in_threads(lambda *here: races.delete_one(storage, *here), self.deadline))
         assert storage.count(Query(run_id="r")) == 0
 
     def test_one_thread_deletes_a_revision(self, storage: RecordStorage) -> None:
-        """Looking at the revision and deleting are not one step: a reservation has two winners."""
+        """Two threads deleted a revision: the comparison is another step."""
         races.fill_rounds(storage)
         races.check_winners(in_threads(lambda *here: races.delete_revision(storage, *here), self.deadline))
         assert storage.count(Query(run_id="r")) == 0
 
     def test_threads_get_revisions_of_their_own(self, storage: RecordStorage) -> None:
-        """The revision is read in one step and written in another."""
+        """A revision was given twice: it is read and written in two steps."""
         races.check_revisions(in_threads(lambda *here: races.put_always(storage, *here), self.deadline), storage)
 
     def test_threads_store_the_same_batch(self, storage: RecordStorage) -> None:
-        """Batches that lock the same records in different orders wait for each other; sort them."""
+        """Batches deadlock: they lock records in different orders; sort them."""
         races.check_batches(in_threads(lambda *here: races.put_batches(storage, *here), self.deadline), storage)
 
     def test_a_thread_goes_on_after_anothers_error(self, storage: RecordStorage) -> None:
-        """What one thread was refused left a lock or a transaction behind, in which the others wait."""
+        """A refused write left a lock or transaction that blocks other threads."""
         first = storage.put(record(KEY, "one")).revision
 
         def refused(barrier: Any, worker: int) -> None:

@@ -1,4 +1,4 @@
-"""Upkeep: what is deleted together, by age, or as a whole."""
+"""Cleanup, deletion of tasks and runs, emptying, limits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OTHER = Key("flow", "task", "other")
 
 
 class CleanupTests(AdapterTests):
-    """What has expired goes, and what is older than asked; nothing else."""
+    """Cleanup deletes what has expired or is old, and nothing else."""
 
     aspect = "cleanup"
 
     def test_deletes_what_has_expired(self, storage: RecordStorage) -> None:
-        """Something is left of what had expired, or something that had not has gone; the number is of records."""
+        """An expired record stays, a live one is deleted, or the count is wrong."""
         for number in range(10):
             key = Key("flow", "task", str(number))
             if number % 2:
@@ -44,7 +44,10 @@ class CleanupTests(AdapterTests):
     def test_deletes_what_is_old_to_the_instant(
         self, storage: RecordStorage, monkeypatch: pytest.MonkeyPatch, fraction: float
     ) -> None:
-        """What is exactly that old stays, what is the least bit older goes: a comparison is wrong, or rounded."""
+        """A record of exactly that age was deleted, or an older one stays.
+
+        A comparison is wrong, or a time is rounded.
+        """
         now = round(storage.now()) + fraction
         monkeypatch.setattr(type(storage), "now", lambda _: now)
         at = now - HOUR
@@ -55,7 +58,10 @@ class CleanupTests(AdapterTests):
         assert sorted(ref.key.task_id for ref in storage.ids(Query())) == ["exact", "new", "younger"]
 
     def test_keeps_old_ones_of_kinds_that_survive(self, storage: RecordStorage) -> None:
-        """Variables, configuration and history have no age, unless they are named; what has expired goes anyway."""
+        """Variables, configuration or history were deleted because of their age.
+
+        Only kinds that are named have an age; expired records are deleted in any case.
+        """
         for kind in (RESULT, ERROR, CHECKPOINT, "own kind", VARIABLE, HISTORY):
             storage.put(record(KEY, kind, kind, stored_at=1.0))
         expired(storage, OTHER, stored_at=1.0)
@@ -64,8 +70,11 @@ class CleanupTests(AdapterTests):
         assert storage.cleanup("1d", kinds=(HISTORY, RESULT)) == 1
         assert [ref.kind for ref in storage.ids(Query())] == [VARIABLE]
 
-    def test_keeps_what_it_is_told_to_keep(self, storage: RecordStorage) -> None:
-        """Whoever knows more is asked for each record, expired or old, before it is deleted, and gets no payload."""
+    def test_cleanup_keeps_selected_records(self, storage: RecordStorage) -> None:
+        """``keep`` was not called for each expired or old record, or ignored.
+
+        It gets the record without its payload.
+        """
         asked: list[Ref] = []
         for number in range(6):
             key = Key("flow", "task", str(number))
@@ -81,7 +90,7 @@ class CleanupTests(AdapterTests):
         assert [ref.key.task_id for ref in storage.ids(Query(live_at=0.0))] == ["0", "3"]
 
     def test_cleans_up_in_batches(self, storage: RecordStorage) -> None:
-        """A cleanup that deletes as it lists has passed over records, or has stopped after its first batch."""
+        """Cleanup skipped records, or stopped after its first batch."""
         keys = keys_of(MANY)
         storage.put_many([record(key, 1, stored_at=1.0, run_id="r") for key in keys])
         storage.put(record(OTHER, "new"))
@@ -91,12 +100,12 @@ class CleanupTests(AdapterTests):
 
 
 class DeletionTests(AdapterTests):
-    """A task's or a run's records go together, and no one else's."""
+    """The records of a task or run are deleted together, and no others."""
 
     aspect = "deletion"
 
     def test_deletes_a_run(self, storage: RecordStorage) -> None:
-        """Something of the run is left, or a record of another run, or of none, has gone with it."""
+        """A record of the run stays, or one of another run was deleted."""
         run_key = Key("flow", "", "r")
         for ref, facts in (
             (Ref(RUN, run_key), {"run_id": "r"}),
@@ -132,7 +141,7 @@ class DeletionTests(AdapterTests):
         assert storage.delete_run("never") == 0
 
     def test_deletes_a_large_run(self, storage: RecordStorage) -> None:
-        """Records of a run that has more of them than a page are left."""
+        """Records of a run with more than a page of them stay."""
         storage.put_many([record(key, 1, run_id="r") for key in keys_of(MANY)])
         storage.put_many([record(key, 1, run_id="other") for key in keys_of(10, "other")])
         storage.put_many([record(key, 1, CHECKPOINT, "c") for key in keys_of(100)])
@@ -140,7 +149,7 @@ class DeletionTests(AdapterTests):
         assert storage.count(Query()) == storage.count(Query(run_id="other")) == 10
 
     def test_deletes_tasks(self, storage: RecordStorage) -> None:
-        """What is stored under a key stays in part, or what is stored under another one goes."""
+        """A record of a key stays, or one of another key was deleted."""
         keys = keys_of(100)
         storage.put_many([record(key, 1, run_id="r") for key in keys])
         storage.put_many([record(key, 1, ERROR, "1", expires_at=storage.now() - 1) for key in keys[::2]])
@@ -151,7 +160,7 @@ class DeletionTests(AdapterTests):
         assert {ref.key for ref in storage.ids(Query(live_at=0.0))} == set(left)
 
     def test_lists_references(self, storage: RecordStorage) -> None:
-        """References are listed as records are, without their payloads."""
+        """References are not listed as records are."""
         stored = [record(key, 1, ERROR, "é\n", run_id="r") for key in keys_of(7)]
         storage.put_many(stored)
         assert sorted(map(str, storage.ids(Query(run_id="r")))) == sorted(str(one.ref) for one in stored)
@@ -159,19 +168,19 @@ class DeletionTests(AdapterTests):
 
 
 class EmptyingTests(AdapterTests):
-    """A storage can be emptied, of all or of what does not survive that, unless it is forbidden."""
+    """A storage can be emptied, unless its configuration forbids it."""
 
     aspect = "emptying"
 
     def test_clears_what_does_not_survive_it(self, storage: RecordStorage) -> None:
-        """Variables, configuration or history have gone, or something else is left."""
+        """``clear`` deleted variables, configuration or history, or kept others."""
         self._fill(storage)
         assert storage.clear() == 7
         assert sorted(ref.kind for ref in storage.ids(Query(live_at=0.0))) == ["configuration", HISTORY, VARIABLE]
         assert storage.clear() == 0
 
     def test_purges_everything(self, storage: RecordStorage) -> None:
-        """Something is left that a later record would be counted, listed or refused for."""
+        """``purge`` left something that affects later records."""
         self._fill(storage)
         assert storage.purge() == 10
         assert storage.purge() == 0
@@ -183,7 +192,7 @@ class EmptyingTests(AdapterTests):
         assert [pipeline.decode(one) for one in storage.records(Query(run_id="r"))] == ["new"]
 
     def test_purges_a_kind(self, storage: RecordStorage) -> None:
-        """Records of that kind are left, expired ones perhaps, or others have gone."""
+        """Records of the kind stay, even expired ones, or others were deleted."""
         self._fill(storage)
         assert storage.purge(ERROR) == 1
         assert storage.purge("own kind") == 1
@@ -219,12 +228,12 @@ class EmptyingTests(AdapterTests):
 
 
 class LimitTests(AdapterTests):
-    """A result may be too large by configuration, wherever it is stored."""
+    """``max_result_size`` holds for every way to store a result."""
 
     aspect = "limits"
 
     def test_refuses_a_result_that_is_too_large(self, storage: RecordStorage) -> None:
-        """A result larger than ``max_result_size`` was stored, or one of that size was refused."""
+        """A result larger than the limit was stored, or one of its size refused."""
         storage.max_result_size = 20
         storage.store("flow", "task", "1", "x" * 18)
         large = record(OTHER, "x" * 19)
@@ -242,12 +251,12 @@ class LimitTests(AdapterTests):
 
 
 class BystanderTests(AdapterTests):
-    """What other programs keep in the same database is nobody's business here."""
+    """Other programs' data in the same database is left alone."""
 
     aspect = "foreign data"
 
     def test_emptying_leaves_others_data_alone(self, storage: RecordStorage, bystander: Bystander | None) -> None:
-        """Another program's data has gone: everything was deleted in place of what is flowstore's."""
+        """Another program's data was deleted together with flowstore's."""
         other = require_fixture(bystander, "bystander", "foreign data")
         other.leave()
         before = other.left()
