@@ -1,4 +1,4 @@
-"""Result caches of a process, one for each storage that configures one."""
+"""Caches of results, one per storage that configures one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _LIFO(cachetools.Cache[Any, Any]):
 
 
 class _MRU(cachetools.Cache[Any, Any]):
-    """Make room by dropping what was used last."""
+    """Evict the item that was used last."""
 
     def __init__(self, maxsize: float) -> None:
         super().__init__(maxsize)
@@ -65,11 +65,10 @@ _CLASSES: dict[str, Callable[[CacheEntry], cachetools.Cache[Any, Any]]] = {
 
 
 class ResultCache:
-    """Keep what was read from a storage; safe in threads and across forks.
+    """Cache what was read from a storage. Thread-safe; empty after a fork.
 
-    A store or delete of this process is never followed by an older value: ``put`` takes the generation that was read
-    before the storage was asked, and is passed over if anything has been dropped since. What other processes store
-    is not noticed.
+    Never returns an older value than this process has stored: ``put`` takes the generation from before the read, and
+    does nothing if anything has been dropped since. It does not notice what other processes store.
     """
 
     def __init__(self, entry: CacheEntry) -> None:
@@ -78,41 +77,40 @@ class ResultCache:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """Begin empty, with a lock that no other thread holds."""
+        """Start empty, with a new lock."""
         self._lock = threading.Lock()
         self._items = _CLASSES[self._entry.classname](self._entry)
         self.generation = 0
 
     def get(self, key: Any) -> Any | None:
-        """Return what is kept for a key, or ``None``."""
+        """Return the cached value of a key, or None."""
         with self._lock:
             return self._items.get(key)
 
     def put(self, key: Any, value: Any, generation: int) -> None:
-        """Keep a value that was read from the storage after ``generation`` was read from here."""
+        """Cache a value, unless anything was dropped since ``generation``."""
         with self._lock:
             if generation == self.generation:
                 self._items[key] = value
 
     def clear(self) -> None:
-        """Forget everything, and whatever is being read right now."""
+        """Drop everything, and ignore reads in progress."""
         with self._lock:
             self.generation += 1
             self._items = _CLASSES[self._entry.classname](self._entry)
 
     def drop(self, key: Any) -> None:
-        """Forget a key, and whatever is being read right now."""
+        """Drop a key, and ignore reads in progress."""
         with self._lock:
             self.generation += 1
             self._items.pop(key, None)
 
 
 class Caches:
-    """The caches of the storages that have one, by the storage's name.
+    """The caches of all storages, by the name of the storage.
 
     Args:
-        configuration: tells which storages have one.
-        now: returns a storage's time; asked for what expires only.
+        now: returns the time of a storage. It is called only for records that expire.
     """
 
     def __init__(self, configuration: Configuration, now: Callable[[str], float]) -> None:
@@ -125,9 +123,9 @@ class Caches:
         return storage in self._caches
 
     def get(self, storage: str, ref: Ref) -> Record | tuple[Any] | None:
-        """Return the record that is cached, or the value of a plain ``DataStorage`` in a tuple.
+        """Return a cached record; None if missing or expired.
 
-        What has expired since, by the storage's clock, is dropped.
+        For a plain ``DataStorage`` it is a tuple that holds the value.
         """
         cache = self._caches.get(storage)
         kept: Record | tuple[Any] | None = None if cache is None else cache.get(ref)
@@ -165,20 +163,20 @@ class Caches:
         return found
 
     def keeper(self, storage: str) -> Callable[[Ref, Record | tuple[Any]], None]:
-        """Return what caches a thing that is read from the storage from now on."""
+        """Return a function that caches what is read from now on."""
         cache = self._caches.get(storage)
         if cache is None:
             return lambda ref, kept: None
         return functools.partial(_keep, cache, cache.generation)
 
     def drop(self, storage: str, ref: Ref) -> None:
-        """Drop what is cached for a reference."""
+        """Drop the record of a reference."""
         cache = self._caches.get(storage)
         if cache is not None:
             cache.drop(ref)
 
     def clear(self, storage: str) -> None:
-        """Drop everything that is cached of a storage."""
+        """Drop all records of a storage."""
         cache = self._caches.get(storage)
         if cache is not None:
             cache.clear()
@@ -190,5 +188,5 @@ def _keep(cache: ResultCache, generation: int, ref: Ref, kept: Record | tuple[An
     except Exception as exc:
         if is_interrupt(exc):
             raise
-        # A cache is a convenience: a value that can't be copied is read from the storage each time.
-        log.debug("%s is not cached", ref, exc_info=True)
+        # No harm: a value that can't be copied is read from the storage each time.
+        log.debug("can't cache %s", ref, exc_info=True)

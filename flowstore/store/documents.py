@@ -1,4 +1,4 @@
-"""Named values that change: the variables of a flow or run, an application's settings, the checkpoints of a task."""
+"""Mappings of named values in a storage: one record per value, with revisions."""
 
 from __future__ import annotations
 
@@ -22,54 +22,45 @@ _LONGEST_PAUSE: Final = 0.1
 
 
 class Documents(MutableMapping[str, Any]):
-    """Values by name, all of one kind and under one key, each a record with a revision of its own.
+    """Values by name, all of one kind and under one key, each with a revision.
 
-    A mapping with all that a dict has, but for ``update``, which here takes a name and a function. The names come in
-    the order of first storing. Every access asks the storage; nothing is kept here. Writers of different names never
-    meet. Safe in threads and processes.
+    A mapping with the methods of a dict, except that ``update`` takes a name and a function. Names come in the order in
+    which they were first stored. Every access reads the storage, nothing is cached. Writers of different names don't
+    conflict. Safe in threads and processes.
 
-    Every method raises UnreachableError where the storage can't be asked, also after all the tries that its
-    ``on_store_error`` allows. A write that may or may not have been done recognises itself and is not done twice.
+    Every method raises UnreachableError if the storage can't be reached, after all retries. A retried write is not done
+    twice.
     """
 
-    def __init__(
-        self,
-        operations: Operations,
-        route: Route,
-        kind: str,
-        key: Key,
-        *,
-        run_id: str | None = None,
-    ) -> None:
+    def __init__(self, operations: Operations, route: Route, kind: str, key: Key, *, run_id: str | None = None) -> None:
         self._operations = operations
         self._route = route
         self._entry = route.storage
         self._key = key
         self._run_id = run_id
+        self._query = Query((kind,), key.flow_name, key.task_name, key.task_id)
         self.kind = kind
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.kind} {self._key} in {self._entry.name!r}>"
 
-    # Reading
-
     def __getitem__(self, name: str) -> Any:
-        """Return a value, an object of the caller's own; raise NotFoundError, a KeyError, where there is none."""
+        """Return a value; raise NotFoundError, which is a KeyError, if missing."""
         return self._decode(self._read(name))
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a value, or the default where there is none or it has expired.
+        """Return a value, or the default if it is missing or has expired.
 
         Raises:
-            CorruptError: it can't be read.
+            CorruptError: the value can't be read.
         """
         record = self._find(name)
         return default if record is None else self._decode(record)
 
     def revision(self, name: str) -> int:
-        """Return the revision of a value, one more after each change; 0 where there is none.
+        """Return the revision of a value, or 0 if it is missing.
 
-        A value that is deleted and set again has another revision than any it had before.
+        It grows by one with each change. A value that is deleted and set again gets a revision it never had before.
         """
         record = self._find(name, payload=False)
         return 0 if record is None else record.revision
@@ -78,33 +69,30 @@ class Documents(MutableMapping[str, Any]):
         return isinstance(name, str) and self._find(name, payload=False) is not None
 
     def __iter__(self) -> Iterator[str]:
-        for record in self._records(payload=False):
-            yield record.ref.name
+        return (record.ref.name for record in self._records(payload=False))
 
     def items(self) -> ItemsView[str, Any]:
-        """Return a view of names and values, which reads a page at a time."""
+        """Return a view of names and values. It reads a page at a time."""
         return _Items(self)
 
     def values(self) -> ValuesView[Any]:
-        """Return a view of the values, which reads a page at a time."""
+        """Return a view of the values. It reads a page at a time."""
         return _Values(self)
 
     def __len__(self) -> int:
         return self._operations.read(self._entry, lambda storage: storage.count(self._query))
 
-    # Writing
-
     def set(self, name: str, value: object, *, if_revision: int | None = None) -> int:
         """Store a value and return its revision.
 
         Args:
-            if_revision: ``None`` replaces what is there; 0 stores only where nothing is; n replaces only revision n.
+            if_revision: ``None`` replaces any value; 0 stores only if there is no value; n replaces only revision n.
 
         Raises:
-            SerializationError: the value can't be stored; what was there before still is.
-            ConflictError: the condition does not hold; ``current`` is the record that is there.
-            OutcomeUnknownError: the connection broke, and others have changed the value since: whether it held the
-                given one in between can't be told.
+            SerializationError: the value can't be stored. The old one is kept.
+            ConflictError: the condition is not met. ``current`` is the stored record.
+            OutcomeUnknownError: the connection broke, and the value has changed since. It is unknown whether this call
+                wrote it in between.
         """
         return self._put(name, value, if_revision).revision
 
@@ -114,11 +102,13 @@ class Documents(MutableMapping[str, Any]):
     def update(  # type: ignore[override]
         self, name: str, function: Callable[[Any], object], default: Any = None
     ) -> Any:
-        """Replace a value by what a function makes of it, and return that. No concurrent change is lost.
+        """Replace a value by what a function returns for it, and return that.
+
+        No concurrent change is lost.
 
         Args:
-            function: takes the present value, or a copy of the default where there is none, and returns the new one. It
-                is called again, with the value of that time, each time that another writer was faster.
+            function: takes the current value, or a copy of the default if it is missing, and returns the new one. It is
+                called again with the newer value whenever another writer was faster.
 
         Raises:
             SerializationError, OutcomeUnknownError: as ``set``.
@@ -130,17 +120,19 @@ class Documents(MutableMapping[str, Any]):
             try:
                 self._put(name, value, 0 if record is None else record.revision, patience)
             except ConflictError:
-                # Writers that try again all at once would meet again.
+                # Random, because writers that retry all at once would conflict again.
                 time.sleep(random.uniform(0, longest))
                 longest = min(2 * longest, _LONGEST_PAUSE)
             else:
                 return value
 
     def get_or_set(self, name: str, default: Any) -> Any:
-        """Return a value; where there is none, store the default. Of several callers one stores, and all get its value.
+        """Return a value; if it is missing, store the default and return that.
+
+        Of several concurrent callers exactly one stores, and all of them get its value.
 
         Args:
-            default: the value, or a function that makes it, which is called only where there is none.
+            default: the value, or a function that returns it. The function is called only if the value is missing.
         """
         patience = self._operations.patience(self._entry)
         while True:
@@ -149,21 +141,23 @@ class Documents(MutableMapping[str, Any]):
                 return self._decode(record)
             value = default() if callable(default) else default
             try:
-                return self._decode(self._put(name, value, 0, patience, any_will_do=True))
+                return self._decode(self._put(name, value, 0, patience, accept_any=True))
             except ConflictError:
                 continue
 
     def setdefault(self, name: str, default: Any = None) -> Any:
-        """Return a value; where there is none, store the default. All callers at the same time get one value."""
+        """Return a value; if it is missing, store the default and return that."""
         return self.get_or_set(name, lambda: default)
 
     def pop(self, name: str, *default: Any) -> Any:
-        """Delete a value and return it, or the default where there is none. Of several callers one gets it.
+        """Delete a value and return it, or the default if it is missing.
+
+        Of several concurrent callers exactly one gets it.
 
         Raises:
-            NotFoundError: there is none, and no default.
-            OutcomeUnknownError: the connection broke, and the value is gone: whether this call or another one has
-                deleted it can't be told.
+            NotFoundError: the value is missing, and no default is given.
+            OutcomeUnknownError: the connection broke, and the value is gone. It is unknown whether this call deleted
+                it.
         """
         patience = self._operations.patience(self._entry)
         refuse_readonly(self._route, self._key)
@@ -177,26 +171,29 @@ class Documents(MutableMapping[str, Any]):
             try:
                 if self._delete(name, record.revision, patience):
                     return self._decode(record)
-            except ConflictError:
+            except ConflictError:  # another writer was faster
                 pass
-            # Another one was faster.
 
     def popitem(self) -> tuple[str, Any]:
-        """Delete the value that was stored last, and return it with its name; raise KeyError where there is none."""
+        """Delete the last value, and return its name and it.
+
+        Raises:
+            NotFoundError: there are no values. It is a KeyError.
+        """
         latest = replace(self._query, descending=True)
         while True:
             page = self._operations.read(self._entry, lambda storage: storage.scan(latest, limit=1, payload=False))
             if not page.records:
-                raise NotFoundError(f"there is nothing in {self!r}")
+                raise NotFoundError(f"{self!r} is empty")
             name = page.records[0].ref.name
             with suppress(NotFoundError):
                 return name, self.pop(name)
 
     def delete(self, name: str, *, if_revision: int | None = None) -> bool:
-        """Delete a value; tell whether there was one.
+        """Delete a value; return whether it existed.
 
         Raises:
-            ConflictError: it is not at ``if_revision``; ``current`` is the record that is there.
+            ConflictError: its revision is not ``if_revision``. ``current`` is the stored record.
         """
         refuse_readonly(self._route, self._key)
         return self._operations.write(
@@ -208,7 +205,7 @@ class Documents(MutableMapping[str, Any]):
             raise NotFoundError(f"no {Ref(self.kind, self._key, name)} is stored")
 
     def clear(self) -> int:  # type: ignore[override]
-        """Delete all values that are there now; return how many there were."""
+        """Delete all current values; return their number."""
         refuse_readonly(self._route, self._key)
         seen = list(self._records(payload=False))
         return self._operations.write(self._entry, lambda storage: storage.delete_seen(seen))
@@ -216,13 +213,11 @@ class Documents(MutableMapping[str, Any]):
     def _facts(self) -> Mapping[str, Any]:
         return {} if self._run_id is None else {"run_id": self._run_id}
 
-    @property
-    def _query(self) -> Query:
-        key = self._key
-        return Query((self.kind,), key.flow_name, key.task_name, key.task_id)
-
     def _records(self, payload: bool) -> Iterator[Record]:
         return self._operations.listed(self._entry, self._query, payload=payload)
+
+    def _pairs(self) -> Iterator[tuple[str, Any]]:
+        return ((record.ref.name, self._decode(record)) for record in self._records(payload=True))
 
     def _read(self, name: str, payload: bool = True, patience: Patience | None = None) -> Record:
         return self._operations.read(
@@ -249,8 +244,8 @@ class Documents(MutableMapping[str, Any]):
         deleted = self._operations.write(self._entry, delete, patience=patience)
         if not deleted and tries > 1:
             raise OutcomeUnknownError(
-                f"the connection broke while {Ref(self.kind, self._key, name)} was deleted, and it is gone:"
-                " whether by this call or by another one can't be told"
+                f"the connection broke while {Ref(self.kind, self._key, name)} was deleted, and it is gone: "
+                "it is unknown whether this call deleted it"
             )
         return deleted
 
@@ -260,12 +255,12 @@ class Documents(MutableMapping[str, Any]):
         value: object,
         if_revision: int | None,
         patience: Patience | None = None,
-        any_will_do: bool = False,
+        accept_any: bool = False,
     ) -> Record:
         refuse_readonly(self._route, self._key)
         ref = Ref(self.kind, self._key, name)
         encode = self._operations.pipeline(self._entry).encode
-        # Encoded once, also when the write is tried again: its token tells that it is the same write.
+        # Encoded once: in a retry, its token shows that it is the same write.
         record = made_once(lambda storage: encode(ref, value, {**self._facts(), **times(storage, self._route)}))
         tries = 0
 
@@ -277,34 +272,26 @@ class Documents(MutableMapping[str, Any]):
         try:
             return self._operations.write(self._entry, write, patience=patience)
         except ConflictError as exc:
-            if tries > 1 and not any_will_do and not _came_first(exc.current, if_revision):
-                message = f"the connection broke while {ref} was written, and it has been changed since"
-                raise OutcomeUnknownError(f"{message}: it may have been written in between, or not") from exc
+            # A record that directly follows the expected revision leaves no room for this one in between. After
+            # revision 0 that is unknown: another record may have been written and deleted since.
+            follows = bool(if_revision) and exc.current is not None and exc.current.revision == (if_revision or 0) + 1
+            if tries > 1 and not accept_any and not follows:
+                raise OutcomeUnknownError(
+                    f"the connection broke while {ref} was written, and it has changed since: "
+                    "it is unknown whether this call wrote it in between"
+                ) from exc
             raise
 
 
-def _came_first(current: Record | None, if_revision: int | None) -> bool:
-    """Tell whether a record took the place of one that was to follow a revision, so that that one never was there.
-
-    Of one that was to be the first, that can't be told: it may have been there, and deleted since.
-    """
-    return current is not None and bool(if_revision) and current.revision == (if_revision or 0) + 1
-
-
 class _Items(ItemsView[str, Any]):
-    def __init__(self, documents: Documents) -> None:
-        super().__init__(documents)
-        self._documents = documents
+    _mapping: Documents
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        for record in self._documents._records(payload=True):
-            yield record.ref.name, self._documents._decode(record)
+        return self._mapping._pairs()
 
 
 class _Values(ValuesView[Any]):
-    def __init__(self, documents: Documents) -> None:
-        super().__init__(documents)
-        self._documents = documents
+    _mapping: Documents
 
     def __iter__(self) -> Iterator[Any]:
-        return (self._documents._decode(record) for record in self._documents._records(payload=True))
+        return (value for _, value in self._mapping._pairs())

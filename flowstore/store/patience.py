@@ -1,4 +1,4 @@
-"""How long a call keeps trying while a storage can't be reached: a time, shared by all its tries."""
+"""Retrying while a storage is unreachable, for a limited time per call."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 4.0
-"""Pauses are random, up to a limit that doubles from the first of these to the second. None follows the first try: that
-a server has closed an idle connection is told by the next one."""
+"""Pauses are random, up to a limit that doubles from the first to the second of these seconds. The first retry comes
+without a pause: it may only be that the server has closed an idle connection."""
 
 _GRACE: Final = 1.0  # seconds; see ``Patience._deadline``
 
@@ -27,7 +27,10 @@ _limit: ContextVar[float | None] = ContextVar("flowstore_patience_limit", defaul
 
 @contextmanager
 def limited(deadline: float | None) -> Iterator[None]:
-    """Let no call in this context begin another try after a time, by ``time.monotonic()``; ``None`` changes nothing."""
+    """Start no retry in this context after a time, by ``time.monotonic()``.
+
+    ``None`` sets no limit.
+    """
     before = _limit.get()
     if deadline is None or (before is not None and before <= deadline):
         yield
@@ -40,11 +43,11 @@ def limited(deadline: float | None) -> Iterator[None]:
 
 
 class Patience:
-    """The time that one call has for trying again while a storage can't be reached. Not for several threads.
+    """The time for which one call retries while a storage is unreachable.
 
-    It counts what failed tries and the pauses between them take, connecting included, and nothing that lies between: an
-    operation that asks a storage several times shares one of these. A try that has begun is not cut off, so a call
-    takes no longer than this and one ``timeout`` of the storage.
+    Not thread-safe. Failed tries and the pauses after them use it up, connecting included. An operation with several
+    requests to a storage shares one. A try is never cut short, so a call takes at most this time and one ``timeout`` of
+    the storage.
     """
 
     def __init__(self, name: str, seconds: float) -> None:
@@ -52,10 +55,13 @@ class Patience:
         self._left = seconds
 
     def deadline_after(self, exc: UnreachableError, begun: float) -> float:
-        """Return until when to try again, after a first try that has begun at a time by ``time.monotonic()``.
+        """Return the deadline for retries after a failed first try.
+
+        Args:
+            begun: when the first try began, by ``time.monotonic()``.
 
         Raises:
-            UnreachableError: the given one, if no time is left.
+            UnreachableError: the given error, if no time is left.
         """
         deadline, grace = self._deadline(begun)
         left = deadline - time.monotonic()
@@ -68,10 +74,10 @@ class Patience:
         return deadline
 
     def try_again(self, operation: Callable[[], T], begun: float, deadline: float) -> T:
-        """Return what an operation returns, tried until the deadline as long as it raises UnreachableError.
+        """Retry an operation until the deadline; return what it returns.
 
         Raises:
-            UnreachableError: the last one, when the time is up.
+            UnreachableError: the last try failed too.
         """
         try:
             return _tried_again(operation, deadline)
@@ -79,10 +85,10 @@ class Patience:
             self._left = max(0.0, self._left - (time.monotonic() - begun))
 
     def _deadline(self, begun: float) -> tuple[float, float]:
-        """Return when the last try may begin, and by how much a second one may be late.
+        """Return when the last try may begin, and how late a second try may be.
 
-        A first one that has waited for the whole time, because its timeout is as long, is followed by another one: it
-        may be the connection alone that is broken.
+        A second try follows even if the first one has used up the whole time, because its timeout is as long: perhaps
+        only the connection was broken.
         """
         deadline, limit = begun + self._left, _limit.get()
         if limit is not None and limit < deadline:

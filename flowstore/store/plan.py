@@ -1,7 +1,7 @@
-"""What a flow run was started as: its canvas, in which each member has a name, a place and an id.
+"""The plan of a flow run: its canvas, with the name and id of each task.
 
-The canvas is known before anything is sent. Where the result will be, which tasks the run needs, what comes after what,
-and what never ran, all follow from it.
+It is known before anything is sent. It shows where the result will be, which tasks it depends on, the order of the
+tasks, and which of them never ran.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flowstore.errors import CorruptError
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A task of a canvas: its name as stored, and its id."""
+    """A task of a canvas: the name under which it is stored, and its id."""
 
     name: str
     id: str
@@ -23,21 +23,21 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Parts that follow each other: two at least."""
+    """Two or more parts that run one after the other."""
 
     parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parts that run side by side, in the order of their results."""
+    """Parts that run in parallel, in the order of their results."""
 
     parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Chord:
-    """Parts that run side by side, and the part that follows when all of them are done."""
+    """Parts that run in parallel, and the part that runs after all of them."""
 
     header: tuple[Part, ...]
     body: Part
@@ -47,12 +47,12 @@ Part = Member | Chain | Group | Chord
 
 
 class Plan:
-    """Where a flow run's result will be found, and the tasks that have to succeed for it.
+    """Where the result of a flow run will be, and the tasks it depends on.
 
     Attributes:
-        result: ``[task name, task id]`` of the last task, or ``{"group": [...]}`` of such.
-        members: the ids of all tasks of the canvas: if one of them fails, there will be no result.
-        canvas: the canvas; ``None`` in records of runs that were started before it was stored.
+        result: ``[task name, task id]`` of the last task, or ``{"group": [...]}`` of several.
+        members: the ids of all tasks of the canvas. If one of them fails, the run has no result.
+        canvas: the canvas; ``None`` in old records, which hold none.
     """
 
     __slots__ = ("canvas", "members", "result")
@@ -73,21 +73,24 @@ class Plan:
         return cls(_result(canvas), tuple(dict.fromkeys(member.id for member in members_of(canvas))), canvas)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for the run's record, in which each task's name stands once."""
+        """Return plain data for the record of the run.
+
+        Each task name occurs once.
+        """
         if self.canvas is None:
             return {"result": self.result, "members": list(self.members)}
         names: dict[str, int] = {}
         canvas = _packed(self.canvas, names)
-        # A result that is not where the canvas ends: Celery's own answer, where a task chose its id itself.
+        # The result is not where the canvas ends: a task has chosen its id itself.
         other = {} if self.result == _result(self.canvas) else {"result": self.result}
         return {"names": list(names), "canvas": canvas, **other}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
-        """Return the plan of a run's record.
+        """Return the plan in the record of a run.
 
         Raises:
-            CorruptError: it is none.
+            CorruptError: the data is not a plan.
         """
         try:
             if "canvas" not in data:
@@ -97,18 +100,18 @@ class Plan:
                 plan.result = data["result"]
             return plan
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as exc:
-            raise CorruptError("the record of a run does not hold what was started") from exc
+            raise CorruptError("the record of a run does not hold a plan") from exc
 
     def finals(self) -> list[tuple[str, str]]:
-        """Return names and ids of the tasks whose results the run results in, each once."""
+        """Return the names and ids of the last tasks, each once."""
         return list(dict.fromkeys(_leaves(self.result)))
 
     def assembled(self, found: Mapping[tuple[str, str], Any]) -> Any:
-        """Return the run's result, made of the results of its last tasks."""
+        """Return the result of the run, built from those of its last tasks."""
         return _assembled(self.result, found)
 
     def parents(self) -> dict[str, tuple[Member, ...]]:
-        """Return of each member that follows others, by its id, those that it follows directly."""
+        """Return the direct predecessors of tasks, by the id of the task."""
         found: dict[str, tuple[Member, ...]] = {}
         if self.canvas is not None:
             _note_parents(self.canvas, (), found)
@@ -116,7 +119,7 @@ class Plan:
 
 
 def members_of(part: Part) -> Iterator[Member]:
-    """Iterate over all tasks of a canvas, in its order."""
+    """Iterate over all tasks of a canvas, in order."""
     if isinstance(part, Member):
         yield part
     elif isinstance(part, Chord):
@@ -128,7 +131,7 @@ def members_of(part: Part) -> Iterator[Member]:
 
 
 def last_of(part: Part) -> tuple[Member, ...]:
-    """Return the tasks with which a part of a canvas is done."""
+    """Return the last tasks of a part of a canvas."""
     if isinstance(part, Member):
         return (part,)
     if isinstance(part, Group):

@@ -1,4 +1,4 @@
-"""Live storages: one instance per configured name and process, connected by the first use."""
+"""The storages of a process: one per configured name, connected on first use."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from flowstore.storage.connecting import connect, described, raise_typed
 
 log = logging.getLogger(__name__)
 
-# Connections of a parent process: held for ever, because closing or collecting them would disturb the parent's.
+# Storages of a parent process. Held for ever: closing or collecting them would break the parent's connections.
 _abandoned: list[DataStorage] = []
 
 
 class Registry:
-    """Hand out the storages that a configuration declares.
+    """Construct and connect the storages that a configuration declares.
 
-    Safe to use from any number of threads, and across forks: a child starts with nothing connected.
+    Thread-safe. After a fork, the child starts with nothing connected.
     """
 
     _ready: dict[str, DataStorage]
@@ -42,21 +42,21 @@ class Registry:
         atexit.register(_close, weakref.ref(self))
 
     def __del__(self) -> None:
-        # Together with the FlowStore and the app that hold it: a driver's connection may stay open without.
-        # No traceback is shown: Python 3.11 can't parse a line of source where it was parsing when this was called.
+        # Without this, a driver may keep its connection open after the FlowStore and its app are gone.
+        # No traceback: Python 3.11 can't parse a line of source if this is called while it is parsing.
         if getattr(self, "_ready", None) and self._pid == os.getpid():
             for name, exc in self._disconnect_all():
-                log.error("storage %r could not be disconnected: %s: %s", name, type(exc).__name__, exc)
+                log.error("can't disconnect storage %r: %s: %s", name, type(exc).__name__, exc)
 
     def get(self, name: str) -> DataStorage:
         """Return a storage: the adapter itself, connected.
 
-        Threads that ask at the same time cause one ``connect`` and share its outcome; a failed one is tried again by
-        the next call. One that was interrupted is nobody else's: they try by themselves.
+        Concurrent callers cause one ``connect`` and share its outcome. After a failure, the next call tries again. If
+        the connecting thread was interrupted, the waiting ones connect by themselves.
 
         Raises:
-            UnknownStorageError: no storage of that name is declared.
-            ConfigurationError: it can't be connected as it is configured; trying again won't help.
+            UnknownStorageError: the storage is not declared.
+            ConfigurationError: it can't be connected with this configuration. Retrying won't help.
             UnreachableError: its database can't be reached.
             StorageError: its adapter has a bug.
         """
@@ -68,7 +68,7 @@ class Registry:
         return self._connected(name)
 
     def pipeline(self, name: str) -> Pipeline:
-        """Return what encodes and decodes the values of a storage, without connecting to it.
+        """Return the pipeline of a storage, without connecting to it.
 
         Raises:
             ConfigurationError: a package that it needs is not installed.
@@ -79,31 +79,34 @@ class Registry:
         return pipeline
 
     def preload(self, name: str) -> None:
-        """Import what connecting a storage needs, without any I/O. What fails will fail again at the first use.
+        """Import what a storage needs, without I/O, before a process forks.
 
-        To be called before a process forks: its children share what it has imported.
+        An error is only logged: it will be raised when the storage is first used.
         """
         try:
             self._instance(name).preload()
         except Exception as exc:
             if is_interrupt(exc):
                 raise
-            log.warning("what storage %r needs can't be imported", name, exc_info=True)
+            log.warning("can't preload storage %r", name, exc_info=True)
 
     def close(self) -> None:
-        """Disconnect every storage of this process. What is used afterwards is connected again."""
+        """Disconnect all storages of this process.
+
+        A storage that is used afterwards is connected again.
+        """
         if self._pid != os.getpid():
             self.renew_after_fork()
         for name, exc in self._disconnect_all():
-            log.error("storage %r could not be disconnected", name, exc_info=exc)
+            log.error("can't disconnect storage %r", name, exc_info=exc)
 
     def renew_after_fork(self) -> None:
-        """Begin anew in a child process; the parent's connections are left alone, not closed."""
+        """Start over in a child process, without closing the parent's connections."""
         _abandoned.extend(self._instances.values())
         self._start_over()
 
     def _disconnect_all(self) -> Iterator[tuple[str, Exception]]:
-        """Disconnect what is connected; iterate over what that raises."""
+        """Disconnect all storages; yield each error with the name."""
         with self._lock:
             ready = self._ready
             self._ready = {}
@@ -122,7 +125,7 @@ class Registry:
         self._instances: dict[str, DataStorage] = {}
         self._ready = {}
         self._connecting: dict[str, Future[DataStorage | None]] = {}
-        self._told: set[str] = set()
+        self._described: set[str] = set()
 
     def _connected(self, name: str) -> DataStorage:
         if name not in self._entries:
@@ -139,10 +142,10 @@ class Registry:
                     future = self._connecting.setdefault(name, ours)
                 if future is ours:
                     break
-                # Without a storage, whoever was connecting it was interrupted, which is no answer for this caller.
+                # None: the connecting thread was interrupted, so this one has to connect.
                 if (found := future.result()) is not None:
                     return found
-            # The lock is free while connecting: other storages must not wait for this one.
+            # Without the lock: other storages must not wait for this one.
             connected = self._connect(name)
         except FlowstoreError as exc:
             error = exc
@@ -154,15 +157,15 @@ class Registry:
     def _connect(self, name: str) -> DataStorage:
         storage = self._instance(name)
         connect(storage, name)
-        if name not in self._told:
-            self._told.add(name)
+        if name not in self._described:
+            self._described.add(name)
             log.info("storage %r: %s", name, described(storage))
         return storage
 
     def _end_connecting(
         self, name: str, ours: Future[DataStorage | None], storage: DataStorage | None, error: FlowstoreError | None
     ) -> None:
-        """Tell those who wait how connecting went, if it was this call that did it."""
+        """Pass the outcome to the waiting threads, if this call was connecting."""
         with self._lock:
             if self._connecting.get(name) is not ours:
                 return
@@ -189,8 +192,8 @@ class Registry:
                     storage.blob_threshold = entry.blob_threshold
                 if entry.max_result_size is not None:
                     storage.max_result_size = entry.max_result_size
-            with suppress(TypeError):  # of an adapter that takes none
-                # Closed with this, it must not be closed while somebody still uses it.
+            with suppress(TypeError):  # the adapter takes no attributes
+                # Keeps the registry, which disconnects the storage when it is collected, as long as the storage.
                 vars(storage)["_registry"] = self
             storage = self._instances.setdefault(name, storage)
         return storage

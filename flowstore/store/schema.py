@@ -1,4 +1,4 @@
-"""Check results against the JSON Schema of their task."""
+"""Checking results against the ``output_schema`` of their task."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ _validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
 
 
 def check_result(schema: Mapping[str, Any] | None, result: Any, key: Key) -> None:
-    """Let a result pass if it satisfies the schema, or if there is none.
+    """Raise ResultSchemaError if a result does not match its schema.
 
-    Raises:
-        ResultSchemaError: it does not; names the offending part.
+    The error names the offending part. Without a schema, every result matches.
     """
     if schema is None:
         return
-    import jsonschema  # only those who name a schema pay for it
+    import jsonschema  # only if a schema is configured
 
     known = _validators.get(id(schema))
     if known is None:
-        # The schema is kept with its validator, so that its id stays its own.
+        # Keeps the schema too, so that its id is not reused.
         known = _validators[id(schema)] = (schema, jsonschema.validators.validator_for(schema)(schema))
     error = jsonschema.exceptions.best_match(known[1].iter_errors(result))
     if error is not None:

@@ -1,4 +1,4 @@
-"""What ran in a flow run, put together from its records."""
+"""The tasks that ran in a flow run, built from its records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REVOKED: Final = "REVOKED"
 _Headers = tuple[Mapping[str, "list[TaskRun]"], Mapping[str, "list[TaskRun]"]]
 
 ENDED_BADLY: Final = (FAILURE, REVOKED)
-"""The states of tasks that have ended without a result."""
+"""States of tasks that ended without a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,17 @@ class TaskRun:
     """A task that ran in a flow run.
 
     Attributes:
-        key: flow name, task name as stored, and task id.
+        key: the key under which it is stored.
         state: ``SUCCESS``, ``FAILURE``, ``REVOKED``, or ``RETRY`` while only failed attempts are known.
-        attempt: the last execution that is known, counted from 1.
-        published_at, started_at, finished_at: seconds since the epoch, by the clocks of the machines that did it.
-        parents: the tasks whose results it was given; for a chord's body all tasks of the header.
-        size: of the stored payload, in bytes.
-        storage: the storage's configured name.
+        attempt: the number of the last known execution, counted from 1.
+        published_at, started_at, finished_at: seconds since the epoch, by the clocks of the machines involved.
+        parents: the tasks whose results it received; for a chord's body all tasks of the header.
+        size: the size of the stored payload, in bytes.
+        storage: the configured name of the storage.
         error: type and message of the error, if it failed.
-        failed_attempts: the numbers of the attempts whose errors are stored apart.
-        body_of: the group in its message where that is the header of a chord in whose body it ran, not its own group.
-        headers: all facts in the record.
+        failed_attempts: the numbers of the retried attempts whose errors are stored.
+        body_of: if it ran in the body of a chord, the header's group, when its message carries that id.
+        headers: the headers of the record.
     """
 
     key: Key
@@ -63,9 +63,9 @@ class TaskRun:
 
     @property
     def group_id(self) -> str | None:
-        """The group that this task is a member of.
+        """The id of the group that this task is a member of, or None.
 
-        A chord's body carries its header's group id too: a task without an index, a group with one for each member.
+        The group id of a chord's header, which its body carries too, does not count.
         """
         group_id = self.headers.get("group_id") if "group_index" in self.headers else None
         return None if group_id in (self.headers.get("joins"), self.body_of) else group_id
@@ -74,10 +74,12 @@ class TaskRun:
 def tasks_of(
     records: Iterable[tuple[str, Record]], canvas: Callable[[], Mapping[str, tuple[Member, ...]]] = dict
 ) -> list[TaskRun]:
-    """Put together what ran from the records of a run, given without payloads and with their storages' names.
+    """Return the tasks of a run, from its records and their storages' names.
+
+    The records may come without payloads.
 
     Args:
-        canvas: returns of each member of the canvas those that it follows; asked where the records don't tell.
+        canvas: returns the direct predecessors of tasks. It is called if the records don't show all parents.
     """
     by_key: dict[Key, list[tuple[str, Record]]] = {}
     for storage, record in records:
@@ -95,10 +97,11 @@ def tasks_of(
 
 
 def chord_members(body_id: str, joins: str, tasks: Sequence[TaskRun]) -> list[Key]:
-    """Return the tasks of a chord's header in their order in the chord, as far as they ran.
+    """Return the tasks of a chord's header that ran, in the chord's order.
 
     Args:
-        body_id, joins: id of the first task of the body, or of one of those; id of the group that is the header.
+        body_id: the id of a first task of the body.
+        joins: the id of the header's group.
     """
     return _members(body_id, joins, _headers(tasks))
 
@@ -129,10 +132,10 @@ def _state(record: Record) -> str:
 
 
 def _decisive(found: Sequence[tuple[str, Record]]) -> tuple[str, Record]:
-    """Pick the record that tells a task's state: a success wins, then the final error, then the last attempt's.
+    """Return the record that decides the state of a task.
 
-    The error with which the execution ended that had stored the result before takes that success back: its successor
-    could not be sent, or a time limit struck in between.
+    A result comes first, then the final error, then the error of the last attempt. But an error of the same execution
+    that stored the result replaces it: the next task could not be sent, or a time limit was reached in between.
     """
     success = next((record for _, record in found if record.kind == RESULT), None)
 
@@ -147,9 +150,9 @@ def _decisive(found: Sequence[tuple[str, Record]]) -> tuple[str, Record]:
 
 
 def _takes_back(error: Record, success: Record) -> bool:
-    """Return whether an error ended the same execution that stored a result, or one of the same attempt later on.
+    """Return whether an error ended the execution that stored a result.
 
-    Who reports a lost process does not know when the execution began.
+    The error of a lost process names only the attempt, since its start is unknown.
     """
     one, other = error.headers, success.headers
     if one.get("attempt", 1) != other.get("attempt", 1):
@@ -161,7 +164,7 @@ def _takes_back(error: Record, success: Record) -> bool:
 
 
 def _in_bodies(tasks: list[TaskRun]) -> list[TaskRun]:
-    """Mark the tasks that carry the group of a chord's header because they end a chain in the chord's body."""
+    """Set ``body_of`` of tasks at the end of a chain in a chord's body."""
     by_key = {task.key: task for task in tasks}
     known: dict[tuple[Key, str], bool] = {}
 
@@ -191,7 +194,7 @@ def _in_bodies(tasks: list[TaskRun]) -> list[TaskRun]:
 
 
 def _headers(tasks: Sequence[TaskRun]) -> _Headers:
-    """Return the members of each group, by its id and by the id of the body that follows them."""
+    """Return the members of each group, by group id and by body id."""
     by_group: dict[str, list[TaskRun]] = {}
     by_body: dict[str, list[TaskRun]] = {}
     for task in sorted(tasks, key=lambda task: task.headers.get("group_index") or 0):
