@@ -27,6 +27,7 @@ from tests.storages.places import SERVERS, SHARED
 from tests.storages.storage_kit import Recipe, make, opened
 
 pytest_plugins = ("tests.storages.every_storage",)
+pytestmark = pytest.mark.each_time("file", "sqlite", "postgres", "redis", "mongo")
 
 LOST = "an answer is lost and the put repeated: answers lost, outcomes unknown, false conflicts"
 KILLED = "a writer is killed in the middle: kills, acknowledged, lost, torn"

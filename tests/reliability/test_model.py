@@ -20,6 +20,7 @@ from tests.storages.storage_kit import Recipe, opened
 from tests.storages.test_storage_model import History
 
 pytest_plugins = ("tests.storages.every_storage",)
+pytestmark = pytest.mark.each_time("postgres", "redis", "mongo")
 
 CLAIM = "the contract against a model: histories, steps, differences"
 

@@ -184,6 +184,7 @@ def judged(one: Trial, runs: list[FlowRun], kind: str, figures: Figures, **more:
     assert [each["count"] for each in told] == [each["stored"] for each in told]
 
 
+@pytest.mark.each_time("postgres")
 @pytest.mark.parametrize("kind", ["postgres", "mysql", "redis"])
 def test_restarts_lose_nothing_and_fail_nothing(kind: str, tmp_path: Path, figures: Figures) -> None:
     with trial(kind, tmp_path) as (server, one):
@@ -199,6 +200,7 @@ def test_restarts_lose_nothing_and_fail_nothing(kind: str, tmp_path: Path, figur
         judged(one, runs, kind, figures, restarts=RESTARTS)
 
 
+@pytest.mark.each_time("postgres")
 @pytest.mark.parametrize("kind", ["postgres", "mysql", "redis"])
 def test_a_server_that_stands_still_loses_nothing_and_fails_nothing(
     kind: str, tmp_path: Path, figures: Figures

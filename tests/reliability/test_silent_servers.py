@@ -21,6 +21,7 @@ from tests.storages.places import SERVERS, configuration, recipe_of
 from tests.storages.storage_kit import Recipe
 
 pytest_plugins = ("tests.storages.every_storage",)
+pytestmark = pytest.mark.each_time("postgres", "redis")
 
 CLAIM = "silent servers: the longest wait of one call, beside its timeout"
 TIMEOUT = float(os.environ.get("FLOWSTORE_TEST_SILENCE", "2"))

@@ -72,7 +72,7 @@ def die_at(number: int) -> None:
         setattr(os, name, killing(getattr(os, name)))
 
 
-@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("durable", [True, pytest.param(False, marks=pytest.mark.release)])
 @pytest.mark.parametrize("writer", WRITERS)
 def test_killed_at_any_point_runs_and_records_agree(tmp_path: Path, writer: str, durable: bool) -> None:
     points = 0

@@ -240,7 +240,7 @@ def test_a_new_record_is_written_without_reading(storage: S3Storage) -> None:
 def test_a_damaged_object_is_told_and_can_be_deleted(storage: S3Storage, client: Any, prefix: str, damage: Any) -> None:
     storage.put(record(KEY, "x"))
     key = record_of(client, prefix)
-    write(client, key, damage(objects(client, "")[key]))
+    write(client, key, damage(objects(client, prefix)[key.removeprefix(prefix)]))
     for payload in (True, False):
         with pytest.raises(CorruptError):
             storage.get(KEY, payload=payload)
@@ -272,7 +272,7 @@ def test_a_marker_without_a_record_counts_for_nothing_and_goes_with_the_next_cle
 def test_what_is_left_of_a_delete_is_no_record(storage: S3Storage, client: Any, prefix: str) -> None:
     storage.put(record(KEY, "x", run_id="r"))
     key = record_of(client, prefix)
-    line = json.loads(objects(client, "")[key].partition(b"\n")[0])
+    line = json.loads(objects(client, prefix)[key.removeprefix(prefix)].partition(b"\n")[0])
     write(client, key, json.dumps({**line, "revision": 0, "size": 0, "headers": {}}).encode() + b"\n")
     with pytest.raises(NotFoundError):
         storage.get(KEY)
