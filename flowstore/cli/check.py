@@ -32,7 +32,7 @@ def check(connect: bool, json_schema: bool, form: str) -> None:
 
         output.print_json(make_schema())
         return
-    store = source().open(keep_lacking=connect)
+    store = source().open(allow_missing_drivers=connect)
     configuration = store._configuration
     for warning in (*configuration.warnings, *_unknown_tasks(configuration, source().app)):
         say(f"warning: {printable(str(warning), keep=LINES)}")

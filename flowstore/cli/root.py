@@ -32,11 +32,11 @@ class Source:
     overrides: dict[str, str] = field(default_factory=dict)
     app: Any = None
 
-    def open(self, *, keep_lacking: bool = False) -> FlowStore:
+    def open(self, *, allow_missing_drivers: bool = False) -> FlowStore:
         """Return the store; nothing is connected yet.
 
         Args:
-            keep_lacking: whether a storage with a missing driver raises only when it is used.
+            allow_missing_drivers: whether a storage with a missing driver raises only when it is used.
 
         Raises:
             ConfigurationError: no configuration was found, or it is invalid.
@@ -49,7 +49,7 @@ class Source:
             if self.overrides:
                 raise click.UsageError("--set needs --config: the app has loaded its configuration already")
             return attached
-        store = FlowStore(load(self._file(), overrides=self.overrides, keep_lacking=keep_lacking))
+        store = FlowStore(load(self._file(), overrides=self.overrides, allow_missing_drivers=allow_missing_drivers))
         click.get_current_context().call_on_close(store.close)
         return store
 

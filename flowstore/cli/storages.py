@@ -56,7 +56,7 @@ def ping(names: tuple[str, ...], form: str) -> None:
     """
     from flowstore.errors import FlowstoreError
 
-    store = source().open(keep_lacking=True)
+    store = source().open(allow_missing_drivers=True)
     failures: dict[str, Exception] = {}
     rows = []
     for name in names or store._configuration.storages:
@@ -106,7 +106,7 @@ def stats(names: tuple[str, ...], sizes: bool, form: str) -> None:
     """
     from flowstore.errors import UnsupportedError
 
-    store = source().open(keep_lacking=True)
+    store = source().open(allow_missing_drivers=True)
     failures: dict[str, Exception] = {}
     counted = list(names or store._configuration.storages)
     rows: list[dict[str, Any]] = []

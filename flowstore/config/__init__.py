@@ -1,4 +1,4 @@
-"""The configuration: from YAML to checked values, with the place of each mistake.
+"""From YAML to a checked configuration, with the place of each mistake.
 
 The modules, in the order in which a configuration passes them:
 

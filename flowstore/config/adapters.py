@@ -110,8 +110,8 @@ def construct(entry: StorageEntry, declared: Callable[[str], DataStorage]) -> Da
     Raises:
         ConfigurationError: its driver is not installed.
     """
-    if entry.lacks is not None:
-        raise ConfigurationError(str(entry.lacks), [entry.lacks])
+    if entry.missing_driver is not None:
+        raise ConfigurationError(str(entry.missing_driver), [entry.missing_driver])
     storage = adapter_class(entry)(**_with_children(entry.configuration, declared))
     if not storage.thread_safe:
         let_in_one_at_a_time(storage, RecordStorage if isinstance(storage, RecordStorage) else DataStorage)
@@ -119,7 +119,7 @@ def construct(entry: StorageEntry, declared: Callable[[str], DataStorage]) -> Da
 
 
 def _with_children(arguments: Mapping[str, Any], declared: Callable[[str], DataStorage]) -> dict[str, Any]:
-    """Return arguments with a ``Child`` for each storage that is named or declared in them."""
+    """Return arguments with a ``Child`` for each storage in them."""
 
     def child(name: str, found: Any) -> Any:
         if isinstance(found, StorageReference):

@@ -31,10 +31,10 @@ _BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KE
 
 
 def parameters(adapter: type) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Return the parameters that can be given by name, and whether ``**others`` are taken.
+    """Return a constructor's parameters, and whether it takes any name.
 
-    Annotations are resolved. One that can't be, for example if its name is imported for type checkers only, counts as
-    unknown.
+    Only parameters that can be given by name are returned. Annotations are resolved. One that can't be, for example
+    because its name is imported for type checkers only, counts as unknown.
     """
     try:
         signature = inspect.signature(adapter)
@@ -63,7 +63,7 @@ def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
 
 
 def validator_of(annotation: Any) -> TypeAdapter[Any] | None:
-    """Return what validates the values of an annotation, or None if pydantic can't."""
+    """Return the validator of an annotation, or None if pydantic has none."""
     if annotation is UNKNOWN or annotation is Any:
         return None
     try:
@@ -75,7 +75,7 @@ def validator_of(annotation: Any) -> TypeAdapter[Any] | None:
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
-    """Return the types that an annotation allows, without unions and ``Annotated``."""
+    """Return the types in an annotation, out of unions and ``Annotated``."""
     if get_origin(annotation) is Annotated:
         return members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):

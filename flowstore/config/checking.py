@@ -1,4 +1,4 @@
-"""From the tree to a checked configuration: entries, and names they refer to."""
+"""From the tree to a checked configuration: entries and references."""
 
 from __future__ import annotations
 
@@ -87,10 +87,12 @@ class _Check:
         return [(section, index) for index, _ in children(node)] if isinstance(node, Items) else []
 
     def shaped(self, shape: type[AnyShape], path: Path) -> AnyShape | None:
-        """Return what is at a path in a shape, without the keys whose values are wrong.
+        """Return what is at a path in a shape, without what is wrong in it.
 
-        All mistakes are reported. One mistake should neither hide another one nor cause one: a misspelt key counts as
-        the one that was meant, and an entry without a name gets its path as its name.
+        All mistakes are reported. If nothing usable is left, the result is None.
+
+        One mistake should neither hide another one nor cause one: a misspelt key counts as the one that was meant, and
+        an entry without a name gets its path as its name.
         """
         node = self._document.node(path)
         assert node is not None
@@ -208,7 +210,7 @@ class _Check:
             self._document.report(path, f"unknown storage {storage!r}", did_you_mean(storage, names))
 
     def _check_stored_names(self, default: str | None) -> None:
-        """Report a stored name that is in two storages, since reading by it would be ambiguous."""
+        """Report stored names in two storages: reading would be ambiguous."""
         first: dict[str, TaskEntry] = {}
         for path in self._entries("tasks"):
             node = self._document.node((*path, "name"))

@@ -205,7 +205,7 @@ class Document:
         return place if of_key else node.place
 
     def report(self, path: Path, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
-        """Add a mistake, unless the value at its path is already reported as unusable."""
+        """Add a mistake, unless its value is already reported as unusable."""
         node = self.node(path)
         if of_key or not (isinstance(node, Scalar) and node.problems):
             self.add(Mistake(self.place(path, of_key), dotted(path), message, hint))

@@ -1,6 +1,6 @@
-"""Loading: a checked configuration whose adapters exist and take their arguments.
+"""Loading: a configuration checked whole, adapters included.
 
-Adapters' classes are imported. Nothing is constructed, and nothing connects.
+Adapters' classes are imported, and their arguments are checked. Nothing is constructed, and nothing connects.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
-    keep_lacking: bool = False,
+    allow_missing_drivers: bool = False,
 ) -> Configuration:
-    """Read a configuration and check all of it, adapters and their arguments too.
+    """Read a configuration and check it whole, adapters included.
 
     Args:
         source: the path of a YAML file, a mapping of the same form, or None for the file in ``FLOWSTORE_CONFIG``.
         environ: the environment variables; those of the process by default.
         overrides: values by dotted key (``storages.HOT.host``). They win over environment, profile and file.
-        keep_lacking: accept storages whose driver is not installed; they raise when they are used.
+        allow_missing_drivers: accept storages whose driver is not installed; they raise when they are used.
 
     Returns:
         The configuration. The arguments of each adapter are converted by the annotations of its constructor.
@@ -52,7 +52,7 @@ def load(
     from flowstore.config.reading import read_document
 
     document = read_document(source, environ=environ, overrides=overrides)
-    document.allows_missing_drivers = keep_lacking
+    document.allows_missing_drivers = allow_missing_drivers
     storages = {entry.name: _checked(document, path, entry) for path, entry in document.storages}
     for path, flow in document.flows:
         _check_history(document, path, flow, storages)
@@ -89,7 +89,7 @@ def _report(mistakes: list[Mistake], name: str, hint: str) -> str:
 
 
 def _checked(document: Document, path: Path, entry: StorageEntry) -> StorageEntry:
-    """Return an entry with its class and its converted arguments; report mistakes."""
+    """Return an entry with its class and converted arguments."""
     from flowstore.config.arguments import check_arguments
     from flowstore.config.document import Fields, is_usable
 
@@ -132,9 +132,9 @@ def _checked_child(document: Document, path: Path, entry: StorageEntry) -> Stora
 def _with_drivers(
     document: Document, path: Path, entry: StorageEntry, modules: Sequence[str], extra: str | None
 ) -> StorageEntry:
-    """Report modules that are not installed, or note them in the entry.
+    """Report modules that are not installed.
 
-    Which of the two, depends on whether the document allows missing drivers.
+    If the document allows missing drivers, they are noted in the entry instead.
     """
     absent = [module for module in modules if not is_installed(module)]
     if not absent:
@@ -145,7 +145,7 @@ def _with_drivers(
     if not document.allows_missing_drivers:
         document.report((*path, key), message, hint)
         return entry
-    return dataclasses.replace(entry, lacks=Mistake(entry.place, f"storage {entry.name!r}", message, hint))
+    return dataclasses.replace(entry, missing_driver=Mistake(entry.place, f"storage {entry.name!r}", message, hint))
 
 
 def _answer(adapter: type[DataStorage], hook: str, arguments: Mapping[str, Any]) -> list[tuple[Any, Any]]:
@@ -177,7 +177,7 @@ def _check_record_keys(document: Document, path: Path, entry: StorageEntry) -> N
 
 
 def _check_expiry(document: Document, path: Path, storage: str | None, storages: Mapping[str, StorageEntry]) -> None:
-    """Report ``expires`` for what is in a storage that can't expire anything."""
+    """Report ``expires`` if the storage can't expire anything."""
     entry = storages.get(storage or document.configuration.default_storage or "")
     if entry is not None and not entry.keeps_records:
         message = f"storage {entry.name!r} can't expire results: {entry.classname!r} is not a RecordStorage"
@@ -221,7 +221,7 @@ def _check_keeps_records(document: Document, path: Path, entry: StorageEntry) ->
 
 
 def _way(storages: Mapping[str, StorageEntry], start: str, end: str, trail: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the names along the references from one storage to another, or None."""
+    """Return the names on the way from one storage to another, or None."""
     trail = (*trail, start)
     if start == end:
         return trail

@@ -95,8 +95,8 @@ class Source:
     """The lines of a configuration file, to show with mistakes.
 
     Attributes:
-        parsed: whether ``secrets`` is complete. In a file that is not valid YAML, secrets are guessed, rather one too
-            many than one too few.
+        parsed: whether ``secrets`` is complete. In a file that is not valid YAML, secrets are guessed, and rather
+            too much is masked than too little.
         secrets: the parts that are secret, from the first character to the one after the last.
     """
 
@@ -114,7 +114,7 @@ class Source:
         return Line(text, self._marked(number - 1, text) if self.parsed else _guessed(lines, number - 1))
 
     def holds_secret(self, number: int) -> bool:
-        """Return whether a line (from 1) of a file that can't be parsed may hold a secret."""
+        """Return whether a line (from 1) of an invalid file may hold a secret."""
         line = self.line(number)
         return line is not None and bool(line.secrets)
 
@@ -155,7 +155,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def is_misspelt(word: str, meant: str) -> bool:
-    """Return whether ``word`` is certainly ``meant`` with a typing error, not only similar to it."""
+    """Return whether ``word`` is certainly a misspelling of ``meant``."""
     return difflib.SequenceMatcher(None, word.lower(), meant.lower()).ratio() >= _SURE
 
 

@@ -1,4 +1,4 @@
-"""A validated configuration, as plain immutable values."""
+"""A checked configuration, as plain immutable values."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ CacheClass = Literal["LRU", "FIFO", "LIFO", "MRU", "RR", "TTL"]
 StoreErrorPolicy = Literal["retry", "fail", "log"]
 
 PATIENCE: Final = 30.0
-"""Seconds for which ``on_store_error: retry`` keeps trying: a restart of a database, a package upgrade."""
+"""Seconds for which ``on_store_error: retry`` keeps trying.
+
+A restart of a database or a package upgrade takes less.
+"""
 ConflictPolicy = Literal["replace", "keep", "error"]
 HistoryPolicy = Literal["none", "errors", "all"]
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """How many results of a storage are cached, and which one makes room; ``ttl`` is in seconds and for TTL only."""
+    """How many results of a storage are cached, and which is evicted first.
+
+    ``ttl`` is in seconds, and for TTL only.
+    """
 
     classname: CacheClass
     size: int
@@ -35,11 +41,15 @@ class CacheEntry:
 class StorageEntry:
     """A declared storage.
 
-    ``configuration`` holds the keyword arguments of the adapter's constructor. It may hold secrets, so it is not shown.
-    ``expires`` is in seconds, ``max_result_size``, ``blob_threshold`` and ``decode_limit`` in bytes. ``patience`` is
-    for how many seconds a call keeps trying while the storage can't be reached: 0 unless ``on_store_error`` is
-    ``retry``. Loading finds the class: ``adapter``, ``keeps_records`` (whether it is a ``RecordStorage``, as all
-    built-in ones are), and ``lacks``, which is what has to be installed for it, where it was kept nevertheless.
+    ``expires`` and ``patience`` are in seconds; ``max_result_size``, ``blob_threshold`` and ``decode_limit`` in bytes.
+
+    Attributes:
+        configuration: the keyword arguments of the adapter's constructor. It may hold secrets, so it is not shown.
+        patience: how long a call keeps trying while the storage can't be reached; 0 unless ``on_store_error`` is
+            ``retry``.
+        adapter: the class, once it is loaded.
+        keeps_records: whether that class is a ``RecordStorage``, as all built-in ones are.
+        missing_driver: what has to be installed before the storage can be used, if it was loaded without its driver.
     """
 
     name: str
@@ -63,12 +73,15 @@ class StorageEntry:
     place: Place = field(default=Place(), compare=False)
     adapter: type[Any] | None = field(default=None, compare=False, repr=False)
     keeps_records: bool = field(default=True, compare=False, repr=False)
-    lacks: Mistake | None = field(default=None, compare=False, repr=False)
+    missing_driver: Mistake | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class StorageReference:
-    """The name of a declared storage where another storage works on it, and its path in the configuration."""
+    """A declared storage that another storage works on.
+
+    ``path`` is where the other one names it.
+    """
 
     name: str
     path: tuple[Any, ...] = field(default=(), compare=False)
@@ -78,8 +91,8 @@ class StorageReference:
 class TaskEntry:
     """What is configured for one Celery task.
 
-    ``storage`` is ``None`` both where none was named and where ``storage: null`` says that the task isn't stored;
-    ``has_storage_key`` tells the two apart. So it is with ``expires``, in seconds, whose ``null`` means never.
+    ``storage`` is None if the key is missing, and also for ``storage: null``, by which the task is not stored;
+    ``has_storage_key`` distinguishes them. Likewise ``expires``, in seconds, for which ``null`` means never.
     """
 
     name: str
@@ -95,9 +108,10 @@ class TaskEntry:
 
 @dataclass(frozen=True, slots=True)
 class FlowEntry:
-    """What is configured for one flow: the storage of its tasks that name none, and its history if not its storage's.
+    """What is configured for one flow.
 
-    ``expires`` is as in ``TaskEntry``.
+    ``storage`` is for its tasks that name none, and ``history`` overrides the storage's. ``expires`` is as in
+    ``TaskEntry``.
     """
 
     name: str
@@ -110,10 +124,10 @@ class FlowEntry:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Everything that a configuration says.
+    """A whole configuration.
 
     ``source`` is the path of the file, or ``"<mapping>"``. ``warnings`` holds what is allowed but unwise, such as a
-    password that is written in the file itself.
+    password in the file itself.
     """
 
     storages: dict[str, StorageEntry] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Values that win over the file: from a profile, the environment, and code.
+"""Values that win over the file: from a profile, variables and code.
 
 ``FLOWSTORE_STORAGES__HOT__HOST`` sets ``host`` of the storage ``hot``, and ``FLOWSTORE_GLOBAL__DEFAULT_STORAGE`` the
 default storage. In code these are ``storages.hot.host`` and ``global.default_storage``. For a storage, a name that is
@@ -69,7 +69,10 @@ def _overlay(base: Fields, over: Fields) -> None:
 
 
 def _is_other_class(base: Fields, over: Fields) -> bool:
-    """Return whether the profile names another class, which can't take the base's arguments."""
+    """Return whether ``over`` names another class than ``base``.
+
+    Then it can't take the arguments of the base.
+    """
     return any(_value(over, key) not in (None, _value(base, key)) for key in ("classname", "import"))
 
 
@@ -106,7 +109,7 @@ _DOTTED = _Spelling(".", str.lower, (*NAMED_SECTIONS, "global"))
 
 
 def apply_environment(tree: Fields, environ: Mapping[str, str]) -> list[Mistake]:
-    """Apply the ``FLOWSTORE_<section>__...`` variables; return their mistakes."""
+    """Apply ``FLOWSTORE_<section>__...`` variables; return their mistakes."""
     mistakes: list[Mistake] = []
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and "__" in variable:

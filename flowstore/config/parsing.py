@@ -1,6 +1,7 @@
-"""From YAML text to a tree with places, by the rules of PyYAML's safe loader.
+"""From YAML text to a tree with places.
 
-Besides, it reports duplicate keys and unquoted ``{VAR}``, and refuses aliases that expand without end.
+Values are those of PyYAML's safe loader. Duplicate keys, unquoted ``{VAR}`` and aliases that expand without end are
+mistakes.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ class Parsed:
 
 
 def parse(text: str, file: str) -> Parsed:
-    """Parse the text of a configuration file. Mistakes are returned, not raised."""
+    """Parse the text of a configuration file.
+
+    Mistakes are returned, not raised.
+    """
     parsed = Parsed(Source(file, text))
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
@@ -229,7 +233,10 @@ class _Builder:
 
 
 def _end(node: yaml.Node) -> yaml.Mark:
-    """Return where a node ends. In PyYAML a block ends where the next one begins."""
+    """Return where a node ends.
+
+    In PyYAML a block ends only where the next one begins.
+    """
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         node = last[1] if isinstance(last, tuple) else last

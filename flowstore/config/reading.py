@@ -1,4 +1,4 @@
-"""From a file or a mapping to a checked configuration, without its adapters."""
+"""From a file or mapping to a configuration, checked but for adapters."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def read_document(
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Document:
-    """Read a configuration like ``read``, and return its tree for further checks."""
+    """Read a configuration as ``read`` does; return the whole document."""
     environ = os.environ if environ is None else environ
     if source is None:
         source = environ.get(CONFIG_VARIABLE) or None
@@ -179,7 +179,10 @@ def _expand(scalar: Scalar, environ: Mapping[str, str]) -> None:
 
 
 def _owner(document: Document, path: Path) -> str:
-    """Return the entry's name, for a line that several entries may share through an anchor."""
+    """Return the name of the entry at a path, to begin a message with.
+
+    Several entries may share a line through an anchor.
+    """
     entry = document.node(path[:2])
     name = name_of(entry) if entry is not None else None
     return f"{path[0].removesuffix('s')} {name!r}: " if name and path[0] in NAMED_SECTIONS else ""

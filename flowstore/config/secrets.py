@@ -1,4 +1,4 @@
-"""Secrets in a configuration: which values are, and reading them from files."""
+"""Secrets in a configuration: found, and read from files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST: Final = 1 << 20
 
 
 def file_of(node: Node) -> Node | None:
-    """Return the path in ``{file: path}``, or None if the value is something else."""
+    """Return the path in ``{file: path}``, or None for other values."""
     if isinstance(node, Fields) and list(node.entries) == ["file"]:
         return node.entries["file"].node
     return None
@@ -36,7 +36,7 @@ def read_secret(path: str, base: FilePath) -> str:
 
 
 def plain_secrets(configuration: Node, path: Path = ()) -> Iterator[Path]:
-    """Yield the path of each secret that is in the text of the configuration itself."""
+    """Yield the path of each secret that is written in plain text."""
     for step, child in children(configuration):
         here = (*path, step)
         if is_secret_name(step):

@@ -19,7 +19,7 @@ _FLAGS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": Fa
 
 
 def _flag(value: Any) -> Any:
-    """Return a boolean, also from the text of a variable. Numbers are refused."""
+    """Return a boolean, also from its name as text. Numbers are refused."""
     if isinstance(value, str) and value.lower() in _FLAGS:
         return _FLAGS[value.lower()]
     if isinstance(value, bool):
@@ -172,7 +172,7 @@ def known_keys(shape: type[Shape]) -> list[str]:
 
 
 def explain(error: ErrorDetails, shape: type[Shape]) -> tuple[str, str | None]:
-    """Return what is wrong and what to do about it, for people who write YAML."""
+    """Return what is wrong, and what to do, in words of the YAML file."""
     kind = error["type"]
     step = error["loc"][-1] if error["loc"] else ""
     if kind == "extra_forbidden":

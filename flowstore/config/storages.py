@@ -64,7 +64,10 @@ def read_storage(document: Document, path: Path, shaped: Shaped) -> StorageEntry
 
 
 def _store_error(document: Document, path: Path, shaped: Shaped) -> tuple[StoreErrorPolicy, float]:
-    """Return the policy, a word or ``{retry: 2m}``, and for how many seconds it tries again."""
+    """Return the policy and its patience in seconds.
+
+    It is written as a word or as ``{retry: 2m}``.
+    """
     node = document.node(path)
     if node is None:
         return "retry", PATIENCE
@@ -101,14 +104,14 @@ def _cache(document: Document, path: Path, shaped: Shaped) -> CacheEntry | None:
 
 
 def _check_package(document: Document, path: Path, name: str) -> None:
-    """Report the package that a serializer or codec needs, if it is not installed."""
+    """Report a serializer or codec whose package is not installed."""
     package = PACKAGES.get(name)
     if package is not None and not package.is_installed():
         document.report(path, f"{name} needs {package.module}, which is not installed", package.hint)
 
 
 def _compression(document: Document, path: Path, shaped: Shaped) -> Compression | None:
-    """Return the compression, written as the name of a codec or as a mapping."""
+    """Return the compression, from the name of a codec or a mapping."""
     node = document.node(path)
     if node is None or to_data(node) is None:
         return None
