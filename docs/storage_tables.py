@@ -1,7 +1,7 @@
-"""Tables of the storages' pages, made from the adapters themselves: nobody has to keep them up to date.
+"""Tables of the storages' pages, made from the adapters themselves.
 
 ``{storage-guarantees} Adapter …`` compares what the adapters' databases promise, ``{storage-capabilities} Adapter …``
-what the adapters can do beyond the contract, ``{storage-arguments} Adapter`` lists the keys of ``configuration``.
+what the adapters can do beyond the contract. ``{storage-arguments} Adapter`` lists the keys of ``configuration``.
 Without names, the first two take all adapters.
 """
 
@@ -27,7 +27,7 @@ _QUESTIONS = {
     "server_crashes": "kept when the server is killed",
     "power_fails": "kept when the power fails",
     "one_winner": "of several at once, one wins",
-    "clock": "the clock that tells what has expired",
+    "clock": "the clock for expiry",
     "largest_record": "the largest payload of a record",
 }
 _SHARED = {
@@ -49,10 +49,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def guarantees(names: Sequence[str]) -> list[str]:
-    """Compare what databases promise, a column for each.
+    """Return what databases promise, a column for each.
 
     Raises:
-        ValueError: an adapter tells of none.
+        ValueError: an adapter has no guarantees.
     """
     columns: list[tuple[type[DataStorage], Guarantees]] = []
     for adapter in adapters(names):
@@ -66,30 +66,30 @@ def guarantees(names: Sequence[str]) -> list[str]:
         answers = [getattr(one, field) for _, one in columns]
         rows.append([question, *(_SHARED[answer] if field == "shared_by" else answer for answer in answers)])
     thresholds = [_threshold(adapter) for adapter, _ in columns]
-    return table(["", *head], [*rows, ["`blob_threshold`: what is larger becomes a blob", *thresholds]])
+    return table(["", *head], [*rows, ["default `blob_threshold`: larger values are stored out of line", *thresholds]])
 
 
 def _threshold(adapter: type[DataStorage]) -> str:
     found = getattr(adapter, "blob_threshold", None)
-    return "nothing does" if found is None else f"{found >> 20} MiB" if found % (1 << 20) == 0 else f"{found} bytes"
+    return "none" if found is None else f"{found >> 20} MiB" if found % (1 << 20) == 0 else f"{found} bytes"
 
 
 def capabilities(names: Sequence[str]) -> list[str]:
-    """Tell which adapter declares which capability."""
+    """Return which adapter declares which capability."""
     chosen = adapters(names)
     rows = []
     for capability in CAPABILITIES:
         summary = (inspect.getdoc(capability) or "").partition("\n")[0].rstrip(".")
-        told = f"`{capability.__name__}`: {summary[:1].lower()}{summary[1:]}"
-        rows.append([told, *("yes" if capability in capabilities_of(adapter) else "no" for adapter in chosen)])
+        described = f"`{capability.__name__}`: {summary[:1].lower()}{summary[1:]}"
+        rows.append([described, *("yes" if capability in capabilities_of(adapter) else "no" for adapter in chosen)])
     return table(["capability", *(f"`{adapter.__name__}`" for adapter in chosen)], rows)
 
 
 def arguments(name: str) -> list[str]:
-    """List the keys of an adapter's ``configuration``, from its constructor and its docstring.
+    """Return the keys of an adapter's ``configuration``, from its constructor and its docstring.
 
     Raises:
-        ValueError: one of them is not described, or what is described does not exist.
+        ValueError: a key is not described, or a described key does not exist.
     """
     (adapter,) = adapters([name])
     parameters = dict(inspect.signature(adapter).parameters)

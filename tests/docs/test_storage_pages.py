@@ -60,7 +60,7 @@ def test_no_generated_table_is_typed() -> None:
         generated |= set(inspect.signature(getattr(flowstore.storages, name)).parameters)
     for page in [DOCS / "storages.md", *(DOCS / "storages").glob("*.md")]:
         typed = re.findall(r"^\| *`?(\w+)`? *\|", page.read_text(encoding="utf-8"), re.MULTILINE)
-        assert generated.isdisjoint(typed), f"{page.name} has a table that nobody keeps up to date"
+        assert generated.isdisjoint(typed), f"{page.name} has a table that is not generated"
 
 
 def test_the_overview_names_every_page() -> None:
@@ -78,8 +78,8 @@ def test_tables_say_what_the_adapter_says(tables: Any, name: str) -> None:
     assert all(one.power_fails in promised and one.database in promised for one in adapter.guarantees)
     head, _, *rows = tables.capabilities([name])
     assert name in head
-    told = {capability: row.endswith("| yes |") for capability, row in zip(CAPABILITIES, rows, strict=True)}
-    assert [capability for capability in CAPABILITIES if told[capability]] == list(capabilities_of(adapter))
+    marked = {capability: row.endswith("| yes |") for capability, row in zip(CAPABILITIES, rows, strict=True)}
+    assert [capability for capability in CAPABILITIES if marked[capability]] == list(capabilities_of(adapter))
     assert tables.arguments(name)
 
 
