@@ -1,4 +1,4 @@
-"""Attach a FlowStore to a Celery app: its tasks, backends and worker signals."""
+"""Attach a FlowStore to a Celery app: its tasks, backends and signals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
 
 
 def attach(store: FlowStore, app: Celery) -> None:
-    """Store the results and errors of every task of an app. See ``FlowStore.attach``."""
+    """Store the outcomes of all tasks of an app. See ``FlowStore.attach``."""
     attached = FlowStore.attached_to(app)
     if attached is store:
         return
@@ -73,7 +73,7 @@ class Attachment:
         self._active = True
 
     def begin(self) -> None:
-        """Follow registered tasks, those that wait for finalization, and later ones."""
+        """Follow the tasks of the app: registered, pending and later ones."""
         app = self.app
         self.follow_all()
         for proxy in app._pending:
@@ -117,7 +117,10 @@ class Attachment:
             reports.follow_backend(backend, self)
 
     def _follow_backends(self) -> None:
-        """Follow the app's backend; other threads' backends when a task begins there."""
+        """Follow the app's backend.
+
+        The backends of other threads are followed when a task begins there.
+        """
         app = self.app
         self._wrap(app, "_get_backend", self.follow_backend)
         self.follow_backend(app._backend_cache)
@@ -168,7 +171,7 @@ def _task_unknown(sender: Any = None, message: Any = None, name: Any = None, id:
 
 
 def _listen(on: bool = True) -> None:
-    """Connect or disconnect Celery's signals, once for all apps of this process."""
+    """Connect or disconnect Celery's signals, once for all apps."""
     for signal, receiver in (
         (task_prerun, executing.begin),
         (task_postrun, executing.end),

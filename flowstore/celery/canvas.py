@@ -1,4 +1,4 @@
-"""Canvases: assign task ids before anything is sent, and describe the layout.
+"""Canvases: assign ids before anything is sent, describe the layout.
 
 Celery keeps an id that a signature already has. So Celery sends a copy of the canvas with ids in all its signatures as
 it would send the original, and the plan of the run can be stored first.
@@ -58,7 +58,7 @@ def prepared(canvas: Any, app: Celery, options: dict[str, Any]) -> Signature:
 
 
 def part_of(signature: Signature, name: Name) -> Part | None:
-    """Return the layout of a prepared signature, or ``None`` if it has no task.
+    """Return the layout of a prepared signature; ``None`` without tasks.
 
     Args:
         name: returns the name under which a task is stored.
@@ -71,7 +71,10 @@ def part_of(signature: Signature, name: Name) -> Part | None:
 
 
 def _with_ids(signature: Any, last_id: Any, app: Celery) -> Any:
-    """Copy a signature with ids; its last task gets ``last_id`` unless it has an id."""
+    """Copy a signature with ids; ``last_id`` is for its last task.
+
+    A task that has an id keeps it.
+    """
     copy = maybe_signature(signature, clone=True)
     if isinstance(copy, _chain):
         tasks = list(copy.tasks)
@@ -112,7 +115,9 @@ def _part(signature: Any, name: Name) -> Part | None:
 
 
 def _side_by_side(tasks: Any, name: Name, frozen: bool = True) -> Iterator[Part]:
-    """Yield the parts of a group, with inner groups flattened and empty parts left out.
+    """Yield the parts of a group; inner groups are flattened.
+
+    Empty parts are left out.
 
     Args:
         frozen: whether the group is frozen before it is sent. Celery then reverses the members of inner groups, except
@@ -149,7 +154,7 @@ def _one_after_another(tasks: Any, name: Name) -> Part | None:
 
 
 def _spliced(tasks: Any) -> Iterator[Any]:
-    """Yield the tasks of a chain, with inner chains and groups of one unpacked."""
+    """Yield the tasks of a chain; inner chains and groups of one unpacked."""
     pending = list(tasks)[::-1]
     while pending:
         task = pending.pop()
@@ -169,7 +174,10 @@ def ends_with_group(part: Part) -> bool:
 
 
 def _joined(before: Part, after: Part) -> Part | None:
-    """Return the chord of a group and its successor; ``None`` if ``before`` ends otherwise."""
+    """Return the chord of a group and its successor.
+
+    Returns ``None`` if ``before`` does not end with a group.
+    """
     if isinstance(before, Group):
         return Chord(before.parts, after)
     if isinstance(before, Chord) and (body := _joined(before.body, after)) is not None:

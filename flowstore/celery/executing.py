@@ -1,4 +1,4 @@
-"""Executions of tasks in this process, and the wrappers that store their results."""
+"""Follow executions in this process, and store what tasks return."""
 
 from __future__ import annotations
 
@@ -76,7 +76,10 @@ class Following:
         self.wrapper: Any = None
 
     def attachment(self) -> Attachment | None:
-        """Return the attachment of the executing app; a task may be in several apps."""
+        """Return the attachment of the executing app.
+
+        A task may be in several apps.
+        """
         if len(self.attachments) > 1:
             app = current_app._get_current_object()
             for one in self.attachments:

@@ -1,4 +1,4 @@
-"""What messages and task requests say: flowstore's header, names, ids, arguments.
+"""Read messages and requests: flowstore's header, names, arguments.
 
 Any program that may publish can write the header, so it is checked field by field.
 """
@@ -162,7 +162,7 @@ def _shown(request: Any, name: str) -> Any:
 
 
 def _normalized(shown: str) -> str:
-    """Return a ``repr`` with lists in place of tuples, as JSON turns them into."""
+    """Return a ``repr`` with tuples as lists, which JSON makes of them."""
     return shown.translate(_BRACKETS).replace(",]", "]")
 
 

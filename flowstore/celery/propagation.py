@@ -48,13 +48,13 @@ def uninstall() -> None:
 
 
 def remember(request: Any = None, **_: Any) -> None:
-    """Remember a received request while it is alive; for the signal ``task_received``."""
+    """Remember a request while it is alive; for ``task_received``."""
     _received[request.id] = request
 
 
 @contextmanager
 def sending(flow_name: str, run_id: str) -> Iterator[list[str]]:
-    """Send messages as the start of a run; yields the growing list of ids sent."""
+    """Send messages as the start of a run; yields the list of ids sent."""
     sent: list[str] = []
     tokens = starting.set(FlowOf(flow_name, run_id)), _sent.set(sent)
     try:
@@ -114,7 +114,7 @@ def sending_task() -> tuple[str, Any] | None:
 
 
 def joined_group() -> str | None:
-    """Return the id of the header group if a chord's body is being sent, or ``None``."""
+    """Return the id of a chord's header while its body is sent, or ``None``."""
     group_id = _completing.get()
     if group_id is not None:
         return group_id
@@ -156,12 +156,15 @@ def _put_header(headers: dict[str, Any] | None = None, body: Any = None, **_: An
 
 
 def _replaces(headers: Mapping[str, Any], request: Any) -> bool:
-    """Return whether a message is sent by ``Task.replace``, which counts replacements."""
+    """Return whether ``Task.replace``, which counts, sends a message."""
     return (headers.get("replaced_task_nesting") or 0) > (getattr(request, "replaced_task_nesting", None) or 0)
 
 
 def _lost(headers: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """Return name and request of a task that is sent again because its process was lost."""
+    """Return name and request of a task whose process was lost.
+
+    The main process sends it again.
+    """
     request = _received.get(headers.get("id")) if headers.get("retries") else None
     return None if request is None else (request.task.name, request._context)
 

@@ -1,4 +1,4 @@
-"""Store results before Celery sees them, and errors before errbacks are sent."""
+"""Store results before Celery sees them, errors before errbacks."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def keep(context: TaskContext, task: Task, result: object) -> object:
 
 
 class Ending:
-    """The end of an execution that has not succeeded, to be stored now or later."""
+    """The failed end of an execution, to be stored now or later."""
 
     def __init__(self, context: TaskContext, exc: BaseException, state: str, name: str = "") -> None:
         """Collect the facts.
@@ -110,7 +110,10 @@ class Ending:
         return f"the error of {label(self._context)}"
 
     def write(self) -> None:
-        """Store the error. Never raises, because Celery has to report the task's own error."""
+        """Store the error. Never raises.
+
+        Celery has to report the task's own error.
+        """
         try:
             self._write()
         except Exception as exc:
@@ -120,7 +123,7 @@ class Ending:
                 self._log(exc)
 
     def _write_at_once(self) -> None:
-        """Store the error after an interrupt of the first try; the task has ended already."""
+        """Store the error, once, after an interrupt; the task has ended."""
         try:
             with limited(0.0):
                 self._write()
@@ -166,7 +169,10 @@ def label(context: TaskContext) -> str:
 
 
 def _is_ignored(task: Task, request: Any) -> bool:
-    """Return whether the result is ignored; the message takes precedence over the task."""
+    """Return whether the result is ignored.
+
+    The message takes precedence over the task.
+    """
     ignored = getattr(request, "__dict__", {}).get("ignore_result")  # not the default of the request's class
     return bool(getattr(task, "ignore_result", False) if ignored is None else ignored)
 
@@ -177,7 +183,10 @@ def _warn_once(task_name: str, reason: str) -> None:
 
 
 def _refuse(context: TaskContext, exc: Exception) -> NoReturn:
-    """Raise an error for Celery to report; flowstore's own errors without tracebacks."""
+    """Raise an error for Celery to report.
+
+    Errors of flowstore get no traceback through drivers and retries.
+    """
     log.error("can't store the result of %s: %s: %s", label(context), type(exc).__name__, exc)
     log.debug("can't store the result of %s", label(context), exc_info=exc)
     if isinstance(exc, FlowstoreError):
@@ -195,7 +204,7 @@ def _chain(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _original(exc: BaseException) -> BaseException:
-    """Return the exception behind Celery's stand-in for one that can't be pickled.
+    """Return the exception behind Celery's stand-in for an unpicklable one.
 
     Returns the stand-in if the exception is not available.
     """
@@ -209,7 +218,7 @@ def _original(exc: BaseException) -> BaseException:
 
 
 def _route_of_run(context: TaskContext) -> Route | None:
-    """Return where to store the end of a task without a storage, for those who wait for its run.
+    """Return where to store the end of a task that has no storage.
 
     That is the storage of the run's record. Returns ``None`` for a task outside of a flow: nothing is stored of it.
     """
@@ -225,7 +234,10 @@ def _route_of_run(context: TaskContext) -> Route | None:
 
 
 def _take_back(context: TaskContext, route: Route, key: Key, started_at: float) -> None:
-    """Delete the result of an execution that failed later: its successor was not sent."""
+    """Delete the result of an execution that failed later.
+
+    It failed because its successor could not be sent.
+    """
     operations = context.store._operations
     mine = {"attempt": context.attempt, "started_at": started_at, "run_id": context.run_id}
     try:
@@ -242,7 +254,7 @@ def _take_back(context: TaskContext, route: Route, key: Key, started_at: float) 
 
 
 def _note(context: TaskContext, route: Route, facts: Mapping[str, Any], retry: bool = True) -> None:
-    """Add the end of a task to the history, if that is configured. Never raises."""
+    """Add the end of a task to the history, if configured. Never raises."""
     state, store = facts["state"], context.store
     try:
         if not store._router.keeps_history(context.flow_name, state != SUCCESS):
@@ -261,7 +273,10 @@ def _key(context: TaskContext, route: Route) -> Key:
 
 
 def _facts(context: TaskContext, state: str, route: Route, finished_at: float | None = None) -> dict[str, Any]:
-    """Return the headers of a record about an execution; what is unknown is left out."""
+    """Return the headers of a record about an execution.
+
+    Unknown facts are left out.
+    """
     facts: dict[str, Any] = {
         "state": state,
         "run_id": context.run_id,

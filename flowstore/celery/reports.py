@@ -31,7 +31,7 @@ _SAID: Final = "_flowstore_said"
 
 
 def follow_backend(backend: Any, attachment: Attachment) -> Any:
-    """Follow what Celery reports to a backend, and return the backend. Idempotent."""
+    """Follow what Celery reports to a backend; return it. Idempotent."""
     reports = backend.__dict__.get(_REPORTS)
     if reports is None:
         reports = Reports(backend)
@@ -175,7 +175,7 @@ class Reports:
             _hand_over(Ending(context, exc, RETRY, str(context.attempt)))
 
     def _context(self, task_id: Any, request: Any) -> TaskContext | None:
-        """Return the context of a task that isn't executed here, or ``None`` if unknown."""
+        """Return the context of a task that isn't executed here, or ``None``."""
         request = full(request)
         name = task_name_of(request)
         # A task that no worker knows has only a name here; ``unknown`` stores it.
@@ -204,7 +204,7 @@ def retried(sender: Any = None, request: Any = None, reason: Any = None, **_: An
 
 
 def not_begun(sender: Any = None, task_id: Any = None, kwargs: Any = None, request: Any = None, **more: Any) -> None:
-    """Store the error of an invalid message; for the signal ``task_internal_error``.
+    """Store the error of an invalid message; for ``task_internal_error``.
 
     Only for keyword arguments that are not a mapping: all other internal errors are reported to the backend.
     """
@@ -218,7 +218,7 @@ def not_begun(sender: Any = None, task_id: Any = None, kwargs: Any = None, reque
 
 
 def unknown(find: Callable[[Any], Attachment | None], sender: Any, message: Any, name: str, id: Any) -> None:
-    """Store that the worker does not know a task; for the signal ``task_unknown``."""
+    """Store that the worker doesn't know a task; for ``task_unknown``."""
     attachment = find(sender.app)
     if attachment is None:
         return
@@ -232,7 +232,10 @@ def unknown(find: Callable[[Any], Attachment | None], sender: Any, message: Any,
 
 
 def body_failed(attachment: Attachment, callback: Any, exc: BaseException | None) -> None:
-    """Store the error of a chord body that won't run, because a header task failed."""
+    """Store the error of a chord body whose header has failed.
+
+    The body won't run.
+    """
     sender = propagation.sending_task()
     if sender is None or exc is None:
         return
@@ -244,7 +247,7 @@ def body_failed(attachment: Attachment, callback: Any, exc: BaseException | None
 
 
 def _results_of(signature: Any, task_id: Any) -> list[tuple[str, Any]]:
-    """Return name and id of each task whose result a signature would have had."""
+    """Return names and ids of the tasks with the result of a signature."""
     signature = maybe_signature(signature)
     if isinstance(signature, group):
         return [found for part in signature.tasks for found in _results_of(part, part.id)]

@@ -60,6 +60,6 @@ def _flow(request: Any, name: str, header: Any, outer: TaskContext | None, task_
 
 
 def full(request: Any) -> Any:
-    """Return the complete request for a reduced one, as those of a batch are."""
+    """Return the complete request for a reduced one, as of a batch."""
     complete = getattr(request, "request_dict", None)
     return Context(complete) if isinstance(complete, Mapping) else request

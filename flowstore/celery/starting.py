@@ -51,7 +51,10 @@ def start(store: FlowStore, app: Celery | None, flow_name: str, canvas: Any, opt
 
 
 def _forget(store: FlowStore, run: FlowRun) -> None:
-    """Delete a run of which nothing was sent. A failure is only logged: the caller raises why."""
+    """Delete a run of which nothing was sent.
+
+    A failure is only logged, because the caller raises why nothing was sent.
+    """
     try:
         store._forget_run(run)
     except Exception as exc:
@@ -69,7 +72,10 @@ def _nothing_sent(flow_name: str, part: Any, result: Any) -> str:
 
 
 def _correct(store: FlowStore, run: FlowRun, plan: Plan, result: Any) -> None:
-    """Update the plan if Celery returned other ids; a task's ``apply_async`` may choose them."""
+    """Update the plan if Celery returned other ids.
+
+    A task's ``apply_async`` may choose them.
+    """
     names = {task_id: name for name, task_id in plan.finals()}
     spare = next(iter(names.values()), "")
     answer = _answer(result, names, spare)

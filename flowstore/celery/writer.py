@@ -1,4 +1,4 @@
-"""Store in a background thread, so that a worker's main process never waits."""
+"""A queue of writes, so that a worker's main process never waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: the ``flowstore`` script and ``celery -A app flowstore``.
+"""The command line: ``flowstore``, and ``celery -A app flowstore``.
 
 Celery loads this package with each of its commands, even when a worker starts. So these modules import only click at
 the top; a command imports the rest when it runs.

@@ -1,4 +1,4 @@
-"""``flowstore check``: validate the configuration, connect to its storages."""
+"""``flowstore check``: validate the configuration, reach storages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``flowstore copy`` and ``flowstore verify``: from one storage to another."""
+"""``flowstore copy`` and ``verify``: from one storage to another."""
 
 from __future__ import annotations
 

@@ -165,7 +165,10 @@ def _present(outcome: Outcome, configuration: Path) -> None:
 
 
 def _program() -> str:
-    """Return the command to type: the script's name, or its path if PATH has another one."""
+    """Return the command to type: the script's name or its path.
+
+    The path is needed if PATH has another script, or none.
+    """
     script = Path(sys.executable).with_name("flowstore")
     on_path = shutil.which("flowstore")
     if on_path is not None and (not script.exists() or Path(on_path).resolve() == script.resolve()):

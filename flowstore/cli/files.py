@@ -84,7 +84,7 @@ def import_(storage: str, path: str, on_conflict: Any, form: str) -> None:
 
 @contextmanager
 def _appearing(path: str) -> Iterator[IO[bytes]]:
-    """Open a file for writing; it appears when the block ends without an error."""
+    """Open a file that appears when the block ends without an error."""
     from flowstore.copying import open_export
 
     if path == "-":

@@ -28,7 +28,7 @@ _DEEPEST: Final = 50
 
 @dataclass(slots=True)
 class Step:
-    """A task and the branches below it; the first step of a layout has no task."""
+    """A task and the branches below it; the first step has no task."""
 
     task: TaskRun | None
     bundles: list[Bundle] = field(default_factory=list)
@@ -70,7 +70,7 @@ def tasks_in(sequence: Iterable[Step]) -> list[TaskRun]:
 
 
 def with_missing(flow_name: str, tasks: Sequence[TaskRun], plan: Plan) -> list[TaskRun]:
-    """Return the tasks of a run, followed by the planned tasks without a record."""
+    """Return the tasks of a run, then the planned tasks without a record."""
     from flowstore.record import Key
     from flowstore.store.plan import members_of
     from flowstore.store.task_run import TaskRun
@@ -96,7 +96,9 @@ def with_missing(flow_name: str, tasks: Sequence[TaskRun], plan: Plan) -> list[T
 
 
 def planned_layout(tasks: Sequence[TaskRun], canvas: Part) -> list[Step]:
-    """Lay out the tasks of a run by its canvas; other tasks are below those that sent them.
+    """Lay out the tasks of a run by its canvas.
+
+    Other tasks are below those that sent them.
 
     Args:
         tasks: as ``with_missing`` returns them.
@@ -163,7 +165,10 @@ class _Layout:
         return next(iter(common or ()), None)
 
     def rest(self) -> Iterator[list[Step]]:
-        """Yield sequences of the tasks that can't be reached, because their records claim a cycle."""
+        """Yield sequences of the tasks that can't be reached.
+
+        Their records claim a cycle.
+        """
         for key in self._tasks:
             if key not in self._placed:
                 yield self.sequence(key, 0)
@@ -209,7 +214,10 @@ def _parent_of(branch: Sequence[Step]) -> str:
 
 
 def _sequence(parts: Iterable[Part], by_id: Mapping[str, TaskRun], steps: dict[str, Step]) -> list[Step]:
-    """Return the sequence of parts that follow each other, after a step without a task."""
+    """Return the sequence of parts that follow each other.
+
+    It begins with a step without a task.
+    """
     from flowstore.store.plan import Chain, Chord, Group, Member
 
     sequence = [Step(None)]

@@ -165,7 +165,7 @@ def _list_flows(limit: int, form: str, complete: bool) -> None:
 
 
 def _flow_rows(listing: reading.Listing, several: bool) -> list[dict[str, Any]]:
-    """Count the runs of each flow in a storage; holds one row per flow in memory."""
+    """Count the runs of each flow in a storage; holds one row per flow."""
     from flowstore.errors import UnsupportedError
 
     rows: dict[str, dict[str, Any]] = {}

@@ -54,7 +54,10 @@ class Column:
 
 
 def counts(*names: str, bad: Sequence[str]) -> tuple[Column, ...]:
-    """Return a column for each number in a row; those of ``bad`` are red unless they are 0."""
+    """Return a column for each number in a row.
+
+    Numbers of ``bad`` are red unless they are 0.
+    """
     return tuple(
         Column(
             name.upper(),
@@ -102,7 +105,7 @@ def to_json(value: object, indent: int | None = None) -> str:
 
 
 def console(*, err: bool = False) -> Console:
-    """Return a rich console; without a terminal it neither colours nor wraps."""
+    """Return a rich console; without a terminal, no colours, no wrapping."""
     from rich.console import Console
 
     class _Console(Console):
@@ -115,7 +118,10 @@ def console(*, err: bool = False) -> Console:
 
 
 def _print_table(columns: Sequence[Column], rows: list[Row]) -> None:
-    """Print aligned columns; the terminal wraps long rows, so that ids stay whole."""
+    """Print aligned columns.
+
+    The terminal wraps long rows, so that ids stay whole.
+    """
     from rich.cells import cell_len
     from rich.text import Text
 

@@ -94,7 +94,7 @@ class Listing:
 
 
 def finish(listing: Listing) -> None:
-    """Print how to continue a listing, and end the command if storages failed."""
+    """Print how to continue a listing; end the command on failures."""
     if listing.next_cursor is not None:
         say(f"there may be more: continue with --cursor '{printable(listing.next_cursor)}'")
     end_with_failures(listing.failures, len(listing.storages))
@@ -154,7 +154,7 @@ def find_run(store: FlowStore, text: str) -> FlowRun:
 
 
 def read_run(store: FlowStore, run: FlowRun) -> tuple[list[TaskRun], Plan | None, dict[str, Exception]]:
-    """Return the tasks of a run, its plan, and the errors of storages that failed."""
+    """Return the tasks of a run, its plan, and the errors by storage."""
     from flowstore.errors import StorageError
     from flowstore.record import ERROR, RESULT
     from flowstore.store.task_run import tasks_of

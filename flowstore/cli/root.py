@@ -54,7 +54,7 @@ class Source:
         return store
 
     def _file(self) -> str | None:
-        """Return the path of the configuration, or ``None`` to use ``FLOWSTORE_CONFIG``."""
+        """Return the configuration's path; ``None`` for ``FLOWSTORE_CONFIG``."""
         if self.path is not None or os.environ.get("FLOWSTORE_CONFIG"):
             return self.path
         if os.path.exists(_DEFAULT_FILE):

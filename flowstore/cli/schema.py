@@ -80,7 +80,7 @@ def _each(
     form: str,
     columns: Sequence[output.Column],
 ) -> None:
-    """Print the rows that ``work`` returns for each storage, and the failures."""
+    """Print the rows that ``work`` returns per storage, and the failures."""
     from flowstore.errors import FlowstoreError
 
     rows: list[dict[str, Any]] = []
@@ -96,7 +96,9 @@ def _each(
 
 
 def _versioned(names: Sequence[str]) -> dict[str, VersionedSchema]:
-    """Return the named storages, or all with a versioned schema; none is connected.
+    """Return storages with a versioned schema, not connected.
+
+    These are the named ones, or all.
 
     Raises:
         UnknownStorageError: no storage has this name.

@@ -69,7 +69,10 @@ def status_of(exc: BaseException) -> int:
 
 
 def describe(exc: BaseException) -> str:
-    """Return an error's message; one line, unless it lists configuration mistakes."""
+    """Return an error's message as one line.
+
+    The mistakes of a configuration are listed in several lines.
+    """
     from flowstore.errors import ConfigurationError, FlowstoreError, StorageError
 
     if isinstance(exc, ConfigurationError) and exc.mistakes:

@@ -72,7 +72,7 @@ def ping(names: tuple[str, ...], form: str) -> None:
 
 
 def _ping(store: FlowStore, name: str) -> tuple[float, float]:
-    """Return the milliseconds for connecting to a storage, and for its answer."""
+    """Return the milliseconds for connecting, and for an answer."""
     start = time.perf_counter()
     storage = store.storage(name)
     connected = time.perf_counter()
@@ -87,7 +87,10 @@ def _ping(store: FlowStore, name: str) -> tuple[float, float]:
 
 
 def _named(name: str, exc: Exception) -> Exception:
-    """Return flowstore's errors unchanged; others as an error that names the storage."""
+    """Return flowstore's errors unchanged.
+
+    Other errors become one that names the storage.
+    """
     from flowstore.errors import FlowstoreError, StorageError
 
     if isinstance(exc, FlowstoreError):

@@ -1,4 +1,4 @@
-"""Texts for terminals: no control characters; sizes, durations and times."""
+"""Texts for terminals: printable, with sizes, durations and times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNUSUAL = re.compile(r"[^\x20-\x7e\n\t]")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a text with unprintable characters escaped, as in Python's ``repr``."""
+    """Return a text with unprintable characters escaped, as ``repr`` does."""
     if text.isprintable():
         return text
     return "".join(
@@ -74,7 +74,7 @@ def duration_text(seconds: float) -> str:
 
 
 def moment(timestamp: Any) -> str | None:
-    """Return seconds since the epoch as an ISO 8601 time, or ``None`` if invalid."""
+    """Return seconds since the epoch in ISO 8601, or ``None`` if invalid."""
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the commands share that move records: selection, progress, problems."""
+"""Shared by commands that move records: selection, progress, problems."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ class Problems:
 
 @contextmanager
 def progress(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr; yields a function that takes the number of records done.
+    """Show a progress bar on stderr.
+
+    Yields a function that takes the number of records done.
 
     Nothing is shown unless stderr is a terminal.
     """

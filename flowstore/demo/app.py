@@ -50,7 +50,10 @@ def create_app(folder: Path) -> tuple[Celery, FlowStore]:
 
 
 def canvas(app: Celery, selection: Selection) -> Any:
-    """Return the flow: a chain with a chord; its first task also starts a group."""
+    """Return the flow: a chain with a chord.
+
+    Its first task also starts a group.
+    """
     inventory, inspect, summarize, publish = (
         app.tasks[name] for name in (tasks.INVENTORY, tasks.INSPECT, tasks.SUMMARIZE, tasks.PUBLISH)
     )

@@ -24,7 +24,7 @@ class DemoError(Exception):
 
 
 class Worker:
-    """A context manager that runs a Celery worker; it also ends with this process.
+    """A context manager that runs a worker; it ends with this process.
 
     Raises:
         DemoError: the worker does not start.

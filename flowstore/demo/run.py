@@ -89,7 +89,9 @@ def write_configuration(folder: Path) -> Path:
 
 @contextmanager
 def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], None]) -> Iterator[Outcome]:
-    """Survey files with a worker; yields the outcome while the worker shuts down.
+    """Survey files with a worker.
+
+    Yields the outcome while the worker shuts down.
 
     Args:
         folder: holds the configuration and everything that is stored.

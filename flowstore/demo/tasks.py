@@ -59,7 +59,7 @@ def inspect(module: str, path: str) -> dict[str, Any]:
 
 
 def summarize(_: list[dict[str, Any]]) -> dict[str, Any]:
-    """Add up the results of the chord's header, which are read from their storage."""
+    """Add up the results of the chord's header, read from their storage."""
     inspected = current().parent_task_results(INSPECT)
     counted = ("lines", "functions", "classes", "public", "documented")
     total = {name: sum(one[name] for one in inspected) for name in counted}

@@ -1,4 +1,4 @@
-"""The app of the worker process: ``celery -A flowstore.demo.worker worker``."""
+"""The worker's app: ``celery -A flowstore.demo.worker worker``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _announce(**_: Any) -> None:
 
 
 def _end_with_parent(pid: int) -> None:
-    """End the worker when stdin closes, which the demo holds open while it runs."""
+    """End the worker when stdin closes, which the demo holds open."""
     os.read(0, 1)
     os.kill(pid, signal.SIGTERM)
 

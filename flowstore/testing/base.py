@@ -61,7 +61,7 @@ class Adapter:
     configuration: Mapping[str, Any]
 
     def make(self) -> Any:
-        """Return a new instance, constructed as flowstore does and not connected."""
+        """Return a new instance, constructed as flowstore does, unconnected."""
         # It can't refer to other storages by name; their entries have to be in its configuration.
         return construct(self._configuration().storages[_NAME], _undeclared)
 
@@ -77,7 +77,10 @@ class Adapter:
 
     @contextmanager
     def configured(self) -> Iterator[Callable[[], Any]]:
-        """Yield a function that returns the process's connected instance, as applications get it."""
+        """Yield a function that returns the process's connected instance.
+
+        Applications get the adapter in this way.
+        """
         registry = Registry(self._configuration())
         try:
             yield lambda: registry.get(_NAME)
@@ -137,18 +140,18 @@ class AdapterTests:
 
     @pytest.fixture
     def configuration(self) -> Mapping[str, Any]:
-        """Return the ``configuration`` of the YAML entry, for an empty place in each test."""
+        """Return the ``configuration`` for a place that is empty in each test."""
         missing = f"{type(self).__name__} must define a fixture `configuration` that returns a mapping"
         pytest.fail(missing, pytrace=False)
 
     @pytest.fixture
     def outage(self) -> Outage | None:
-        """Return an object that makes the server unreachable, for the tests of faults."""
+        """Return what makes the server unreachable, for the tests of faults."""
         return None
 
     @pytest.fixture
     def lost_answer(self) -> LostAnswer | None:
-        """Return an object that loses an answer, for the tests of repeated writes."""
+        """Return what loses an answer, for the tests of repeated writes."""
         return None
 
     @pytest.fixture
@@ -161,12 +164,12 @@ class AdapterTests:
 
     @pytest.fixture
     def bystander(self) -> Bystander | None:
-        """Return another program's data, for the test that emptying leaves it alone."""
+        """Return another program's data, which emptying must leave alone."""
         return None
 
     @pytest.fixture
     def damage(self) -> Callable[[Ref], None] | None:
-        """Return a function that overwrites a record's stored headers with invalid bytes."""
+        """Return a function that overwrites a record's headers with garbage."""
         return None
 
     @pytest.fixture
@@ -184,12 +187,12 @@ def _undeclared(name: str) -> NoReturn:
 
 
 def not_offered(why: str) -> NoReturn:
-    """Skip a test of something that the adapter does not offer; reported as such."""
+    """Skip a test of something that the adapter does not offer."""
     pytest.skip(f"{rules.LACKS}{why}")
 
 
 def require_fixture(given: T | None, fixture: str, aspect: str) -> T:
-    """Return the value of an optional fixture; skip the test if it is ``None``."""
+    """Return the value of an optional fixture; skip the test without it."""
     if given is None:
         pytest.skip(f"not proven: define a fixture `{fixture}`, or declare lacks = {{{aspect!r}: 'the reason'}}")
     return given

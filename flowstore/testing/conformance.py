@@ -1,4 +1,4 @@
-"""Run the kit without writing a test class, for ``flowstore conformance``.
+"""Run the kit without a test class, for ``flowstore conformance``.
 
 The configuration is an application's file. Two variables in it give each test an empty place: ``TEST_FOLDER`` is an
 empty folder, ``TEST_NAME`` a unique name.
@@ -75,7 +75,7 @@ class Job:
         return adapter_class
 
     def configuration(self, environ: Mapping[str, str]) -> dict[str, Any]:
-        """Return the ``configuration`` of the storage, with these variables expanded.
+        """Return the ``configuration`` with these variables expanded.
 
         Raises:
             ConfigurationError: the file is invalid, or does not have exactly one storage of this class.
@@ -138,7 +138,7 @@ def run(job: Job, *, repeat: int = 1, select: str | None = None, options: Sequen
 
 
 def suite(module: str, job_file: Path) -> type[Any]:
-    """Return the test class for a job; the module that ``run`` writes calls this."""
+    """Return the test class for a job; called by the module of ``run``."""
     job = Job(**json.loads(job_file.read_text(encoding="utf-8")))
     adapter = job.adapter_class()
 
@@ -168,7 +168,7 @@ def _variables(folder: str, name: str) -> dict[str, str]:
 
 
 def _literal(value: Any) -> Any:
-    """Escape variables in a value, because the kit parses it as a configuration again."""
+    """Escape variables in a value; the kit parses it once more."""
     if isinstance(value, str):
         return value.replace("$", "$$").replace("{", "{{").replace("}", "}}")
     if isinstance(value, dict):

@@ -26,13 +26,13 @@ def put_if_absent(storage: RecordStorage, barrier: Any, worker: int) -> list[boo
 
 
 def compare_and_set(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
-    """Compete to replace the revision of each round; return which rounds were won."""
+    """Compete to replace a revision in each round; return which were won."""
     first = storage.get(KEY).revision
     return [wins(storage, barrier, KEY, worker, first + number) for number in range(ROUNDS)]
 
 
 def delete_one(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
-    """Compete to delete the record of each round; return which rounds were won."""
+    """Compete to delete a record in each round; return which were won."""
     won = []
     for number in range(ROUNDS):
         barrier.wait()
@@ -41,7 +41,7 @@ def delete_one(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
 
 
 def delete_revision(storage: RecordStorage, barrier: Any, worker: int) -> list[bool]:
-    """Compete to delete a known revision in each round; return which rounds were won."""
+    """Compete to delete a revision in each round; return which were won."""
     refs = [Ref(RESULT, round_key(number)) for number in range(ROUNDS)]
     revisions = [one.revision if one else 0 for one in storage.get_many(refs)]
     won = []
@@ -67,7 +67,10 @@ def put_always(storage: RecordStorage, barrier: Any, worker: int) -> list[int]:
 
 
 def put_batches(storage: RecordStorage, barrier: Any, worker: int) -> list[int]:
-    """Store the same batch repeatedly, every other worker in reverse; return the revisions."""
+    """Store the same batch repeatedly; return the revisions.
+
+    Every other worker stores it in reverse.
+    """
     keys = BATCH if worker % 2 else BATCH[::-1]
     revisions = []
     for _ in range(ROUNDS // 4):
@@ -77,7 +80,7 @@ def put_batches(storage: RecordStorage, barrier: Any, worker: int) -> list[int]:
 
 
 def store_and_retrieve(storage: Any, barrier: Any, worker: int) -> list[object]:
-    """Store and retrieve this worker's values; return values of others that were found."""
+    """Store and retrieve values; return those of other workers that came."""
     wrong: list[object] = []
     for number in range(ROUNDS):
         barrier.wait()

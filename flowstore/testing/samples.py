@@ -96,5 +96,8 @@ RICH_VALUES: Final[tuple[object, ...]] = ((1, {2}), b"\xff\0", 2**80)
 
 
 def record(key: Key, value: object, kind: str = RESULT, name: str = "", **facts: Any) -> Record:
-    """Return a record of a value, encoded as flowstore does; ``facts`` are further headers."""
+    """Return a record of a value as flowstore encodes it.
+
+    ``facts`` are further headers.
+    """
     return pipeline.encode(Ref(kind, key, name), value, facts)

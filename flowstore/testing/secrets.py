@@ -11,7 +11,7 @@ _SECRET: Final = re.compile("pass|secret|token|credential|access_key|api_?key", 
 
 
 def secrets_in(configuration: Any, name: str = "") -> list[str]:
-    """Return the secrets in a configuration: by key names, and passwords in URLs."""
+    """Return the secrets in a configuration: by key, and in URLs."""
     if isinstance(configuration, Mapping):
         return [secret for key, value in configuration.items() for secret in secrets_in(value, str(key))]
     if isinstance(configuration, list):

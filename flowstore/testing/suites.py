@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowstore.storage import RecordStorage
-from flowstore.testing.aspects.addresses import AddressTests
+from flowstore.testing.aspects.addresses import AddressTests, KeyTests
 from flowstore.testing.aspects.batches import BatchTests
 from flowstore.testing.aspects.blobs import BlobTests
 from flowstore.testing.aspects.capabilities import CapabilityTests
@@ -25,7 +25,7 @@ from flowstore.testing.aspects.lost_answers import LostAnswerTests
 from flowstore.testing.aspects.lost_updates import ExecutionTests, LostUpdateTests
 from flowstore.testing.aspects.processes import ForkRecordTests, ForkTests, ProcessTests, ProcessValueTests
 from flowstore.testing.aspects.queries import QueryTests
-from flowstore.testing.aspects.records import ErrorRecordTests, KeyTests, RecordTests, RevisionTests
+from flowstore.testing.aspects.records import ErrorRecordTests, RecordTests, RevisionTests
 from flowstore.testing.aspects.sizes import RawTests, SizeTests
 from flowstore.testing.aspects.threads import ThreadTests, ThreadValueTests
 from flowstore.testing.aspects.upkeep import BystanderTests, CleanupTests, DeletionTests, EmptyingTests, LimitTests

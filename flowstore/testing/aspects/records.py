@@ -15,7 +15,7 @@ from flowstore.storage.revisions import LATEST
 from flowstore.testing.aspects.values import ErrorTests
 from flowstore.testing.base import AdapterTests
 from flowstore.testing.concurrency import in_threads
-from flowstore.testing.samples import HOSTILE, JOINED, KEY, RICH_VALUES, record
+from flowstore.testing.samples import KEY, RICH_VALUES, record
 
 
 class RecordTests(AdapterTests):
@@ -257,49 +257,3 @@ class RevisionTests(AdapterTests):
             storage.put(record(KEY, "two", broken=object()))
         in_threads(lambda barrier, worker: storage.put(record(KEY, worker)), self.deadline, count=1)
         assert storage.get(KEY).revision == first + 1
-
-
-class KeyTests(AdapterTests):
-    """Keys, kinds and names are stored exactly and never confused."""
-
-    aspect = "keys"
-
-    @pytest.mark.parametrize("position", ["flow_name", "task_name", "task_id"])
-    def test_keeps_hostile_keys_apart(self, storage: RecordStorage, position: str) -> None:
-        """A part of a key is trimmed, folded, normalized, cut or matched."""
-        names = {"flow_name": "f", "task_name": "t", "task_id": "i"}
-        keys = [Key(**{**names, position: part}) for part in HOSTILE]
-        for number, (key, part) in enumerate(zip(keys, HOSTILE, strict=True)):
-            storage.put(record(key, number, run_id=part, state=part))
-        assert [pipeline.decode(storage.get(key)) for key in keys] == list(range(len(keys)))
-        assert [found.key for found in storage.records(Query())] == keys
-        assert [found and found.key for found in storage.get_many([Ref(RESULT, key) for key in keys])] == keys
-        for key, part in zip(keys, HOSTILE, strict=True):
-            asked: dict[str, Any] = {position: part}
-            queries = [Query(**asked), Query(run_id=part), Query(states=(part,))]
-            if position == "task_id":
-                queries.append(Query(task_ids=(part,)))
-            for query in queries:
-                assert [found.key for found in storage.records(query)] == [key]
-        assert storage.delete(keys[0])
-        assert [found.key for found in storage.records(Query())] == keys[1:]
-
-    def test_keeps_keys_apart_that_look_alike_when_joined(self, storage: RecordStorage) -> None:
-        """Two keys are confused whose joined parts are equal."""
-        for number, key in enumerate(JOINED):
-            storage.put(record(key, number))
-        assert [pipeline.decode(storage.get(key)) for key in JOINED] == list(range(len(JOINED)))
-        assert [found.key for found in storage.records(Query())] == list(JOINED)
-
-    def test_keeps_hostile_kinds_and_names_apart(self, storage: RecordStorage) -> None:
-        """Two kinds or names are confused; applications define their own."""
-        refs = [Ref(kind, KEY) for kind in HOSTILE] + [Ref(RESULT, KEY, name) for name in HOSTILE]
-        for number, ref in enumerate(refs):
-            storage.put(Record(ref, str(number).encode(), {"run_id": "r"}))
-        found = storage.get_many(refs)
-        assert [one and one.payload for one in found] == [str(number).encode() for number in range(len(refs))]
-        assert [one.ref for one in storage.records(Query(run_id="r"))] == refs
-        for kind in HOSTILE:
-            assert [one.ref for one in storage.records(Query(kinds=(kind,)))] == [Ref(kind, KEY)]
-        assert storage.delete_task(KEY) == len(refs)
-        assert list(storage.records(Query())) == []
