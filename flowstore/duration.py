@@ -1,4 +1,4 @@
-"""Spans of time, as people write them."""
+"""Durations, as people write them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _TEXT: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*")
 
 
 def seconds(duration: Duration) -> float:
-    """Return a span of time as seconds.
+    """Convert a duration to seconds.
 
     Raises:
-        ValueError: it is negative, not finite, or a text of another form.
-        TypeError: it is of another type, such as a boolean.
+        ValueError: it is negative or not finite, or a text in another format.
+        TypeError: it has another type, such as bool.
     """
     if isinstance(duration, str):
         found = _TEXT.fullmatch(duration)
         if found is None:
-            raise ValueError(f"{duration!r} is no span of time: write seconds, or a number with s, m, h, d or w (7d)")
+            raise ValueError(f"{duration!r} is not a duration: write seconds, or a number with s, m, h, d or w (7d)")
         return float(found[1]) * _UNITS[found[2] or "s"]
     if isinstance(duration, timedelta):
         value = duration.total_seconds()
     elif isinstance(duration, bool) or not isinstance(duration, int | float):
-        raise TypeError(f"a span of time is seconds, a timedelta or a text such as '7d', not {duration!r}")
+        raise TypeError(f"a duration must be seconds, a timedelta or a text such as '7d', not {duration!r}")
     else:
         value = float(duration)
     if not math.isfinite(value) or value < 0:
-        raise ValueError(f"a span of time must not be negative or endless: {duration!r}")
+        raise ValueError(f"a duration must be finite and not negative: {duration!r}")
     return value

@@ -3,26 +3,26 @@
 ::
 
     FlowstoreError
-    ├── ConfigurationError          the configuration is wrong; lists every mistake
+    ├── ConfigurationError          the configuration is invalid; lists every mistake
     │   └── UnknownStorageError     a storage name that the configuration does not declare
     ├── InvalidKeyError             a flow name, task name or task id that can't be a key
-    ├── SerializationError          a value that can't be stored as it is
-    ├── ResultSchemaError           a result that its task's ``output_schema`` refuses
-    ├── ResultTooLargeError         a result that is larger than its storage's ``max_result_size``
-    ├── OutsideTaskError            asked for the current task outside of one
-    ├── NotSentError                a flow that was not started, because nothing was sent
+    ├── SerializationError          a value that can't be stored
+    ├── ResultSchemaError           a result that does not match its ``output_schema``
+    ├── ResultTooLargeError         a result that exceeds ``max_result_size``
+    ├── OutsideTaskError            no attached task is running
+    ├── NotSentError                the flow was not started: no message was sent
     ├── RemoteTaskError             the stored error of a task (``flowstore.record.failure``)
-    └── StorageError                a storage could not answer
-        ├── NotFoundError           nothing is stored under that key
+    └── StorageError                a storage operation failed
+        ├── NotFoundError           nothing is stored under the key
         │   └── ExpiredError        what was stored there has expired
-        ├── ConflictError           the stored record is not the one expected
-        ├── CorruptError            what is stored can't be read
-        ├── UnreachableError        the database can't be reached or is not usable now
-        │   └── OutcomeUnknownError the connection broke while something was being written
+        ├── ConflictError           the stored record is not the expected one
+        ├── CorruptError            a stored record can't be read
+        ├── UnreachableError        the database is unreachable or temporarily unusable
+        │   └── OutcomeUnknownError the connection broke during a write
         ├── ReadonlyError           the task has ``storage_readonly``
-        └── UnsupportedError        this adapter can't do that
+        └── UnsupportedError        the adapter does not support the operation
 
-Every error can be pickled, because Celery sends the errors of tasks between its processes.
+All errors can be pickled, because Celery sends the errors of tasks between its processes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from typing import Any
 
 
 class FlowstoreError(Exception):
-    """Anything that flowstore raises on purpose."""
+    """Base class of all errors that flowstore raises on purpose."""
 
 
 class ConfigurationError(FlowstoreError):
-    """A configuration that can't be used.
+    """The configuration is invalid.
 
-    ``mistakes`` holds every mistake found, each printable with its place; it is empty where the message says it all.
+    ``mistakes`` contains every mistake found, each printable with its location; it is empty if the message says it all.
     """
 
     def __init__(self, message: str, mistakes: Sequence[Any] = ()) -> None:
@@ -47,17 +47,17 @@ class ConfigurationError(FlowstoreError):
 
 
 class UnknownStorageError(ConfigurationError):
-    """A storage name that the configuration does not declare."""
+    """The configuration does not declare a storage of this name."""
 
 
 class InvalidKeyError(FlowstoreError, ValueError):
-    """A flow name, task name or task id that can't be part of a key."""
+    """A flow name, task name or task id can't be part of a key."""
 
 
 class SerializationError(FlowstoreError, TypeError):
-    """A value that can't be stored as it is.
+    """A value can't be stored.
 
-    ``path`` leads to the offending part inside the value (``$.rows[3].when``), ``type_name`` is its type.
+    ``path`` is the path of the offending part in the value (``$.rows[3].when``), ``type_name`` its type.
     """
 
     def __init__(self, message: str, path: str = "$", type_name: str = "") -> None:
@@ -67,7 +67,10 @@ class SerializationError(FlowstoreError, TypeError):
 
 
 class ResultSchemaError(FlowstoreError, ValueError):
-    """A result that its task's ``output_schema`` refuses; ``path`` leads to the offending part."""
+    """A result does not match its task's ``output_schema``.
+
+    ``path`` is the path of the offending part.
+    """
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
@@ -75,44 +78,47 @@ class ResultSchemaError(FlowstoreError, ValueError):
 
 
 class ResultTooLargeError(FlowstoreError, ValueError):
-    """A result that is larger than its storage's ``max_result_size``; nothing was written."""
+    """A result exceeds its storage's ``max_result_size``.
+
+    Nothing was written.
+    """
 
 
 class OutsideTaskError(FlowstoreError, RuntimeError):
-    """The current task was asked for where no attached task is running."""
+    """There is no current task: no attached task is running here."""
 
 
 class NotSentError(FlowstoreError, RuntimeError):
-    """A flow that was not started: its canvas's ``apply_async`` sent no message. Nothing is stored of it.
+    """A flow was not started: ``apply_async`` of its canvas sent no message.
 
-    Task classes do so that answer with the result of a message sent before, or that send theirs later.
+    Nothing is stored. Some task classes return the result of an earlier message, or send the message later.
     """
 
 
 class StorageError(FlowstoreError):
-    """A storage that could not answer.
+    """A storage operation failed.
 
-    ``storage`` is the storage's configured name once the error has passed the registry, else ``None``.
+    ``storage`` is the storage's configured name, set when the error passes the registry; ``None`` before.
     """
 
     storage: str | None = None
 
 
 class NotFoundError(StorageError, KeyError):
-    """Nothing is stored under that key."""
+    """Nothing is stored under the key."""
 
     def __str__(self) -> str:
-        return Exception.__str__(self)  # not KeyError's, which puts quotes around the message
+        return Exception.__str__(self)  # KeyError would put quotes around the message
 
 
 class ExpiredError(NotFoundError):
-    """What was stored under that key has expired."""
+    """What was stored under the key has expired."""
 
 
 class ConflictError(StorageError):
     """The stored record is not the one that the caller expected.
 
-    ``current`` is the record that is stored now, or ``None`` where there is none.
+    ``current`` is the stored record, or ``None`` if nothing is stored.
     """
 
     def __init__(self, message: str, current: Any = None) -> None:
@@ -121,28 +127,31 @@ class ConflictError(StorageError):
 
 
 class CorruptError(StorageError):
-    """What is stored can't be read: damaged, foreign, or written by a newer major version.
+    """A stored record can't be read.
 
-    ``ref`` is the reference of the record, where it is known.
+    It is damaged, foreign, or written by a newer major version. ``ref`` is its reference, if known.
     """
 
     ref: Any = None
 
 
 class UnreachableError(StorageError):
-    """The database can't be reached, or can't be used right now; trying again may help."""
+    """The database is unreachable or temporarily unusable; a retry may help."""
 
 
 class OutcomeUnknownError(UnreachableError):
-    """The connection broke while something was being written or deleted: it may have been done, or not.
+    """The connection broke during a write or delete, which may have succeeded.
 
-    Trying the same write again finds out: a record carries a token by which an earlier try's write is recognized.
+    Retry the same write to find out: a record's token identifies the write of an earlier attempt.
     """
 
 
 class ReadonlyError(StorageError):
-    """Something of a task would be written or deleted, and the configuration says ``storage_readonly`` of it."""
+    """A write or delete was refused: the task has ``storage_readonly``."""
 
 
 class UnsupportedError(StorageError):
-    """This adapter can't do that; the message names the capability."""
+    """The adapter does not support the operation.
+
+    The message names the capability.
+    """

@@ -1,4 +1,4 @@
-"""What a forked child must not share with its parent."""
+"""Renewing locks and connections after a fork."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Protocol
 
 
 class Renewable(Protocol):
-    """Something that a fork must not leave as it is."""
+    """An object that has to be renewed after a fork."""
 
     def renew_after_fork(self) -> None:
-        """Replace locks and let go of connections, without closing them: they are the parent's."""
+        """Replace locks and abandon connections.
+
+        Don't close the connections: the parent uses them.
+        """
 
 
 class ForkSafeLock:
-    """Exclude the other threads of this process.
+    """A lock that is free again in a forked child.
 
-    A child process has none of its parent's other threads, so nobody in it could release what one of them held: there,
-    the lock starts anew. What it guards has to be usable if a fork happens at any point.
+    A child has none of its parent's other threads, so a lock that one of them held would never be released. What the
+    lock guards has to be usable if a fork happens at any point.
     """
 
     def __init__(self) -> None:
@@ -28,7 +31,7 @@ class ForkSafeLock:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """Start anew, not held by anybody."""
+        """Replace the lock by one that is free."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -42,7 +45,10 @@ _living: weakref.WeakSet[Renewable] = weakref.WeakSet()
 
 
 def renew_in_children(thing: Renewable) -> None:
-    """Call ``thing.renew_after_fork()`` in each child that this process forks, as long as the thing lives."""
+    """Call ``thing.renew_after_fork()`` in each forked child.
+
+    As long as the object exists; it is not kept alive.
+    """
     _living.add(thing)
 
 

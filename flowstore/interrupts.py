@@ -1,7 +1,7 @@
-"""Exceptions that are meant for the code that called flowstore, wherever they strike: they pass through unchanged.
+"""Exceptions that interrupt flowstore and have to reach its caller unchanged.
 
-Ctrl-C, ``SystemExit`` and the timeouts of gevent and eventlet are no ``Exception`` and pass by themselves. A soft time
-limit of Celery's is one, and would look like the failure of what it has interrupted: connecting, an import, decoding.
+Ctrl-C, ``SystemExit`` and the timeouts of gevent and eventlet don't derive from ``Exception``. Celery's soft time limit
+does, and would look like a failure of what it interrupted: connecting, an import, decoding.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ _KINDS: Final[list[type[Exception]]] = []
 
 
 def let_through(*kinds: type[Exception]) -> None:
-    """Let exceptions of these types, and of those derived from them, pass through flowstore unchanged.
+    """Let exceptions of these types pass through flowstore unchanged.
 
-    For what a timer or another thread raises in the middle of whatever a thread is doing. What a handler of a signal
-    raises is known without this.
+    And of types derived from them. For exceptions that a timer or another thread raises in a running thread. Exceptions
+    raised by signal handlers are recognized without this.
     """
     _KINDS.extend(kind for kind in kinds if kind not in _KINDS)
 
 
 def is_interrupt(exc: BaseException) -> bool:
-    """Return whether an exception is meant for the code that called flowstore, not about what flowstore was doing."""
+    """Return whether an exception interrupts flowstore, and isn't its failure."""
     return not isinstance(exc, Exception) or isinstance(exc, tuple(_KINDS)) or _comes_from_a_signal(exc)
 
 
 def _comes_from_a_signal(exc: Exception) -> bool:
-    """Return whether an exception has passed through a function that handles a signal."""
+    """Return whether a signal handler raised the exception."""
     handlers = {code for code in map(_code_of, map(signal.getsignal, signal.valid_signals())) if code is not None}
     step = exc.__traceback__ if handlers else None
     while step is not None:

@@ -1,4 +1,4 @@
-"""Texts for people: bounded, storable, made without raising, and without secrets."""
+"""Texts for people: bounded, storable, and without secrets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MAX_TEXT: Final = 10_000
 """Characters kept of one text."""
 
 _MAX_PARTS: Final = 1000
-_LEAST: Final = 100
+_MIN_TEXT: Final = 100
 _MAX_BITS: Final = 2000
-"""Python writes integers of so many bits in decimal, whatever limit is set for that."""
+"""Python converts integers of this many bits to decimal, whatever ``sys.set_int_max_str_digits`` says."""
 
 MASK: Final = "***"
 
 Span = tuple[int, int]
-"""Beginning and end of a part of a line, from 0."""
+"""Start and end of a part of a line, from 0."""
 
 _NAMES = r"pass(?:word|wd|phrase)|pwd|secret|token|credential|(?:private|access|api|secret|encryption)[_-]?key"
 _SECRET_NAME: Final = re.compile(rf"{_NAMES}|(?:^|[_-])(?:keys?|pass)$", re.IGNORECASE)
@@ -35,38 +35,38 @@ _KEY_VALUE: Final = re.compile(
 )
 
 
-def summary(exc: BaseException, most: int = 200) -> str:
-    """Return type and message of an exception, in up to so many characters.
+def summarize(exc: BaseException, max_length: int = 200) -> str:
+    """Return the type and message of an exception, cut to ``max_length``.
 
-    Any exception has one: also where ``str()`` of it raises, or gives what is no Unicode text.
+    Works for any exception, even if its ``str()`` raises or returns invalid Unicode.
     """
-    message = Texts(most).of(exc)
-    name = clean(type(exc).__name__)
-    return (f"{name}: {message}" if message else name)[:most]
+    message = TextBudget(max_length).str_of(exc)
+    name = escape_surrogates(type(exc).__name__)
+    return (f"{name}: {message}" if message else name)[:max_length]
 
 
-def clean(text: str) -> str:
-    """Return a text in which lone surrogates are escaped, which no UTF-8 can hold."""
+def escape_surrogates(text: str) -> str:
+    """Escape lone surrogates, which UTF-8 can't encode."""
     return str.encode(text, "utf-8", "backslashreplace").decode()
 
 
-def fits(value: int) -> bool:
-    """Return whether an integer can be written and read in decimal everywhere."""
+def is_decimal_safe(value: int) -> bool:
+    """Return whether the integer converts to and from decimal everywhere."""
     return value.bit_length() <= _MAX_BITS
 
 
-class Texts:
-    """Make texts of anything, each and all together of a bounded length.
+class TextBudget:
+    """Convert anything to texts whose total length is bounded.
 
     Args:
-        budget: how many characters all texts may have; each later one still gets up to 100.
+        budget: characters of all texts together; once it is used up, each text still gets 100.
     """
 
     def __init__(self, budget: int) -> None:
         self._left = budget
 
-    def of(self, value: object) -> str:
-        """Return what ``str()`` gives, or why there is none."""
+    def str_of(self, value: object) -> str:
+        """Return ``str(value)``, or a placeholder if that raises."""
         try:
             text = str(value)
         except Exception as broken:
@@ -75,8 +75,8 @@ class Texts:
             text = f"<no text: str() of it raised {type(broken).__name__}>"
         return self.cut(text)
 
-    def shown(self, value: object) -> str:
-        """Return what ``repr()`` gives, shortened, or why there is none."""
+    def repr_of(self, value: object) -> str:
+        """Return a shortened ``repr(value)``, or a placeholder if that raises."""
         try:
             text = _Repr().repr(value)
         except Exception as broken:
@@ -86,15 +86,15 @@ class Texts:
         return self.cut(text)
 
     def cut(self, text: str) -> str:
-        """Return a text as it may be kept: cleaned, and its beginning only where it is too long."""
-        length, most = str.__len__(text), min(MAX_TEXT, max(self._left, _LEAST))
-        kept = clean(str.__getitem__(text, slice(most)))
+        """Return the text with surrogates escaped, cut if it is too long."""
+        length, limit = str.__len__(text), min(MAX_TEXT, max(self._left, _MIN_TEXT))
+        kept = escape_surrogates(str.__getitem__(text, slice(limit)))
         self._left -= len(kept)
-        return kept if length <= most else f"{kept}… ({length} characters)"
+        return kept if length <= limit else f"{kept}… ({length} characters)"
 
 
 class _Repr(reprlib.Repr):
-    """Show no more than some parts of a value, and of each the beginning."""
+    """Show a bounded number of parts of a value, each of bounded length."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _Repr(reprlib.Repr):
         return "…" if self._left < 0 else super().repr1(x, level)
 
     def repr_int(self, x: int, level: int) -> str:
-        text = builtins.repr(x) if fits(x) else hex(x)
+        text = builtins.repr(x) if is_decimal_safe(x) else hex(x)
         return text if len(text) <= self.maxlong else f"{text[: self.maxlong]}… ({x.bit_length()} bits)"
 
     def repr_bytes(self, x: bytes, level: int) -> str:
@@ -119,25 +119,25 @@ class _Repr(reprlib.Repr):
 
 
 def is_secret_name(name: object) -> bool:
-    """Tell whether values of that name are to be kept from view."""
+    """Return whether values with this name are secret."""
     return isinstance(name, str) and _SECRET_NAME.search(name) is not None
 
 
 def spans_in_text(text: str) -> Iterator[Span]:
-    """Yield where a text holds the password of a URL or of a ``name=value`` list."""
+    """Yield the spans of passwords in URLs and ``name=value`` lists."""
     for pattern in _IN_TEXT:
         for found in pattern.finditer(text):
             yield found.span("secret")
 
 
 def spans_of_keys(text: str, start: int = 0) -> Iterator[Span]:
-    """Yield where a line of YAML that can't be parsed probably holds a secret."""
+    """Yield the spans of likely secrets in YAML that can't be parsed."""
     for found in _KEY_VALUE.finditer(text, start):
         yield found.span("secret")
 
 
 def mask(line: str, spans: list[Span], column: int | None = None) -> tuple[str, int | None]:
-    """Mask spans of a line; also return where the given column (from 1) is now."""
+    """Mask spans of a line; also return the new position of a column (from 1)."""
     parts: list[str] = []
     end = 0
     moved = column

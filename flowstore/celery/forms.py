@@ -8,7 +8,7 @@ from typing import Any, Final
 from celery.result import ResultBase
 from kombu.utils.json import JSONEncoder, dumps, loads
 
-from flowstore.encoding.serialize import UNKNOWN, Forms, Registered, add_forms
+from flowstore.encoding.serialize import UNSUPPORTED, Converter, RegisteredValue, register_converter
 
 _KOMBU: Final = "kombu"
 _ENVELOPE: Final = {"__type__", "__value__"}
@@ -17,7 +17,7 @@ _encoder: Final = JSONEncoder()
 
 def install() -> None:
     """Register these types for serialization in this process."""
-    add_forms(_KOMBU, Forms(_flatten, _restore))
+    register_converter(_KOMBU, Converter(_flatten, _restore))
 
 
 def _flatten(value: object) -> object:
@@ -26,10 +26,10 @@ def _flatten(value: object) -> object:
     try:
         form = _encoder.default(value)
     except TypeError:
-        return UNKNOWN
+        return UNSUPPORTED
     if isinstance(form, dict) and form.keys() == _ENVELOPE:
         # The encoded value may hold more such values; kombu's decoder expects the text that kombu makes of all.
-        return Registered(_KOMBU, json.loads(dumps(value)))
+        return RegisteredValue(_KOMBU, json.loads(dumps(value)))
     return form
 
 

@@ -25,10 +25,10 @@ from flowstore.errors import (
 )
 from flowstore.interrupts import is_interrupt
 from flowstore.record import RESULT, RUN, Key
-from flowstore.record.failure import summary
 from flowstore.store.patience import limited
 from flowstore.store.routing import Route
 from flowstore.store.task_run import FAILURE, RETRY, REVOKED, SUCCESS
+from flowstore.texts import summarize
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Ending:
         else:
             arguments = arguments_of(context.request) if context.request is not None else None
         facts = _facts(context, self._state, route, self._finished_at)
-        facts["error"] = summary(exc)
+        facts["error"] = summarize(exc)
         if arguments is not None:
             facts["node_args"] = arguments
         key = _key(context, route)

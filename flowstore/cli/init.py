@@ -59,7 +59,7 @@ def init(path: Path, force: bool) -> None:
     The JSON Schema, which editors use for completion, is written next to it. The default for PATH is flowstore.yaml.
     """
     from flowstore.config.json_schema import json_schema
-    from flowstore.copying.newfile import appearing
+    from flowstore.copying.atomic import atomic_write
 
     schema = path.with_name(f"{path.stem}.schema.json")
     texts = {
@@ -74,7 +74,7 @@ def init(path: Path, force: bool) -> None:
     for file, content in texts.items():
         # Without --force a file that was created in the meantime is not overwritten either.
         if force:
-            with appearing(str(file)) as stream:
+            with atomic_write(str(file)) as stream:
                 stream.write(content.encode())
         else:
             with file.open("xb") as stream:

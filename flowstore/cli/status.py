@@ -25,7 +25,7 @@ INTERRUPTED: Final = 130
 @contextmanager
 def outcomes(*, debug: bool) -> Iterator[None]:
     """Turn exceptions into a message on stderr and an exit status."""
-    from flowstore.record.damage import damage_to
+    from flowstore.record.damage import on_damage
 
     damaged: list[BaseException] = []
 
@@ -34,7 +34,7 @@ def outcomes(*, debug: bool) -> Iterator[None]:
         say(f"skipped a damaged record: {describe(exc)}")
 
     try:
-        with damage_to(skip):
+        with on_damage(skip):
             yield
         sys.stdout.flush()
         if damaged:

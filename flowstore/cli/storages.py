@@ -126,7 +126,7 @@ def stats(names: tuple[str, ...], sizes: bool, form: str) -> None:
 
 
 def _counted(store: FlowStore, name: str, sizes: bool) -> Iterator[dict[str, Any]]:
-    from flowstore.record import Query, record
+    from flowstore.record import Query, kinds
 
     storage = records_of(store, name)
     if sizes:
@@ -139,8 +139,8 @@ def _counted(store: FlowStore, name: str, sizes: bool) -> Iterator[dict[str, Any
             yield {"storage": name, "kind": kind, "records": count, "size": size}
         return
     known = (
-        *(record.RESULT, record.ERROR, record.RUN, record.CHECKPOINT, record.VARIABLE, record.CONFIGURATION),
-        *(record.HISTORY, record.BLOB, record.CLAIM),
+        *(kinds.RESULT, kinds.ERROR, kinds.RUN, kinds.CHECKPOINT, kinds.VARIABLE, kinds.CONFIGURATION),
+        *(kinds.HISTORY, kinds.BLOB, kinds.CLAIM),
     )
     rest = storage.count(Query())
     for kind in known:

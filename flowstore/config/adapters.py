@@ -15,8 +15,8 @@ from flowstore.config.mistakes import Mistake, did_you_mean
 from flowstore.config.model import OWN_MODULE, StorageEntry, StorageReference
 from flowstore.errors import ConfigurationError
 from flowstore.interrupts import is_interrupt
-from flowstore.storage import Child, DataStorage, RecordStorage
-from flowstore.storage.exclusion import let_in_one_at_a_time
+from flowstore.storage import DataStorage, NestedStorage, RecordStorage
+from flowstore.storage.locking import serialize_calls
 
 ENTRY_POINTS: Final = "flowstore.storages"
 """The entry point group by which a package publishes adapters that need no ``import``."""
@@ -114,18 +114,18 @@ def construct(entry: StorageEntry, declared: Callable[[str], DataStorage]) -> Da
         raise ConfigurationError(str(entry.missing_driver), [entry.missing_driver])
     storage = adapter_class(entry)(**_with_children(entry.configuration, declared))
     if not storage.thread_safe:
-        let_in_one_at_a_time(storage, RecordStorage if isinstance(storage, RecordStorage) else DataStorage)
+        serialize_calls(storage, RecordStorage if isinstance(storage, RecordStorage) else DataStorage)
     return storage
 
 
 def _with_children(arguments: Mapping[str, Any], declared: Callable[[str], DataStorage]) -> dict[str, Any]:
-    """Return arguments with a ``Child`` for each storage in them."""
+    """Return arguments with a ``NestedStorage`` for each storage in them."""
 
     def child(name: str, found: Any) -> Any:
         if isinstance(found, StorageReference):
-            return Child(name, lambda: _records(declared(found.name), found.name))
+            return NestedStorage(name, lambda: _records(declared(found.name), found.name))
         if isinstance(found, StorageEntry):
-            return Child(name, _records(construct(found, declared), name))
+            return NestedStorage(name, _records(construct(found, declared), name))
         return found
 
     return {

@@ -18,7 +18,7 @@ from flowstore.config.model import StorageEntry, StorageReference
 from flowstore.config.secrets import file_of, read_secret
 from flowstore.config.shapes import plain_words
 from flowstore.interrupts import is_interrupt
-from flowstore.storage import Child
+from flowstore.storage import NestedStorage
 from flowstore.texts import is_secret_name
 
 CheckChild = Callable[[Document, Path, StorageEntry], StorageEntry]
@@ -167,7 +167,7 @@ def _children(
 
 
 def _holds_children(annotation: Any) -> bool:
-    return get_origin(annotation) is not None and Child in get_args(annotation)
+    return get_origin(annotation) is not None and NestedStorage in get_args(annotation)
 
 
 def _child(document: Document, path: Path, check_child: CheckChild) -> StorageReference | StorageEntry | None:

@@ -107,7 +107,7 @@ def _check_package(document: Document, path: Path, name: str) -> None:
     """Report a serializer or codec whose package is not installed."""
     package = PACKAGES.get(name)
     if package is not None and not package.is_installed():
-        document.report(path, f"{name} needs {package.module}, which is not installed", package.hint)
+        document.report(path, f"{name} needs {package.module}, which is not installed", package.install_hint)
 
 
 def _compression(document: Document, path: Path, shaped: Shaped) -> Compression | None:

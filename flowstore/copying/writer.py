@@ -1,37 +1,35 @@
-"""Writing records to a storage, so that those that are there already stay as they are."""
+"""Writing copied records to a storage."""
 
 from __future__ import annotations
 
 from itertools import groupby
 from typing import Final
 
-from flowstore.copying.outcome import (
+from flowstore.copying.integrity import blob_digest, is_intact, is_same_write
+from flowstore.copying.results import (
     CopyResult,
     OnConflict,
     Problem,
-    Report,
-    blob_digest,
-    counted,
-    is_whole,
-    refuse_unreachable,
-    same,
+    ProblemHandler,
+    add_counts,
+    reraise_unreachable,
 )
 from flowstore.errors import ConflictError, FlowstoreError, StorageError
 from flowstore.record import Record, Ref
 from flowstore.storage import Readable, RecordStorage, blob_facts
 
-_STEPS: Final = 10_000
-"""How often a record is written at most to reach its revision."""
+_MAX_REWRITES: Final = 10_000
+"""How often a record is rewritten to reach its revision."""
 
 
 class Writer:
-    """Write records to a storage and see that they arrived.
+    """Write records to a storage and verify them.
 
-    One that fails is counted and reported, and the others are written. What can't be reached ends it all: an
-    ``UnreachableError`` is raised.
+    Records that are already there are left unchanged. A record that fails is counted and reported, and the others are
+    written. If the storage is unreachable, ``UnreachableError`` is raised.
     """
 
-    def __init__(self, target: RecordStorage, on_conflict: OnConflict, report: Report | None = None) -> None:
+    def __init__(self, target: RecordStorage, on_conflict: OnConflict, report: ProblemHandler | None = None) -> None:
         self._target = target
         self._on_conflict = on_conflict
         self._report = report
@@ -49,13 +47,17 @@ class Writer:
             written += self._add(list(some))
         arrived = self._target.get_many([record.ref for record in written])
         for record, stored in zip(written, arrived, strict=True):
-            if stored is None or not same(record, stored) or stored.payload != record.payload:
-                self.fail(record.ref, "what was written is not what is read again")
+            if stored is None or not is_same_write(record, stored) or stored.payload != record.payload:
+                self.fail(record.ref, "the target returns something else than was written")
             else:
                 self._count(copied=1)
 
     def write_blob(self, head: Record, file: Readable) -> None:
-        """Write a blob as a stream, if it is not there already; ``head`` is its record in the source."""
+        """Write a blob as a stream, unless it is already there.
+
+        Args:
+            head: its record in the source.
+        """
         ref = head.ref
         try:
             current = self._target.get_many([ref])[0]
@@ -65,34 +67,34 @@ class Writer:
                 ref.key, ref.name, file, kind=ref.kind, facts=blob_facts(head), raw=True, revision=head.revision
             )
             if blob_digest(self._target, ref) != head.headers["digest"]:
-                raise StorageError("its bytes are not those that its digest tells of")
+                raise StorageError("its bytes do not match its digest")
         except FlowstoreError as exc:
-            refuse_unreachable(exc)
+            reraise_unreachable(exc)
             self.fail(ref, exc)
         else:
             self._count(copied=1)
 
     def fail(self, ref: Ref | None, why: object) -> None:
-        """Count a record that could not be copied."""
+        """Count and report a record that could not be copied."""
         self._count(failed=1)
-        self._tell(ref, str(why))
+        self._report_problem(ref, str(why))
 
     def _is_large(self, record: Record) -> bool:
         threshold = self._target.blob_threshold
         return threshold is not None and len(record.payload) > threshold
 
     def _check_bytes(self, record: Record) -> bool:
-        if is_whole(record):
+        if is_intact(record):
             return True
-        self.fail(record.ref, "its bytes in the source are not those that its digest tells of")
+        self.fail(record.ref, "its bytes in the source do not match its digest")
         return False
 
     def _add(self, records: list[Record]) -> list[Record]:
-        """Write records where nothing is; return those that are written now."""
+        """Write new records; return those that were written."""
         try:
             standing = self._target.add_many(records, as_they_are=True)
         except FlowstoreError as exc:
-            refuse_unreachable(exc)
+            reraise_unreachable(exc)
             if len(records) > 1:
                 return [written for record in records for written in self._add([record])]
             self.fail(records[0].ref, exc)
@@ -103,31 +105,32 @@ class Writer:
         return written
 
     def _replace(self, record: Record, current: Record) -> bool:
-        """Write a record where something is, if it has to be; tell whether it is written now."""
+        """Replace the stored record if needed; return whether it was written."""
         if not self._is_due(record, current):
             return False
         return self._put(record, current.revision) and self._reach(record, current.revision + 1)
 
     def _is_due(self, record: Record, current: Record) -> bool:
-        """Tell whether a record has to be written over what is there; count it if not."""
-        if same(record, current):
-            # Killed before the revision was reached. That of a blob can't be: it has to be written whole each time.
-            if 0 < record.revision - current.revision <= _STEPS and record.payload:
+        """Return whether the stored record has to be replaced; count it if not."""
+        if is_same_write(record, current):
+            # An earlier copy was killed before the revision was reached. Not for blobs: each rewrite sends all bytes.
+            if 0 < record.revision - current.revision <= _MAX_REWRITES and record.payload:
                 return True
             self._count(skipped=1)
             return False
         newer = self._on_conflict == "newer" and record.stored_at > current.stored_at
         replace = self._on_conflict == "replace" or newer
         self._count(conflicts=1, skipped=0 if replace else 1)
-        self._tell(record.ref, f"something else is there: {'replaced' if replace else 'kept'}")
+        self._report_problem(record.ref, f"the target has a different record: {'replaced' if replace else 'kept'}")
         return replace
 
     def _reach(self, record: Record, revision: int) -> bool:
-        """Write a record again until it has its revision, unless that is far: one below could let a stale writer win.
+        """Rewrite a record until it has its revision; return whether it succeeded.
 
-        What is far apart was stored anew in one of the two storages, and has no revision in common with the other.
+        With a lower revision, a stale writer could win. Revisions that are far apart belong to records that were stored
+        anew in one of the storages, and share no revision; these are left as they are.
         """
-        if record.revision - revision > _STEPS:
+        if record.revision - revision > _MAX_REWRITES:
             return True
         while revision < record.revision:
             if not self._put(record, revision):
@@ -140,17 +143,17 @@ class Writer:
             self._target.put(record, if_revision=revision)
         except ConflictError:
             self._count(conflicts=1)
-            self.fail(record.ref, "somebody else has stored it meanwhile")
+            self.fail(record.ref, "another process stored it meanwhile")
             return False
         except FlowstoreError as exc:
-            refuse_unreachable(exc)
+            reraise_unreachable(exc)
             self.fail(record.ref, exc)
             return False
         return True
 
-    def _tell(self, ref: Ref | None, message: str) -> None:
+    def _report_problem(self, ref: Ref | None, message: str) -> None:
         if self._report is not None:
             self._report(Problem(ref, message))
 
     def _count(self, **more: int) -> None:
-        self.result = counted(self.result, **more)
+        self.result = add_counts(self.result, **more)

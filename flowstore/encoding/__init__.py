@@ -1,1 +1,1 @@
-"""Values to bytes, and back."""
+"""Values to bytes and back."""

@@ -1,8 +1,8 @@
-"""A value and the facts about it, to a record and back.
+"""Encoding values to records, and decoding them.
 
-What was done to a value is told by its record's headers, and decoding is driven by them, so that what was stored stays
-readable whatever the configuration says later. Only what must not come from data is the pipeline's own: the keys, and
-whether pickled values may be loaded.
+A record's headers name how its value was encoded, and decoding follows them. So stored records stay readable whatever
+the configuration says later. Only what must never come from stored data is set on the pipeline: the keys, and whether
+pickled values may be loaded.
 """
 
 from __future__ import annotations
@@ -15,26 +15,29 @@ from time import time
 from typing import Any, BinaryIO, Final
 
 from flowstore.encoding import serialize
-from flowstore.encoding.codec import MOST, Codecs, Compression, Encryption, Readable, SealedFile
-from flowstore.encoding.serialize import CONTENT_TYPES, Places
+from flowstore.encoding.codec import DEFAULT_DECODE_LIMIT, Codecs, Compression, Encryption, SealedFile
+from flowstore.encoding.serialize import CONTENT_TYPES, ConvertedPaths
+from flowstore.encoding.stream import BinaryReader
 from flowstore.errors import CorruptError
 from flowstore.record import FORMAT, Record, Ref
+from flowstore.record.capture import capture_exception
 from flowstore.record.failure import Failure, RemoteTaskError
 
 _CODED: Final = "application/octet-stream"
 
 
 class Pipeline:
-    """Encode the values of a storage to records, and decode them. Safe in threads, and after a fork.
+    """Encode the values of a storage to records, and decode them.
+
+    Thread-safe and fork-safe.
 
     Args:
-        serializer: how values are written: ``json``, ``msgpack`` or ``pickle``. Tables are written as Arrow, if it is
-            installed, whichever is named. ``pickle`` writes plain JSON values as JSON, and is the only one with which
-            pickled values are read.
-        compression: compresses what is written; what is compressed already is read without it.
-        encryption: encrypts what is written, and holds the keys to read what is encrypted.
-        strict: whether a value that would come back as another type is refused.
-        decode_limit: bytes of memory that reading a compressed value may take, as far as that can be told beforehand.
+        serializer: ``json``, ``msgpack`` or ``pickle``. Tables are written as Arrow with any of them, if it is
+            installed. ``pickle`` writes plain JSON values as JSON; only with it pickled values are loaded.
+        compression: compresses new payloads. Compressed payloads are read without it too.
+        encryption: encrypts new payloads, and holds the keys to decrypt stored ones.
+        strict: refuse values that would come back as another type.
+        decode_limit: bytes of memory that decoding a compressed value may take, as estimated beforehand.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Pipeline:
         compression: Compression | None = None,
         encryption: Encryption | None = None,
         strict: bool = False,
-        decode_limit: int = MOST,
+        decode_limit: int = DEFAULT_DECODE_LIMIT,
     ) -> None:
         self._dumps = serialize.WRITERS[serializer]
         self._loads = partial(serialize.loads, pickled=True) if serializer == "pickle" else serialize.loads
@@ -59,29 +62,31 @@ class Pipeline:
         """Build the record that stores a value.
 
         Args:
-            ref: where it belongs.
-            value: anything that the serializer has a form for; not changed. Where it will come back as another type is
-                told by the header ``flattened``.
-            facts: further headers, JSON-able. They are never encrypted.
+            ref: the record's reference.
+            value: anything that the serializer supports; not changed. The header ``flattened`` lists the paths of
+                parts that will come back as another type.
+            facts: additional headers, JSON-serializable. They are never encrypted.
 
         Returns:
-            A record with revision 0. Its ``token`` is new with each call and marks this one write, so that a write that
-            is tried again is told apart from somebody else's.
+            A record with revision 0. Its ``token`` is new with each call: it identifies this write when it is retried.
 
         Raises:
-            SerializationError: the value can't be stored; nothing has been written.
+            SerializationError: the value can't be stored.
         """
         if self._strict:
             return self._record(ref, *self._dumps(value, None), facts)
-        places = Places()
-        payload, serializer = self._dumps(value, places)
-        if places.count:
-            # A place names keys of the value, and headers are not encrypted.
-            facts = {**(facts or {}), "flattened": ["…"] if self._encrypts else places.shown()}
+        converted = ConvertedPaths()
+        payload, serializer = self._dumps(value, converted)
+        if converted.count:
+            # Paths contain keys of the value, and headers are not encrypted.
+            facts = {**(facts or {}), "flattened": ["…"] if self._encrypts else converted.shown()}
         return self._record(ref, payload, serializer, facts)
 
     def encode_bytes(self, ref: Ref, data: bytes, facts: Mapping[str, Any] | None = None) -> Record:
-        """Build the record that stores bytes as they are, whichever serializer is named; ``decode`` returns them."""
+        """Build the record that stores bytes as they are, with any serializer.
+
+        ``decode`` returns the bytes.
+        """
         return self._record(ref, data, serialize.RAW, facts)
 
     def _record(self, ref: Ref, payload: bytes, serializer: str, facts: Mapping[str, Any] | None) -> Record:
@@ -107,11 +112,11 @@ class Pipeline:
         return Record(ref, payload, headers)
 
     def decode(self, record: Record) -> Any:
-        """Return the value of a record: a new object with every call.
+        """Return the value of a record, a new object with every call.
 
         Raises:
-            CorruptError: the payload is damaged, was moved here from another record, or can't be read with the keys and
-                packages that are here; nothing has been loaded that the storage does not allow.
+            CorruptError: the payload is damaged, was copied from another record, or can't be read with the available
+                keys and packages. Nothing was loaded that the storage does not allow.
         """
         headers, payload = record.headers, record.payload
         if (
@@ -124,7 +129,7 @@ class Pipeline:
         return self._loads(payload, headers.get("serializer"))
 
     def _serialized(self, record: Record) -> bytes:
-        """Return the payload as the serializer wrote it."""
+        """Return the payload without its codecs."""
         headers, payload = record.headers, record.payload
         if headers.get("format") != FORMAT:
             raise CorruptError(
@@ -137,33 +142,40 @@ class Pipeline:
             return self._codecs.decode(record)
         return payload
 
-    def encode_file(self, ref: Ref, file: Readable, headers: dict[str, Any]) -> SealedFile | None:
-        """Return a blob's file as it is to be stored, and add to its headers how to read it.
+    def encode_file(self, ref: Ref, file: BinaryReader, headers: dict[str, Any]) -> SealedFile | None:
+        """Return the encrypted form of a blob's file, and add its headers.
 
         Returns:
-            The encrypted file, whose ``plain_size`` counts what was read; ``None`` where it is to be stored as it is.
+            The encrypted file, whose ``plain_size`` counts the bytes read; ``None`` if the storage does not encrypt.
         """
         return self._codecs.encode_file(ref, file, headers)
 
     def decode_file(self, record: Record, file: BinaryIO) -> BinaryIO:
-        """Return the file of a blob as it was given, to be read once; closing it closes the stored file.
+        """Return the original file of a blob, to be read once.
+
+        Closing it closes the stored file.
 
         Raises:
-            CorruptError: it can't be read with the keys that are here; reading it raises this where it was changed.
+            CorruptError: the key is not available. Reading raises this too if the file was changed.
         """
         return self._codecs.decode_file(record, file)
 
     def as_json(self, record: Record) -> bytes:
-        """Return the value of a record as JSON text, in which other types are marked as docs/records.md tells.
+        """Return the value of a record as JSON text.
+
+        Other types are tagged as docs/records.md describes.
 
         Raises:
             CorruptError: as ``decode``.
-            SerializationError: it has no JSON form, or is pickled, and not loaded just to be shown.
+            SerializationError: the value has no JSON form, or is pickled: it is not loaded to be shown.
         """
         return serialize.dumps_shown(self._serialized(record), record.headers.get("serializer", ""))
 
     def same(self, one: Record, other: Record) -> bool:
-        """Tell whether two records hold the same value, written in the same way; one that can't be read does not."""
+        """Return whether two records hold the same value, serialized alike.
+
+        Returns False if one of them can't be read.
+        """
         if one.headers.get("digest") == other.headers.get("digest"):
             return True
         if "codecs" not in one.headers and "codecs" not in other.headers:
@@ -175,20 +187,23 @@ class Pipeline:
         return payloads[0] == payloads[1] and one.headers.get("serializer") == other.headers.get("serializer")
 
     def encode_error(self, ref: Ref, exc: BaseException, facts: Mapping[str, Any]) -> Record:
-        """Build the record of an error; ``facts["node_args"]``, the task's arguments, may be anything: kept as text.
+        """Build the record of an error.
 
-        Headers are not encrypted, so with encryption the header ``error`` is left with the exception's type.
+        Headers are not encrypted, so with encryption the header ``error`` contains only the exception's type.
+
+        Args:
+            facts: additional headers. ``node_args``, the task's arguments, may be anything; they are kept as text.
         """
         headers = {"state": "FAILURE", **facts}
         if self._encrypts and "error" in headers:
             headers["error"] = type(exc).__name__
-        return self.encode(ref, Failure.of(exc, headers.pop("node_args", None)).to_dict(), headers)
+        return self.encode(ref, capture_exception(exc, headers.pop("node_args", None)).to_dict(), headers)
 
     def decode_error(self, record: Record) -> RemoteTaskError:
-        """Read the record of an error.
+        """Decode the record of an error.
 
         Raises:
-            CorruptError: as ``decode``, or it holds something else.
+            CorruptError: as ``decode``, or the record holds something else.
         """
         value = self.decode(record)
         try:
@@ -198,10 +213,10 @@ class Pipeline:
         return RemoteTaskError(failure, record.key, dict(record.headers))
 
 
-PLAIN: Final = Pipeline()
-"""Of a storage that names nothing: JSON, as it is."""
+DEFAULT_PIPELINE: Final = Pipeline()
+"""The pipeline of a storage without options: JSON, neither compressed nor encrypted."""
 
-encode = PLAIN.encode
-decode = PLAIN.decode
-encode_error = PLAIN.encode_error
-decode_error = PLAIN.decode_error
+encode = DEFAULT_PIPELINE.encode
+decode = DEFAULT_PIPELINE.decode
+encode_error = DEFAULT_PIPELINE.encode_error
+decode_error = DEFAULT_PIPELINE.decode_error

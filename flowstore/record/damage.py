@@ -1,6 +1,6 @@
-"""Telling of records that can't be read, where listings and cleanups pass over them.
+"""Reporting records that can't be read.
 
-Each is a line in the log, a warning, unless somebody listens: the command line does, and any program may.
+Listings and cleanups skip them. Each is logged as a warning, unless a handler is set with ``on_damage``.
 """
 
 from __future__ import annotations
@@ -14,49 +14,51 @@ from flowstore.errors import CorruptError
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[CorruptError], None]
+DamageHandler = Callable[[CorruptError], None]
 
 
 def _warn(error: CorruptError) -> None:
-    log.warning("passed over a damaged record: %s", error)
+    log.warning("skipped a damaged record: %s", error)
 
 
-_report: ContextVar[Report] = ContextVar("flowstore_damage", default=_warn)
+_handler: ContextVar[DamageHandler] = ContextVar("flowstore_damage", default=_warn)
 
 
-def tell(error: CorruptError) -> None:
-    """Tell of a record that is passed over, because it can't be read."""
-    listener()(error)
+def report_damage(error: CorruptError) -> None:
+    """Report a record that is skipped because it can't be read."""
+    damage_handler()(error)
 
 
-def listener() -> Report:
-    """Return what is called here for each damaged record."""
-    return _report.get()
+def damage_handler() -> DamageHandler:
+    """Return the function that is called here for each damaged record."""
+    return _handler.get()
 
 
 @contextmanager
-def damage_to(report: Report) -> Iterator[None]:
-    """Let what is listed inside, in this thread, tell of damaged records by calling a function, and not in the log.
+def on_damage(handler: DamageHandler) -> Iterator[None]:
+    """Call a function for damaged records instead of logging them.
+
+    Applies to what is listed inside the block, in this thread.
 
     Args:
-        report: called with a ``CorruptError`` for each record that was passed over, once.
+        handler: called once with a ``CorruptError`` for each record that is skipped.
     """
-    told: set[str] = set()
+    reported: set[str] = set()
 
     def once(error: CorruptError) -> None:
-        if str(error) not in told:
-            told.add(str(error))
-            report(error)
+        if str(error) not in reported:
+            reported.add(str(error))
+            handler(error)
 
-    token = _report.set(once)
+    token = _handler.set(once)
     try:
         yield
     finally:
-        _report.reset(token)
+        _handler.reset(token)
 
 
 @contextmanager
-def damage_told_once() -> Iterator[None]:
-    """Let what goes over the same records several times inside tell of each damaged one once."""
-    with damage_to(listener()):
+def damage_reported_once() -> Iterator[None]:
+    """Report each damaged record once, even if the block lists it several times."""
+    with on_damage(damage_handler()):
         yield

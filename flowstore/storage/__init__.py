@@ -1,9 +1,11 @@
-"""The two bases of adapters: ``DataStorage``, the minimum, and ``RecordStorage``, the full contract."""
+"""The base classes of adapters: ``DataStorage`` and ``RecordStorage``."""
 
 from __future__ import annotations
 
-from flowstore.record.damage import tell
+from flowstore.record.damage import report_damage
 from flowstore.record.headers import check_headers, is_generation, mistake_in
+from flowstore.storage.attempts import Attempts, is_earlier_attempt
+from flowstore.storage.base import DataStorage, ExcInfo, keeps_errors
 from flowstore.storage.blobs import Blobs, blob_facts
 from flowstore.storage.capabilities import (
     Batches,
@@ -15,11 +17,9 @@ from flowstore.storage.capabilities import (
     ServerExpiry,
     VersionedSchema,
 )
-from flowstore.storage.child import Child
 from flowstore.storage.claims import Claims
 from flowstore.storage.connected import ConnectedStorage
-from flowstore.storage.executions import Executions, is_earlier
-from flowstore.storage.minimum import DataStorage, ExcInfo, keeps_errors
+from flowstore.storage.nested import NestedStorage
 from flowstore.storage.payloads import PART, Content
 from flowstore.storage.revisions import new_revision
 from flowstore.storage.streams import Readable, Source
@@ -29,13 +29,13 @@ __all__ = [
     "PART",
     "Batches",
     "Capability",
-    "Child",
     "ConnectedStorage",
     "Content",
     "DataStorage",
     "ExcInfo",
     "Guarantees",
     "NativeBlobs",
+    "NestedStorage",
     "QueriesFields",
     "Readable",
     "RecordStorage",
@@ -45,22 +45,21 @@ __all__ = [
     "VersionedSchema",
     "blob_facts",
     "check_headers",
-    "is_earlier",
+    "is_earlier_attempt",
     "is_generation",
     "keeps_errors",
     "mistake_in",
     "new_revision",
-    "tell",
+    "report_damage",
 ]
 
 
-class RecordStorage(Claims, Executions, Upkeep, Blobs):
-    """An adapter that keeps records, from which everything else follows.
+class RecordStorage(Claims, Attempts, Upkeep, Blobs):
+    """The base class of adapters that store records.
 
-    An adapter implements ``connect``, ``disconnect``, ``is_connected`` and the methods with a leading underscore; it
-    overrides ``_get_many`` where its database can batch, and ``_translate`` to turn its driver's exceptions into
-    flowstore's. All public methods may be called from several threads, and repeated without harm.
+    An adapter implements ``connect``, ``disconnect``, ``is_connected`` and the methods with a leading underscore. It
+    overrides ``_get_many`` if its database supports batches, and ``_translate`` to turn its driver's exceptions into
+    flowstore's. All public methods are thread-safe and can be repeated safely.
 
-    A revision never comes again: that of a new record is a number that none before had, and grows by one with each
-    replacement.
+    Revisions are never reused: a new record gets a number that no record had before, and each replacement adds one.
     """

@@ -1,4 +1,4 @@
-"""Blobs: files of any size beside the results of a task, streamed in and out."""
+"""Blobs: files of any size, streamed in and out."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _BUFFER: Final = 64 * 1024
 
 
 class Blobs(Records):
-    """The operations on blobs. A blob has a key and a name; its bytes are kept as they are, or encrypted.
+    """Store, retrieve and delete blobs.
 
-    ``raw`` passes them on as they are stored, encrypted or not, to be copied with their headers.
+    A blob has a key and a name; its bytes are stored as they are, or encrypted. ``raw`` passes the stored bytes on
+    unchanged, encrypted or not, so that they can be copied with their headers.
     """
 
     pipeline: Pipeline
@@ -44,17 +45,17 @@ class Blobs(Records):
     ) -> int:
         """Store a blob, replacing an older one; return its size.
 
-        It is read and sent a part at a time, and there as a whole or not at all. Readers of the older one find it whole
-        or get an error; none gets a mix.
+        The blob is read and sent in chunks, and stored as a whole or not at all. Readers of the older blob get it
+        whole or get an error, never a mix.
 
         Args:
-            file: bytes, or a file opened in binary mode, read from where it is to its end; it is not closed.
-            facts: further headers of its record, JSON-able.
-            revision: of a copy, the one that it has where nothing is; else a new one.
+            file: bytes, or a file opened in binary mode, read from its current position to its end; it is not closed.
+            facts: additional headers of its record, JSON-serializable.
+            revision: for a copy, its revision if nothing is stored; by default a new one.
 
         Raises:
-            TypeError: it is neither.
-            StorageError: it could not be stored; an older one is still there.
+            TypeError: ``file`` is neither.
+            StorageError: the blob could not be stored; the older one is still there.
         """
         ref, source = Ref(kind, key, name), Source(file)
         headers = {
@@ -78,40 +79,43 @@ class Blobs(Records):
         return source.size if sealed is None else sealed.plain_size
 
     def retrieve_blob(self, key: Key, name: str, *, kind: str = BLOB, raw: bool = False) -> BinaryIO:
-        """Return a blob as a file to read from: once, from its beginning to its end. Close it, or use ``with``.
+        """Return a blob as a file that can be read once. Close it, or use ``with``.
 
         Raises:
-            NotFoundError, ExpiredError: there is none. An empty one is there.
-            CorruptError: a part of it is not there, or the key that it needs is not. Reading raises this where the
-                bytes are not those that were stored, before it gives out the last of them.
-            ConflictError: raised by reading where the blob was replaced or deleted since it was retrieved, and its
-                bytes are gone. Bytes of two blobs are never mixed.
+            NotFoundError, ExpiredError: no blob is stored. An empty blob is one.
+            CorruptError: a chunk or the encryption key is missing. Reading raises this if the bytes don't match their
+                digest, before it returns the last of them.
+            ConflictError: raised by reading if the blob was replaced or deleted since it was retrieved, and its bytes
+                are gone. Bytes of two blobs are never mixed.
         """
         for _ in range(READS):
             record = self.get(key, kind, name)
             if BLOB not in record.headers:
-                raise StorageError(f"{record.ref} is no blob, but a value: retrieve it as one")
+                raise StorageError(f"{record.ref} is not a blob, but a value: retrieve it as one")
             parts = self._blob_parts(record)
             try:
                 file = io.BufferedReader(Stream(next(parts, b""), parts), _BUFFER)
                 return file if raw else self.pipeline.decode_file(record, file)
             except ConflictError:
                 continue
-        raise UnreachableError(f"others kept replacing {Ref(kind, key, name)} while it was being read, {READS} times")
+        raise UnreachableError(f"{Ref(kind, key, name)} was replaced {READS} times while it was being read")
 
     def has_blob(self, key: Key, name: str, *, kind: str = BLOB) -> bool:
-        """Tell whether there is a blob of that name."""
+        """Return whether a blob of this name is stored."""
         try:
             return BLOB in self.get(key, kind, name, payload=False).headers
         except LookupError:
             return False
 
     def delete_blob(self, key: Key, name: str, *, kind: str = BLOB) -> bool:
-        """Delete a blob; tell whether there was one."""
+        """Delete a blob; return whether it existed."""
         return self.delete(key, kind, name)
 
     def blobs(self, key: Key, *, kind: str = BLOB) -> list[Record]:
-        """Return the heads of a key's blobs in the order of first storing; their headers have the ``size``."""
+        """Return the records of a key's blobs, without their bytes.
+
+        In the order of first storing; the headers have the ``size``.
+        """
         query = Query(kinds=(kind,), flow_name=key.flow_name, task_name=key.task_name, task_id=key.task_id)
         return [record for record in self.records(query, payload=False) if BLOB in record.headers]
 
@@ -131,9 +135,9 @@ class Blobs(Records):
                 if part is not None:
                     digest.update(part)
                     size += len(part)
-                # Before the last bytes are given out.
+                # Before the last bytes are returned.
                 if (part is None or size >= expected[0]) and (size, digest.hexdigest()) != expected:
-                    raise CorruptError(f"the bytes of {record.ref} are not those that were stored")
+                    raise CorruptError(f"the bytes of {record.ref} do not match their digest")
                 if part is None:
                     return
                 yield part
@@ -148,10 +152,10 @@ class Blobs(Records):
             yield from self._read_content(record.ref, content["generation"], content["pieces"])
 
     def _torn_blob(self, record: Record) -> StorageError:
-        """Return the error of a part that was not there."""
+        """Return the error for a missing chunk."""
         current = self._reread_pointer(record.ref)
         if generation_of(current) == generation_of(record):
-            return CorruptError(f"a part of {record.ref} is not there")
+            return CorruptError(f"a chunk of {record.ref} is missing")
         return ConflictError(f"{record.ref} was replaced or deleted while it was being read", current)
 
 
@@ -160,5 +164,5 @@ def _measured(source: Source) -> dict[str, Any]:
 
 
 def blob_facts(head: Record) -> dict[str, Any]:
-    """Return the headers with which a copy of a blob is stored: all but those that tell of its bytes."""
+    """Return the headers for a copy of a blob, without those about its bytes."""
     return {name: value for name, value in head.headers.items() if name not in (CONTENT, "size", "digest")}

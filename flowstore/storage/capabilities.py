@@ -1,8 +1,9 @@
-"""What an adapter can do beyond the full contract, and what its database promises: declared, never found out by trying.
+"""Capabilities of adapters, and guarantees of their databases.
 
-A capability is a small class that an adapter names among its bases. ``isinstance(storage, QueriesFields)`` asks for it,
-``require`` refuses a storage that lacks it, and ``flowstore.testing`` proves it. What depends on the database that an
-adapter is configured for, and not on the adapter, stands in its ``guarantees``.
+Both are declared, never found out by trying. A capability is a small class that an adapter lists among its bases:
+``isinstance(storage, QueriesFields)`` checks for it, ``require`` raises if a storage lacks it, and
+``flowstore.testing`` proves it. What depends on the configured database, and not on the adapter, is part of its
+``guarantees``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from flowstore.errors import UnsupportedError
 
 
 class Capability:
-    """Base of all capabilities. The first line of a capability's docstring is what documentation tells of it."""
+    """Base class of all capabilities.
+
+    The documentation shows the first line of each capability's docstring.
+    """
 
     __slots__ = ()
 
@@ -23,8 +27,8 @@ class Capability:
 class QueriesFields(Capability):
     """Select records by the fields of a JSON payload: ``Query.where``.
 
-    The adapter selects as ``Query.matches`` does. What is not JSON text, or is compressed or encrypted, is never
-    selected. A storage without this raises UnsupportedError for such a query.
+    The adapter selects as ``Query.matches`` does. Payloads that are not JSON text, or are compressed or encrypted, are
+    never selected. A storage without this raises UnsupportedError for such a query.
     """
 
     __slots__ = ()
@@ -33,7 +37,7 @@ class QueriesFields(Capability):
 class NativeBlobs(Capability):
     """Keep a blob in the database's own place for large things, not cut into records.
 
-    The adapter streams a blob in and out of that place. A storage without this keeps blobs all the same, in pieces.
+    The adapter streams blobs in and out. A storage without this keeps blobs in pieces, one record each.
     """
 
     __slots__ = ()
@@ -42,8 +46,8 @@ class NativeBlobs(Capability):
 class ServerExpiry(Capability):
     """Delete by itself what has expired.
 
-    When, is told in the adapter's description; until then it counts as gone, as everywhere. In a storage without this
-    it stays until ``cleanup`` deletes it.
+    See the adapter for timing; until then readers ignore it. In a storage without this it stays until ``cleanup``
+    deletes it.
     """
 
     __slots__ = ()
@@ -52,8 +56,8 @@ class ServerExpiry(Capability):
 class Batches(Capability):
     """Read, store and delete hundreds of records in a few round trips, or with many requests at once.
 
-    The adapter overrides ``_get_many``, ``_put_many`` and ``_delete_many``. A storage without this does the same one
-    record after the other.
+    The adapter overrides ``_get_many``, ``_put_many`` and ``_delete_many``. A storage without this processes one
+    record at a time.
     """
 
     __slots__ = ()
@@ -61,7 +65,7 @@ class Batches(Capability):
 
 @dataclass(frozen=True, slots=True)
 class SchemaVersion:
-    """A version of the tables that an adapter keeps records in, and what came with it."""
+    """A version of an adapter's tables, and what it changed."""
 
     version: str
     about: str
@@ -70,50 +74,50 @@ class SchemaVersion:
 class VersionedSchema(Capability, ABC):
     """Bring the tables of an older version up to date: ``flowstore schema``.
 
-    Tables are created in their latest version; ``connect`` refuses those of another one. None of these methods needs a
-    connected storage.
+    Tables are created in their latest version; ``connect`` refuses tables of other versions. None of these methods
+    needs a connected storage.
     """
 
     __slots__ = ()
 
     @abstractmethod
     def schema_history(self) -> list[SchemaVersion]:
-        """Return all versions that there are, the oldest first; without connecting.
+        """Return all versions, oldest first, without connecting.
 
         Raises:
-            ConfigurationError: what migrations need is not installed.
+            ConfigurationError: the package for migrations is not installed.
         """
 
     @abstractmethod
     def schema_version(self) -> str | None:
-        """Return the version of the tables, or ``None`` where there are none."""
+        """Return the version of the tables, or None if there are no tables."""
 
     @abstractmethod
     def upgrade_schema(self) -> list[SchemaVersion]:
-        """Bring the tables to the latest version; return the versions that they went through.
+        """Upgrade the tables to the latest version; return the applied versions.
 
-        Several may try at once: one does it, the others wait. No worker that uses the storage should be running.
+        Several processes may call this at once: one upgrades, the others wait. No worker should be using the storage.
         """
 
 
 CAPABILITIES: Final[tuple[type[Capability], ...]] = (Batches, QueriesFields, NativeBlobs, ServerExpiry, VersionedSchema)
-"""All capabilities, in the order in which documentation tells of them."""
+"""All capabilities, in the order of the documentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guarantees:
-    """What one database promises when an adapter keeps records in it, and where that ends: sentences for people.
+    """What a database guarantees for an adapter's records, and its limits.
 
-    An adapter has one of these in ``guarantees`` for each database that it can be configured for.
+    In sentences for people. An adapter has one of these in ``guarantees`` for each database that it supports.
 
     Attributes:
         database: the name of the database.
-        shared_by: who sees the same records: the threads of a process, the processes of a machine, or all machines.
-        process_ends: what is kept of that which was acknowledged when the process ends or is killed.
-        server_crashes: the same, when the database's server is killed and started again.
-        power_fails: the same, when the machine that keeps the records loses power.
-        one_winner: whether of several that store, replace or claim the same at once exactly one succeeds.
-        clock: whose clock decides when a record has expired.
+        shared_by: who shares the records: the threads of a process, the processes of a machine, or all machines.
+        process_ends: which acknowledged writes survive when the process ends or is killed.
+        server_crashes: the same, when the database server is killed and restarted.
+        power_fails: the same, when the machine that stores the records loses power.
+        one_winner: whether exactly one of several concurrent writes or claims of the same thing succeeds.
+        clock: whose clock decides when a record expires.
         largest_record: the largest payload of one record; larger values become blobs.
     """
 
@@ -128,15 +132,14 @@ class Guarantees:
 
 
 def capabilities_of(adapter: type[object]) -> tuple[type[Capability], ...]:
-    """Return the capabilities that an adapter's class declares, in the order of ``CAPABILITIES``."""
+    """Return the capabilities that a class declares, ordered as ``CAPABILITIES``."""
     return tuple(capability for capability in CAPABILITIES if issubclass(adapter, capability))
 
 
 def require(storage: object, capability: type[Capability]) -> None:
-    """Refuse a storage that lacks a capability.
+    """Raise UnsupportedError if the storage lacks a capability.
 
-    Raises:
-        UnsupportedError: it does; the message names both.
+    The message names both.
     """
     if not isinstance(storage, capability):
         summary = (capability.__doc__ or "").partition("\n")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""What of several that want the same one gets: a claim, or the place of a value."""
+"""Exclusive claims and put-if-absent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowstore.storage.values import Values
 
 
 class Claims(Values):
-    """The operations with one winner: of any number of threads, processes and machines."""
+    """Operations with one winner among all threads, processes and machines."""
 
     def claim(
         self,
@@ -23,21 +23,21 @@ class Claims(Values):
         expires_in: Duration | None = None,
         token: str | None = None,
     ) -> bool:
-        """Claim something under a key; tell whether it is the caller's now.
+        """Acquire a claim; return whether the caller holds it.
 
-        A claim lasts until it is released, deleted with its task or run, or expired. It does nothing but exclude other
-        claims: an owner that takes longer than ``expires_in`` is not stopped, and somebody else may have it then.
+        A claim lasts until it is released, expires, or is deleted with its task or run. It only excludes other claims:
+        an owner that takes longer than ``expires_in`` is not stopped, and another one may acquire the claim.
 
         Args:
-            key: the key; nothing else need be stored under it.
-            name: what is claimed there.
-            owner: who claims. The same owner may claim again, which begins ``expires_in`` anew; without an owner, the
-                second claim is refused whoever makes it.
-            expires_in: how long the claim lasts; for ever without. By the storage's clock.
-            token: marks this one attempt: repeated with the same token, after an answer was lost, it is not refused.
+            key: the key; nothing else needs to be stored under it.
+            name: the name of the claim under the key.
+            owner: who claims. The same owner may claim again, which restarts ``expires_in``; without an owner, every
+                second claim is refused.
+            expires_in: how long the claim lasts, by the storage's clock; by default it never expires.
+            token: identifies this attempt: repeating it with the same token, after an answer was lost, is not refused.
 
         Raises:
-            UnsupportedError: the database has no atomic condition.
+            UnsupportedError: the database has no conditional writes.
         """
         now = self._time()
         facts: dict[str, Any] = {"stored_at": now}
@@ -58,15 +58,15 @@ class Claims(Values):
                 return True
             if current is not None and (owner is None or current.headers.get("owner") != owner):
                 return False
-            # The caller's own, or gone since: each turn of this loop means that another one got on.
+            # The caller's own claim, or one that is gone: each turn of this loop means that another caller succeeded.
             if_revision = 0 if current is None else current.revision
 
     def release(self, key: Key, name: str = "", *, owner: str | None = None) -> bool:
-        """Give a claim back; tell whether it was there.
+        """Release a claim; return whether it was held.
 
         Args:
-            key, name: what was claimed.
-            owner: who claimed it. A claim of somebody else, or one that has expired, is left alone.
+            key, name: of the claim.
+            owner: who claimed it. A claim of another owner, or one that has expired, is left alone.
         """
         while True:
             try:
@@ -78,7 +78,7 @@ class Claims(Values):
             try:
                 return self.delete(key, CLAIM, name, if_revision=current.revision)
             except ConflictError:
-                continue  # claimed anew meanwhile, by the same owner or another one
+                continue  # claimed again meanwhile, by the same owner or another one
 
     def get_or_store(
         self,
@@ -89,17 +89,17 @@ class Claims(Values):
         name: str = "",
         facts: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Return what is stored; where nothing is, store a default, once, and return that.
+        """Return the stored value; if nothing is stored, store a default first.
 
-        Of any number of callers at the same time, one stores; all of them get its value, each an object of its own.
+        Of any number of concurrent callers, one stores; all of them get its value, each a separate object.
 
         Args:
-            default: the value, or a function without arguments that gives it, called where nothing is stored. It may
-                be called in vain, where another caller was faster.
-            facts: further headers of what is stored.
+            default: the value, or a function without arguments that returns it, called if nothing is stored. Its value
+                is discarded if another caller was faster.
+            facts: additional headers of the stored record.
 
         Raises:
-            UnsupportedError: the database has no atomic condition, and nothing is stored yet.
+            UnsupportedError: the database has no conditional writes, and nothing is stored yet.
         """
         record = None
         while True:
@@ -113,4 +113,4 @@ class Claims(Values):
             try:
                 return self.pipeline.decode(self.put(record, if_revision=0))
             except ConflictError:
-                continue  # somebody else was faster; read what it stored
+                continue  # another caller was faster; read what it stored

@@ -8,8 +8,8 @@ from typing import Any, Final, NoReturn
 
 from flowstore.errors import ConfigurationError, FlowstoreError, StorageError, UnreachableError
 from flowstore.interrupts import is_interrupt
-from flowstore.storage.minimum import DataStorage
-from flowstore.texts import MAX_TEXT, mask, spans_in_text, summary
+from flowstore.storage.base import DataStorage
+from flowstore.texts import MAX_TEXT, mask, spans_in_text, summarize
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _REFUSED: Final = frozenset({"ProgrammingError", "NotSupportedError"})
 """The names that PEP 249 gives to errors of usage."""
 
 
-_CALLERS: Final = frozenset({__name__, "flowstore.store.registry", "flowstore.storage.exclusion"})
+_CALLERS: Final = frozenset({__name__, "flowstore.store.registry", "flowstore.storage.locking"})
 """The modules that call an adapter's methods here."""
 
 
@@ -97,7 +97,7 @@ def _typed(exc: Exception, storage: Any, name: str, method: str) -> FlowstoreErr
 
 def _shown(exc: Exception) -> str:
     """Return type and text of an exception, without the passwords that drivers repeat."""
-    text = summary(exc, MAX_TEXT)
+    text = summarize(exc, MAX_TEXT)
     return mask(text, list(spans_in_text(text)))[0]
 
 

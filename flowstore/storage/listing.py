@@ -8,7 +8,7 @@ from typing import Final
 
 from flowstore.errors import CorruptError
 from flowstore.record import Damaged, Page, Query, Record, Ref, pages
-from flowstore.record.damage import tell
+from flowstore.record.damage import report_damage
 from flowstore.storage.capabilities import QueriesFields, require
 from flowstore.storage.pointers import Pointers
 from flowstore.storage.sorting import sorted_page
@@ -40,7 +40,7 @@ class Listings(Pointers):
             self._raise(exc)
         damaged = list(page.damaged)
         for one in page.damaged:
-            tell(one.error)
+            report_damage(one.error)
         found = (self._listed_record(record, payload, damaged) for record in page.records)
         records = [record for record in found if record is not None]
         return Page(records, page.cursor, damaged)
@@ -78,7 +78,7 @@ class Listings(Pointers):
             for one in page.damaged:
                 if str(one.error) not in logged:
                     logged.add(str(one.error))
-                    tell(one.error)
+                    report_damage(one.error)
             yield from page.records
 
     def _page(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:

@@ -1,4 +1,4 @@
-"""Contents that no record points to: what writers that died have left."""
+"""Finding and deleting orphans: payloads that no record points to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from flowstore.duration import Duration, seconds
 from flowstore.errors import CorruptError
 from flowstore.record import PIECE, Query, Record, Ref, pages
-from flowstore.record.damage import tell
+from flowstore.record.damage import report_damage
 from flowstore.record.headers import is_generation
 from flowstore.storage.payloads import GENERATIONS, NUMBER, Content, generation_of, note_of, noted, owner_of
 from flowstore.storage.records import Records
@@ -23,42 +23,46 @@ T = TypeVar("T")
 
 
 class Orphans(Records):
-    """The operation that finds them: a few statements for hundreds of contents, and a page of them in memory."""
+    """Find and delete orphans, in pages, with a few statements for hundreds."""
 
     def _contents(self) -> Iterator[Content]:
-        """Go through all contents that there are, whatever points to them; what is being written may be among them."""
-        # The latest first: so the first piece that is met tells how many there are, and when the last was written.
+        """Iterate over all contents, including those being written."""
+        # Latest first: the first piece found shows how many there are, and when the last one was written.
         query = Query(kinds=(PIECE,), descending=True)
         begun: dict[str, tuple[Ref, int, float]] = {}
         for page in pages(lambda cursor: self._page(query, cursor, _PAGE, False)):
             whole = []
             for record in page.records:
                 generation = record.key.task_id
-                # What is called otherwise is no piece of flowstore's, and stays.
+                # Anything with another name is not a piece of flowstore, and stays.
                 if is_generation(generation) and NUMBER.fullmatch(record.ref.name):
                     number = int(record.ref.name)
                     try:
                         owner, most, latest = begun.get(generation) or (owner_of(record), 0, 0.0)
                     except CorruptError as exc:
-                        _tell(exc, record)
+                        _report(exc, record)
                         continue
                     begun[generation] = owner, max(most, number + 1), max(latest, record.stored_at)
                     whole += [generation] if number == 0 else []
-            yield from self._told({generation: begun.pop(generation) for generation in whole if generation in begun})
-        yield from self._told(begun)
+            yield from self._found_contents(
+                {generation: begun.pop(generation) for generation in whole if generation in begun}
+            )
+        yield from self._found_contents(begun)
 
-    def _told(self, found: dict[str, tuple[Ref, int, float]]) -> Iterator[Content]:
+    def _found_contents(self, found: dict[str, tuple[Ref, int, float]]) -> Iterator[Content]:
         owners = _Owners(self, [ref for ref, _, _ in found.values()])
         for generation, (ref, number, written_at) in found.items():
             delete = partial(self._delete_content, ref, generation, number)
             yield Content(generation, written_at, partial(owners.head, ref), delete)
 
     def remove_orphans(self, older_than: Duration = _DAY) -> int:
-        """Delete contents that no record points to: what writers that died have left; return their number.
+        """Delete contents that no record points to; return their number.
+
+        Writers that were killed leave such contents.
 
         Args:
-            older_than: leave alone what was written within that time: a record may be about to point to it. With 0,
-                nobody may be storing meanwhile.
+            older_than: keep contents written within that time: a record may be about to point to them. With 0, no other
+                process may be writing.
         """
         before = self._time() - seconds(older_than)
         removed = 0
@@ -75,24 +79,24 @@ class Orphans(Records):
         return removed
 
     def _settle_notes(self, notes: Sequence[Record]) -> None:
-        """Delete what the owners of some notes pointed to once and don't any more."""
+        """Delete contents in these notes that their owners no longer point to."""
         of: list[tuple[Record, Ref]] = []
         for note in notes:
             try:
                 of.append((note, _owner_of_note(note)))
             except CorruptError as exc:
-                _tell(exc, note)
+                _report(exc, note)
         owners = _Owners(self, [owner for _, owner in of])
         for note, owner in of:
             try:
                 if set(noted(note)) != {generation_of(owners.head(owner))}:
                     self._discard_contents(owner, None)
             except CorruptError as exc:
-                _tell(exc, note)
+                _report(exc, note)
 
 
 class _Owners:
-    """The heads of records that contents were written for, read together when the first of them is asked for."""
+    """The records that contents were written for, read together on first use."""
 
     def __init__(self, storage: Records, refs: Sequence[Ref]) -> None:
         self._storage = storage
@@ -100,7 +104,7 @@ class _Owners:
         self._found: dict[Ref, Record | None] | None = None
 
     def head(self, ref: Ref) -> Record | None:
-        """Return one of them.
+        """Return the record without its payload.
 
         Raises:
             CorruptError: it can't be read.
@@ -111,27 +115,27 @@ class _Owners:
                 try:
                     self._found |= zip(some, self._storage._get_many(some), strict=True)
                 except CorruptError:
-                    continue  # of these, each is read by itself
+                    continue  # each of these is read separately
         return self._found[ref] if ref in self._found else self._storage._get(ref, False)
 
 
 def _owner_of_note(note: Record) -> Ref:
     owner = owner_of(note)
     if note_of(owner) != note.ref:
-        raise CorruptError(f"{note.ref} is the note of another record than {owner}, which it names")
+        raise CorruptError(f"{note.ref} is not the note of {owner}, which it names")
     return owner
 
 
-def _tell(exc: CorruptError, record: Record) -> None:
+def _report(exc: CorruptError, record: Record) -> None:
     exc.ref = record.ref
-    tell(exc)
+    report_damage(exc)
 
 
 def _is_orphan(content: Content) -> bool:
     try:
         return generation_of(content.owner()) != content.generation
     except CorruptError:
-        return False  # what can't be read may point to it
+        return False  # an unreadable record may point to it
 
 
 def _batches(items: Iterable[T], size: int = _PAGE) -> Iterator[list[T]]:

@@ -16,7 +16,7 @@ from flowstore.errors import (
     UnreachableError,
 )
 from flowstore.record import BLOB, RESULT, Damaged, Record, Ref
-from flowstore.record.damage import tell
+from flowstore.record.damage import report_damage
 from flowstore.storage.payloads import CONTENT, Payloads, content_of, generation_of, new_generation, note_of
 from flowstore.storage.streams import Source
 
@@ -177,7 +177,7 @@ class Pointers(Payloads):
         except CorruptError as exc:
             exc.ref = record.ref
             damaged.append(Damaged(exc))
-            tell(exc)
+            report_damage(exc)
             return None
 
     def _whole_record(self, record: Record) -> Record | None:

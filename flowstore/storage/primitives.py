@@ -10,7 +10,7 @@ from typing import ClassVar, NoReturn
 from flowstore.errors import ConflictError, FlowstoreError, StorageError
 from flowstore.interrupts import is_interrupt
 from flowstore.record import Page, Query, Record, Ref
-from flowstore.storage.minimum import DataStorage
+from flowstore.storage.base import DataStorage
 
 
 class Primitives(DataStorage):

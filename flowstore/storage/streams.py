@@ -1,4 +1,4 @@
-"""Bytes on their way into a storage and out of it, a part at a time."""
+"""Binary streams into and out of a storage."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import io
 from collections.abc import Generator
 from typing import Any, Protocol
 
-from flowstore.encoding.parts import Parts
+from flowstore.encoding.stream import ChunkStream
 
 
 class BinaryFile(Protocol):
-    """What is read like a file that was opened in binary mode."""
+    """An object with the ``read`` method of a binary file."""
 
     def read(self, size: int, /) -> bytes | None:
-        """Return up to so many bytes, none of them only at the end."""
+        """Return up to ``size`` bytes; ``b""`` at end of file."""
 
 
 Readable = bytes | bytearray | memoryview | BinaryFile
-"""What a blob can be stored from: bytes, or a file that was opened in binary mode."""
+"""What a blob can be stored from: bytes, or a file opened in binary mode."""
 
 
 class Source:
-    """What is being stored: read once, in parts of any size, counted and hashed on the way.
+    """A stream to be stored: read once, counting and hashing its bytes.
 
     Raises:
-        TypeError: it is neither bytes nor a binary file.
+        TypeError: the argument is neither bytes nor a binary file.
     """
 
     def __init__(self, file: Readable) -> None:
@@ -34,26 +34,29 @@ class Source:
         elif callable(getattr(file, "read", None)):
             self._file = file
         else:
-            raise TypeError(f"a blob is bytes or a file opened in binary mode, not {type(file).__name__}")
+            raise TypeError(f"a blob must be bytes or a file opened in binary mode, not {type(file).__name__}")
         self.failure: Exception | None = None
-        """What the file raised when it was read: the caller's error, not the storage's."""
+        """The exception that reading the file raised: the caller's error, not the storage's."""
         self._ahead = b""
         self._hash = hashlib.blake2b(digest_size=16)
         self.size = 0
-        """Bytes that have been read."""
+        """Bytes read so far."""
 
     @property
     def digest(self) -> str:
-        """The digest of what has been read."""
+        """The digest of the bytes read so far."""
         return self._hash.hexdigest()
 
     def peek(self, size: int) -> bytes:
-        """Return what the next ``read`` begins with: that many bytes, less only at the end."""
+        """Return the next ``size`` bytes without consuming them.
+
+        Fewer only at end of file.
+        """
         self._ahead += self._take(size - len(self._ahead))
         return self._ahead[:size]
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes: that many, less only at the end, and none after it."""
+        """Return the next ``size`` bytes, fewer only at end of file."""
         data = self._ahead[:size]
         self._ahead = self._ahead[size:]
         if len(data) < size:
@@ -64,7 +67,7 @@ class Source:
         return data
 
     def _take(self, size: int) -> bytes:
-        """Read from the file until there is enough: a pipe or socket gives what it has."""
+        """Read until there are ``size`` bytes: pipes and sockets may return fewer."""
         parts: list[bytes] = []
         while size > 0:
             try:
@@ -73,9 +76,9 @@ class Source:
                 self.failure = exc
                 raise
             if isinstance(part, str):
-                raise TypeError("a blob is read from a file opened in binary mode; this one gives text")
+                raise TypeError("a blob must be read from a file opened in binary mode; this one returns text")
             if part is None:
-                raise TypeError("a blob is read from a file that waits for its bytes; this one is non-blocking")
+                raise TypeError("a blob must be read from a blocking file; this one is non-blocking")
             if not part:
                 break
             parts.append(bytes(part))
@@ -83,18 +86,18 @@ class Source:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-class Stream(Parts):
-    """The parts of a generator, as a file. Closing it ends the generator."""
+class Stream(ChunkStream):
+    """A stream of the chunks of a generator. Closing it closes the generator."""
 
     def __init__(self, first: bytes, parts: Generator[bytes, None, None]) -> None:
         super().__init__(first)
         self._parts = parts
 
-    def _next(self) -> bytes:
+    def _next_chunk(self) -> bytes:
         return next(filter(None, self._parts), b"")
 
     def close(self) -> None:
-        """Let go of what the bytes come from."""
+        """Close the stream and its generator."""
         if not self.closed:
             self._parts.close()
             self._rest = memoryview(b"")

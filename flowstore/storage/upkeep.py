@@ -1,4 +1,4 @@
-"""Upkeep of a storage: deleting what belongs together, and what nobody needs any more."""
+"""Deleting tasks, runs, expired and old records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from flowstore.duration import Duration, seconds
 from flowstore.errors import UnsupportedError
 from flowstore.record import HISTORY, PIECE, RUN, Damaged, Key, Page, Query, Record, Ref, pages, survives_clear
-from flowstore.record.damage import damage_told_once, tell
+from flowstore.record.damage import damage_reported_once, report_damage
 from flowstore.storage.listing import selected
 from flowstore.storage.orphans import Orphans
 
@@ -16,11 +16,11 @@ _KEYS = 64
 
 
 class Upkeep(Orphans):
-    """The operations that delete more than one record.
+    """Delete more than one record.
 
-    All of them work in bounded batches, and may be repeated or run in several processes at once. They delete what they
-    have looked at: what is stored, replaced or stored anew meanwhile stays. If an error is raised, some of what was
-    meant may have been deleted.
+    All methods work in bounded batches, can be repeated, and can run in several processes at once. They delete only
+    what they have read: records stored or replaced meanwhile stay. If an error is raised, some of the records may have
+    been deleted.
     """
 
     allow_clear: bool = True
@@ -29,16 +29,20 @@ class Upkeep(Orphans):
     # What an adapter may override
 
     def _purge(self) -> int:
-        """Delete all records and their indexes, damaged and left over ones too; return how many, without pieces.
+        """Delete all records and their indexes; return the number of records.
 
-        In bounded batches. Whatever else is in the database has to be left alone. This one deletes what it can list.
+        Damaged and leftover ones too; pieces are not counted. Works in bounded batches, and leaves everything else in
+        the database alone. The default deletes what it can list.
         """
         deleted = self._delete_selected(Query(), None, _BATCH, _any)
         self._delete_selected(Query(kinds=(PIECE,)), None, _BATCH, _any)
         return deleted
 
     def _of_keys(self, keys: Sequence[Key]) -> Iterator[Page]:
-        """Read the heads of all records under some keys, of every kind, expired or not, a page at a time."""
+        """Read the heads of all records under some keys, a page at a time.
+
+        Of every kind, expired or not.
+        """
         by_task: dict[tuple[str, str], list[str]] = {}
         for key in keys:
             by_task.setdefault((key.flow_name, key.task_name), []).append(key.task_id)
@@ -49,16 +53,16 @@ class Upkeep(Orphans):
                 yield from self._pages_of(query, _BATCH)
 
     def _scan_doomed(self, query: Query, cursor: str | None, limit: int) -> Page:
-        """Return a page of heads as ``_scan`` does, in whatever order they are found most quickly.
+        """Return a page of heads as ``_scan`` does, in any order.
 
         A page should cost the same, however many records are selected.
         """
         return self._scan(query, cursor, limit, False)
 
     def _runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
-        """Return which of some runs have something stored since a time that has not expired ``now``.
+        """Return the runs with a record stored since a time and not expired.
 
-        One round trip where the database can.
+        One round trip if the database supports it.
         """
         return {
             run_id
@@ -69,31 +73,33 @@ class Upkeep(Orphans):
     # Tasks and runs
 
     def delete_task(self, key: Key) -> int:
-        """Delete all that is stored under a key, of every kind, expired or not; return the number of records."""
+        """Delete all records under a key; return their number.
+
+        Of every kind, expired or not.
+        """
         return self.delete_tasks((key,))
 
     def delete_tasks(self, keys: Iterable[Key]) -> int:
-        """Delete all that is stored under several keys, as ``delete_task`` does for one."""
+        """Delete all records under several keys, as ``delete_task`` does for one."""
         found = list(self._of_keys(list(dict.fromkeys(keys))))
         deleted = self._delete_all(one for page in found for one in page.records)
         return deleted + self._delete_damaged((one for page in found for one in page.damaged), _any)
 
     def delete_run(self, run_id: str, *, batch: int = _BATCH) -> int:
-        """Delete a flow run: whatever carries its id, and what else is stored under the keys of its tasks.
+        """Delete a flow run; return the number of records.
 
-        Results, errors, checkpoints, variables, blobs, claims and the run's own record go, expired or not, of every
-        kind but history. A record that carries another run's id stays, also under the same key.
+        Deletes the records with its id, and the others under the keys of its tasks: results, errors, checkpoints,
+        variables, blobs, claims and the run's record, expired or not, of every kind except history. Records with
+        another run's id stay, even under the same key.
 
-        Returns:
-            The number of records.
         """
         _check_batch(batch)
         deleted = 0
         for page in self._pages_of(Query(run_id=run_id), batch):
-            # History may tell of a run under the flow's key, where what all runs share is kept.
+            # History of a run may be stored under the flow's key, which all runs share.
             of_tasks = [one for one in page.records if one.kind != HISTORY]
             keys = dict.fromkeys(one.key for one in of_tasks if one.kind != RUN or one.key.task_id == run_id)
-            # What carries the id goes last: it is what a repeated call would find the rest by.
+            # Records with the id go last: a repeated call finds the others by them.
             beside = (one for found in self._of_keys(list(keys)) for one in found.records)
             deleted += self._delete_all(one for one in beside if _is_beside(one, run_id))
             deleted += self._delete_all(of_tasks)
@@ -101,7 +107,7 @@ class Upkeep(Orphans):
         return deleted
 
     def runs_since(self, run_ids: Iterable[str], age: Duration) -> set[str]:
-        """Return which of some runs have something that was stored within a span of time."""
+        """Return the runs with a record that is younger than ``age``."""
         now = self._time()
         try:
             return self._runs_since(list(run_ids), now - seconds(age), now)
@@ -119,22 +125,22 @@ class Upkeep(Orphans):
         keep: Callable[[Record], bool] | None = None,
         look: Callable[[Sequence[Record]], object] | None = None,
     ) -> int:
-        """Delete what has expired, and on request what is old; return the number of records.
+        """Delete expired and, with ``older_than``, old records; return their number.
+
+        Without ``kinds``, orphans of blobs and large values are deleted too after a day; they are not counted. Records
+        that can't be read are skipped and reported.
 
         Args:
-            older_than: delete what was stored before that span of time too, by the storage's clock; what is exactly
-                that old stays. Of kinds that survive ``clear`` (variables, configuration, history) only what has
-                expired is deleted, unless ``kinds`` names them.
+            older_than: also delete records stored longer ago, by the storage's clock; those exactly that old stay. Of
+                kinds that survive ``clear`` (variables, configuration, history) only expired records are deleted,
+                unless ``kinds`` names them.
             kinds: only these kinds.
-            batch: how many records are looked at and deleted at a time.
-            keep: called with the head of each record that would be deleted; true keeps it.
-            look: called with the heads of each batch, before ``keep`` is asked about any of them.
-
-        Without ``kinds``, what writers that died have left of blobs and large values goes too, after a day; it is not
-        counted. What can't be read is passed over and told of.
+            batch: how many records are read and deleted at a time.
+            keep: called with the head of each record to be deleted; return True to keep it.
+            look: called with the heads of each batch, before ``keep`` is called for any of them.
         """
         _check_batch(batch)
-        with damage_told_once():
+        with damage_reported_once():
             return self._cleanup(older_than, kinds, batch, keep, look)
 
     def _cleanup(
@@ -161,7 +167,9 @@ class Upkeep(Orphans):
         return deleted + self._delete_selected(old, keep_old, batch, look=look)
 
     def clear(self) -> int:
-        """Delete everything but the kinds that survive it: variables, configuration, history, and registered ones.
+        """Delete all records except kinds that survive: see ``survives_clear``.
+
+        These are variables, configuration, history, and kinds registered so.
 
         Returns:
             The number of records.
@@ -178,10 +186,10 @@ class Upkeep(Orphans):
         )
 
     def purge(self, kind: str | None = None) -> int:
-        """Delete everything that flowstore keeps in this place, or everything of one kind.
+        """Delete everything that flowstore stores here, or all of one kind.
 
-        What other programs keep in the same database, bucket or folder is left alone, and so are tables and indexes.
-        Nobody should be storing meanwhile: of what is stored while this runs, a part may be deleted.
+        Data of other programs in the same database, bucket or folder is left alone, and so are tables and indexes. No
+        process should be writing meanwhile: parts of what it stores may be deleted.
 
         Returns:
             The number of records.
@@ -216,7 +224,7 @@ class Upkeep(Orphans):
         """Delete what a query selects, expired or not, a page at a time.
 
         Args:
-            damaged: whether a record goes that can't be read, by its kind, where that is known.
+            damaged: whether to delete an unreadable record, by its kind, if known.
         """
         deleted = 0
         for page in self._pages_of(query, batch):
@@ -227,12 +235,12 @@ class Upkeep(Orphans):
         return deleted
 
     def _delete_damaged(self, found: Iterable[Damaged], goes: Callable[[str | None], bool]) -> int:
-        """Delete what can't be read, or tell of it."""
+        """Delete unreadable records, or report them."""
         deleted = 0
         for one in found:
             ref: Ref | None = one.error.ref
             if not goes(one.kind if ref is None else ref.kind) or (one.delete is None and ref is None):
-                tell(one.error)
+                report_damage(one.error)
             elif ref is not None:
                 deleted += self.delete_many([ref])
             elif one.delete is not None:
@@ -257,11 +265,11 @@ class Upkeep(Orphans):
 
 def _refuse_pieces(kinds: Iterable[str]) -> None:
     if PIECE in kinds:
-        raise ValueError(f"{PIECE!r} is no kind to delete by: pieces go with what they belong to")
+        raise ValueError(f"{PIECE!r} can't be deleted by kind: pieces are deleted with their records")
 
 
 def _is_beside(record: Record, run_id: str) -> bool:
-    """Tell whether a record under a key of a run belongs to the run though it does not carry its id."""
+    """Return whether a record without the run's id belongs to the run."""
     if record.kind == RUN:
         return record.run_id != run_id and record.key.task_id == run_id
     return record.run_id is None and record.kind != HISTORY

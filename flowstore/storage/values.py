@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowstore.encoding.pipeline import PLAIN, Pipeline
+from flowstore.encoding.pipeline import DEFAULT_PIPELINE, Pipeline
 from flowstore.record import ERROR, RESULT, Key, Ref
 from flowstore.record.failure import RemoteTaskError
-from flowstore.storage.minimum import ExcInfo
+from flowstore.storage.base import ExcInfo
 from flowstore.storage.records import Records
 
 
 class Values(Records):
     """Store and retrieve values."""
 
-    pipeline: Pipeline = PLAIN
+    pipeline: Pipeline = DEFAULT_PIPELINE
     """How values are encoded to records and decoded. Set from the storage's entry."""
 
     def retrieve(self, flow_name: str, task_name: str, task_id: str) -> Any:

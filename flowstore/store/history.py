@@ -13,8 +13,8 @@ from typing import Any, Final
 from flowstore.config import StorageEntry
 from flowstore.errors import CorruptError
 from flowstore.record import HISTORY, Key, Query, Record, Ref
-from flowstore.record.damage import tell
-from flowstore.record.querying import check_limit
+from flowstore.record.damage import report_damage
+from flowstore.record.query import check_limit
 from flowstore.storage import RecordStorage
 from flowstore.store.base import StoreBase
 from flowstore.store.operations import made_once
@@ -155,7 +155,7 @@ class HistoryMixin(StoreBase):
                     found = _entry(record, decode(record))
                 except CorruptError as exc:
                     exc.ref = record.ref
-                    tell(exc)
+                    report_damage(exc)
                 else:
                     yield found
 

@@ -24,13 +24,14 @@ from flowstore.errors import (
 )
 from flowstore.interrupts import is_interrupt
 from flowstore.record import ERROR, RESULT, Key, Page, Query, Record, Ref, pages
-from flowstore.record.failure import MAX_TEXT, RemoteTaskError, summary
+from flowstore.record.failure import RemoteTaskError
 from flowstore.storage import DataStorage, RecordStorage, keeps_errors
 from flowstore.store.cache import Caches
 from flowstore.store.patience import Patience
 from flowstore.store.registry import Registry
 from flowstore.store.routing import Route
 from flowstore.store.schema import check_result
+from flowstore.texts import MAX_TEXT, summarize
 
 log = logging.getLogger(__name__)
 
@@ -267,7 +268,7 @@ def _named(exc: Exception, name: str, storage: DataStorage | None) -> Exception:
     elif not (
         isinstance(exc, FlowstoreError) or storage is None or isinstance(storage, RecordStorage) or is_interrupt(exc)
     ):
-        error = StorageError(f"storage {name!r} failed: {summary(exc, MAX_TEXT)}")
+        error = StorageError(f"storage {name!r} failed: {summarize(exc, MAX_TEXT)}")
         error.storage = name
         return error
     return exc

@@ -8,7 +8,7 @@ from typing import Final
 from flowstore.config import StorageEntry
 from flowstore.errors import CorruptError
 from flowstore.record import ERROR, RESULT, RUN, Query, Record
-from flowstore.record.damage import tell
+from flowstore.record.damage import report_damage
 from flowstore.store.operations import Operations
 from flowstore.store.plan import Plan
 from flowstore.store.run_reader import RunReader
@@ -75,7 +75,7 @@ class RunsInProgress:
         try:
             plan = self._plan(run_id)
         except CorruptError as exc:
-            tell(exc)
+            report_damage(exc)
             return True  # it may be unfinished: keep its records until it counts as lost
         if plan is None:
             return False

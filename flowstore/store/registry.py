@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from flowstore.config import Configuration, StorageEntry
 from flowstore.config.adapters import adapter_class, construct
-from flowstore.encoding.pipeline import PLAIN, Pipeline
+from flowstore.encoding.pipeline import DEFAULT_PIPELINE, Pipeline
 from flowstore.errors import FlowstoreError, UnknownStorageError
 from flowstore.forks import renew_in_children
 from flowstore.interrupts import is_interrupt
@@ -202,7 +202,7 @@ class Registry:
 def _pipeline(entry: StorageEntry) -> Pipeline:
     names = {"serializer": "json", "strict": False, "decode_limit": None, "compression": None, "encryption": None}
     how = {name: getattr(entry, name) for name, default in names.items() if getattr(entry, name) != default}
-    return Pipeline(**how) if how else getattr(adapter_class(entry), "pipeline", PLAIN)
+    return Pipeline(**how) if how else getattr(adapter_class(entry), "pipeline", DEFAULT_PIPELINE)
 
 
 def _is_connected(storage: DataStorage, name: str) -> bool:

@@ -9,10 +9,11 @@ from typing import Any
 from flowstore.duration import Duration
 from flowstore.errors import NotFoundError
 from flowstore.record import ERROR, Query
-from flowstore.record.failure import RemoteTaskError, summary
-from flowstore.record.reference import Reference
+from flowstore.record.failure import RemoteTaskError
+from flowstore.record.reference import ResultReference
 from flowstore.store.base import CONFIGURED, RAISE, StoreBase
 from flowstore.store.routing import Route
+from flowstore.texts import summarize
 
 
 class ResultsMixin(StoreBase):
@@ -87,7 +88,7 @@ class ResultsMixin(StoreBase):
         """
         route, key = self._routed(flow_name, task_name, task_id)
         exc = exc_info if isinstance(exc_info, BaseException) else exc_info[1]
-        return self._operations.store_error(route, key, exc, {"node_args": node_args, "error": summary(exc)})
+        return self._operations.store_error(route, key, exc, {"node_args": node_args, "error": summarize(exc)})
 
     def retrieve_error(
         self, flow_name: str, task_name: str, task_id: str, default: Any = RAISE, *, attempt: int | None = None
@@ -138,7 +139,7 @@ class ResultsMixin(StoreBase):
 
     # References
 
-    def reference(self, flow_name: str, task_name: str, task_id: str) -> Reference:
+    def reference(self, flow_name: str, task_name: str, task_id: str) -> ResultReference:
         """Return a reference to a result, whether or not it is stored yet.
 
         Connects to no storage.
@@ -147,9 +148,9 @@ class ResultsMixin(StoreBase):
             UnknownStorageError: the task has no storage.
         """
         route, key = self._routed(flow_name, task_name, task_id)
-        return Reference(route.storage.name, key)
+        return ResultReference(route.storage.name, key)
 
-    def load(self, reference: Reference | Mapping[str, Any]) -> Any:
+    def load(self, reference: ResultReference | Mapping[str, Any]) -> Any:
         """Return the result that a reference points to. Every call returns a new object.
 
         Args:
@@ -160,7 +161,7 @@ class ResultsMixin(StoreBase):
             UnknownStorageError: its storage is not declared here.
             NotFoundError, CorruptError, UnreachableError: as ``retrieve``.
         """
-        if not isinstance(reference, Reference):
-            reference = Reference.from_dict(reference)
+        if not isinstance(reference, ResultReference):
+            reference = ResultReference.from_dict(reference)
         key = reference.key
         return self._operations.retrieve(Route(self._router.get_entry(reference.storage), key.task_name), key)

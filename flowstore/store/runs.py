@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flowstore.errors import NotFoundError, StorageError
 from flowstore.record import HISTORY, RUN, Query, Record, Ref
-from flowstore.record.querying import check_limit
+from flowstore.record.query import check_limit
 from flowstore.storage import RecordStorage
 from flowstore.store.base import StoreBase
 from flowstore.store.flow_run import FlowRun

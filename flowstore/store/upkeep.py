@@ -9,7 +9,7 @@ from flowstore.config import StorageEntry
 from flowstore.duration import Duration, seconds
 from flowstore.errors import ReadonlyError
 from flowstore.record import RUN, Query, Record
-from flowstore.record.damage import damage_told_once
+from flowstore.record.damage import damage_reported_once
 from flowstore.storage import RecordStorage
 from flowstore.store.base import StoreBase
 from flowstore.store.progress import RunsInProgress
@@ -59,7 +59,7 @@ class UpkeepMixin(StoreBase):
             StorageError: a storage failed. Some records may be deleted.
         """
         kept = None if kinds is None else tuple(kinds)
-        with damage_told_once():
+        with damage_reported_once():
             return self._cleanup(
                 None if older_than is None else seconds(older_than), storage, kept, seconds(stalled_after)
             )

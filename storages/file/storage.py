@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import Damaged, Page, Query, Record, Ref
-from flowstore.record.querying import dump_place, load_place
+from flowstore.record.matching import dump_cursor, load_cursor
 from flowstore.storage import Content, Guarantees, NativeBlobs, QueriesFields, RecordStorage, Source
 from flowstore.storages.shared.envelope import Stored, first_line
 from flowstore.storages.shared.headers import bad_cursor, conflict, without_payload
@@ -182,7 +182,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
         if len(found) <= limit:
             return Page(records, None, damaged)
         last = found[limit - 1][0]
-        return Page(records, dump_place(last) if query.order == "task_id" else f"{last[0]}-{last[1]}", damaged)
+        return Page(records, dump_cursor(last) if query.order == "task_id" else f"{last[0]}-{last[1]}", damaged)
 
     def _count(self, query: Query) -> int:
         return sum(1 for _ in self._selected(query, None, []))
@@ -202,7 +202,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             if query.where:
                 # Many are looked at, and those of a page are held at once.
                 stored = Stored(without_payload(stored.record), stored.created)
-            position: Position = stored.record.ref.place if query.order == "task_id" else stored.position
+            position: Position = stored.record.ref.sort_key if query.order == "task_id" else stored.position
             if after is None or (position < after if query.descending else position > after):
                 yield position, place, stored
 
@@ -262,7 +262,7 @@ def _position(query: Query, cursor: str | None) -> Position | None:
     if cursor is None:
         return None
     if query.order == "task_id":
-        return load_place(cursor)
+        return load_cursor(cursor)
     found = _CURSOR.fullmatch(cursor)
     if found is None:
         raise bad_cursor(cursor)

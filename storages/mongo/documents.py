@@ -11,7 +11,7 @@ import orjson
 
 from flowstore.errors import InvalidKeyError, UnsupportedError
 from flowstore.record import JSON, PIECE, Key, Query, Record, Ref
-from flowstore.record.querying import Scalar, first_behind, literal_start, load_place, path_of
+from flowstore.record.matching import Scalar, field_path, literal_prefix, load_cursor, prefix_end
 from flowstore.storages.shared.headers import bad_cursor, corrupt, dump_headers, load_headers
 
 Document = dict[str, Any]
@@ -168,7 +168,7 @@ def filter_of(query: Query, cursor: str | None) -> Document:
 def _after(query: Query, cursor: str) -> Document:
     beyond = "$lt" if query.descending else "$gt"
     if query.order == "task_id":
-        task_id, address = load_place(cursor)
+        task_id, address = load_cursor(cursor)
         later = {"task_id": {"$eq": task_id}, "_id": {beyond: address.hex()}}
         return {"$or": [{"task_id": {beyond: task_id}}, later]}
     if not _POSITION.fullmatch(cursor):
@@ -184,10 +184,10 @@ def order_of(query: Query) -> list[tuple[str, int]]:
 
 
 def _like(pattern: str) -> list[Document]:
-    start = literal_start(pattern)
+    start = literal_prefix(pattern)
     # An index finds the ids with this prefix.
     clauses: list[Document] = [{"task_id": {"$gte": start}}]
-    end = first_behind(start)
+    end = prefix_end(start)
     if end is not None:
         clauses.append({"task_id": {"$lt": end}})
     if pattern.rstrip("*") == start != pattern:
@@ -213,7 +213,7 @@ def _may_have(where: Mapping[str, Scalar]) -> Document:
     """
     # JSON that MongoDB could not hold as it is.
     as_bytes: Document = {"payload": {"$exists": True}, "headers": {"$regex": f'"content_type":"{JSON}"'}}
-    if any(key[0] == "$" or "\0" in key for field in where for key in path_of(field)):
+    if any(key[0] == "$" or "\0" in key for field in where for key in field_path(field)):
         return as_bytes
     as_value = [{f"value.{field}": {"$eq": wanted}} for field, wanted in where.items()]
     return {"$or": [{"$and": as_value}, as_bytes]}

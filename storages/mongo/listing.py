@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from flowstore.errors import CorruptError
 from flowstore.record import PIECE, Damaged, Page, Query, Record
-from flowstore.record.querying import dump_place
+from flowstore.record.matching import dump_cursor
 
 from .documents import ANY_RECORD, HEAD, WHOLE, Document, filter_of, order_of, read_document
 
@@ -31,7 +31,7 @@ def scan(connection: Connection, query: Query, cursor: str | None, limit: int, p
     last = documents[limit - 1]
     if query.order != "task_id":
         return Page(records, last["position"], damaged)
-    return Page(records, dump_place((str(last.get("task_id")), bytes.fromhex(last["_id"]))), damaged)
+    return Page(records, dump_cursor((str(last.get("task_id")), bytes.fromhex(last["_id"]))), damaged)
 
 
 def count(connection: Connection, query: Query) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from flowstore.record import Page, Query, Record, Ref, pages
-from flowstore.storage import Child, RecordStorage, tell
+from flowstore.storage import NestedStorage, RecordStorage, report_damage
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ _PAGE: Final = 200
 class Children:
     """Storages by name, with the operations that adapters implement; what they raise is flowstore's."""
 
-    def __init__(self, children: Mapping[str, Child]) -> None:
+    def __init__(self, children: Mapping[str, NestedStorage]) -> None:
         self._children = dict(children)
 
     @property
@@ -66,7 +66,7 @@ class Children:
         """Iterate over the heads of what a query selects in one of the storages."""
         for page in pages(lambda cursor: self.page(name, query, cursor, _PAGE)):
             for one in page.damaged:
-                tell(one.error)
+                report_damage(one.error)
             yield from page.records
 
     def close(self) -> None:

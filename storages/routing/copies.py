@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from flowstore.errors import ConflictError, NotFoundError, StorageError, UnreachableError
 from flowstore.record import BLOB, Query, Record, Ref
-from flowstore.storage import RecordStorage, is_earlier
+from flowstore.storage import RecordStorage, is_earlier_attempt
 
 from .children import Children
 from .rules import STRAY, Rules
@@ -206,7 +206,7 @@ def _is_newer(record: Record, current: Record | None) -> bool:
     """Tell whether what was written to a fallback has to replace what is at home."""
     if current is None:
         return True
-    if is_earlier(record, current):
+    if is_earlier_attempt(record, current):
         return False
     if current.stored_at > record.stored_at:
         return False  # stored later, by somebody who could reach it

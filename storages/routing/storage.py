@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from flowstore.errors import ConfigurationError, UnreachableError
 from flowstore.record import BLOB, RESULT, Key, Page, Query, Record, Ref
-from flowstore.storage import Batches, Child, Guarantees, Readable, RecordStorage, blob_facts
+from flowstore.storage import Batches, Guarantees, NestedStorage, Readable, RecordStorage, blob_facts
 
 from .children import Children
 from .copies import Mirrors, Strays
@@ -50,7 +50,7 @@ class RoutingStorage(Homes, Batches):
 
     def __init__(
         self,
-        storages: Mapping[str, Child],
+        storages: Mapping[str, NestedStorage],
         default: str,
         routes: Sequence[Route] = (),
         write_through: Sequence[str] = (),

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 from sqlalchemy import ColumnElement, TextClause, bindparam, or_, text
 
 from flowstore.record import PIECE, Query
-from flowstore.record.querying import Scalar, first_behind, literal_start
+from flowstore.record.matching import Scalar, literal_prefix, prefix_end
 
 from .schema import records
 
@@ -86,9 +86,9 @@ class Conditions(ABC):
 
     def _split_pattern(self, pattern: str) -> dict[str, Any]:
         """Return the parameters of a pattern; their names say which conditions apply."""
-        start = literal_start(pattern)
+        start = literal_prefix(pattern)
         values: dict[str, Any] = {"pattern_from": self._key(start)} if start else {}
-        bound = first_behind(start)
+        bound = prefix_end(start)
         if bound is not None:
             values["pattern_before"] = self._key(bound)
         if len(values) < 2 or pattern.rstrip("*") != start or pattern == start:

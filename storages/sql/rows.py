@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import orjson
 
 from flowstore.errors import CorruptError, InvalidKeyError
-from flowstore.record import Damaged, Key, Page, Query, Record, Ref
-from flowstore.record.querying import Place, dump_place, load_place, matches_fields
+from flowstore.record import Damaged, Key, Page, Query, Record, Ref, SortKey
+from flowstore.record.matching import dump_cursor, load_cursor, matches_fields
 from flowstore.storages.shared.headers import corrupt, cursor_number, dump_headers, load_headers
 
 if TYPE_CHECKING:
@@ -94,13 +94,13 @@ class Found(NamedTuple):
     """A row: its number, its place in the order by task id, and its record or what is wrong with it."""
 
     number: int
-    place: Place
+    sort_key: SortKey
     what: Record | Damaged
 
 
 def listed(database: Database, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
     """Return a page of what a query selects."""
-    read = load_place if query.order == "task_id" else cursor_number
+    read = load_cursor if query.order == "task_id" else cursor_number
     after = None if cursor is None else read(cursor)
     if _selects_nothing(query):
         return Page([])
@@ -109,7 +109,7 @@ def listed(database: Database, query: Query, cursor: str | None, limit: int, pay
     if not has_more:
         return _page(here, None)
     last = found[-1]
-    return _page(here, dump_place(last.place) if query.order == "task_id" else str(last.number))
+    return _page(here, dump_cursor(last.sort_key) if query.order == "task_id" else str(last.number))
 
 
 def listed_by_expiry(database: Database, query: Query, cursor: str | None, limit: int) -> Page:
@@ -133,7 +133,7 @@ def _selects_nothing(query: Query) -> bool:
 
 
 def _selected(
-    database: Database, query: Query, after: int | Place | None, limit: int, payload: bool
+    database: Database, query: Query, after: int | SortKey | None, limit: int, payload: bool
 ) -> tuple[list[Found], bool]:
     """Return the first rows of a query after a place, in its order, and whether there are more.
 
@@ -175,7 +175,7 @@ def counted(database: Database, query: Query) -> int:
     return sum(isinstance(row.what, Record) for row in _matching(database, query, None))
 
 
-def _matching(database: Database, query: Query, after: int | Place | None) -> Iterator[Found]:
+def _matching(database: Database, query: Query, after: int | SortKey | None) -> Iterator[Found]:
     every, where = replace(query, where={}, skip=0), query.where or {}
     while True:
         page = _sorted(database, every, database.rows(*database.sql.scan(every, after, _PAGE, True)))
@@ -185,7 +185,7 @@ def _matching(database: Database, query: Query, after: int | Place | None) -> It
                 yield row._replace(what=what)
         if len(page) < _PAGE:
             return
-        after = page[-1].place if query.order == "task_id" else page[-1].number
+        after = page[-1].sort_key if query.order == "task_id" else page[-1].number
 
 
 def _check_json(what: Record | Damaged) -> Record | Damaged:
@@ -200,7 +200,7 @@ def _check_json(what: Record | Damaged) -> Record | Damaged:
 def _sorted(database: Database, query: Query, rows: Sequence[tuple[Any, ...]]) -> list[Found]:
     found = [_found_in(database, row[0], row[1:]) for row in rows]
     if query.order == "task_id":
-        found.sort(key=lambda row: database.sql.place(row.place), reverse=query.descending)
+        found.sort(key=lambda row: database.sql.sort_key(row.sort_key), reverse=query.descending)
     else:
         found.sort(key=lambda row: row.number, reverse=query.descending)
     return found
@@ -211,13 +211,13 @@ def _found_in(database: Database, number: int, row: Sequence[Any]) -> Found:
     try:
         record = read_row(database, row, None)
     except CorruptError as exc:
-        return Found(number, _place_of(database, row), Damaged(exc))
-    return Found(number, record.ref.place, record)
+        return Found(number, _sort_key_of(database, row), Damaged(exc))
+    return Found(number, record.ref.sort_key, record)
 
 
-def _place_of(database: Database, row: Sequence[Any]) -> Place:
+def _sort_key_of(database: Database, row: Sequence[Any]) -> SortKey:
     """Return the place of a damaged row; the first one if its names can't be read."""
     with suppress(CorruptError, InvalidKeyError):
         kind, *key, name = map(database.text, row[:5])
-        return Ref(kind, Key(*key), name).place
+        return Ref(kind, Key(*key), name).sort_key
     return "", b"\0" * 32

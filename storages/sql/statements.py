@@ -11,8 +11,7 @@ from sqlalchemy import ColumnElement, LargeBinary, and_, bindparam, cast, delete
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement, literal_column
 
-from flowstore.record import Query
-from flowstore.record.querying import Place
+from flowstore.record import Query, SortKey
 
 from .conditions import Conditions, Shape
 from .schema import records
@@ -163,7 +162,7 @@ class Statements(Conditions):
         )
         return compiled.sql, compiled.values(values)
 
-    def scan(self, query: Query, after: int | Place | None, limit: int, payload: bool) -> tuple[str, list[Any]]:
+    def scan(self, query: Query, after: int | SortKey | None, limit: int, payload: bool) -> tuple[str, list[Any]]:
         """Return (sql, parameters) selecting the rows of a page, unordered, each starting with its id."""
         shape, values = self._split(query)
         values |= {"size": limit, "skip": query.skip}
@@ -215,9 +214,9 @@ class Statements(Conditions):
         """Return the sort keys for a task id, given or a column; the last one decides."""
         return [task_id]
 
-    def place(self, place: Place) -> tuple[str | bytes, bytes]:
+    def sort_key(self, position: SortKey) -> tuple[str | bytes, bytes]:
         """Return a place in the order by task id, as this database compares it."""
-        return place
+        return position
 
     def _after(self, shape: Shape) -> ColumnElement[bool]:
         """Select the rows after a cursor's place."""

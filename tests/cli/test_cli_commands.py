@@ -293,7 +293,7 @@ def test_ls_selects_records_by_id_and_value(place: Place, store: FlowStore) -> N
         (("ls", "--pattern", "*"), "need --storage"),
         (("ls", "--storage", "Results", "--where", "number"), "is not of the form FIELD=VALUE"),
         (("ls", "--storage", "Results", "--where", "number=[1]"), "not list"),
-        (("ls", "--storage", "Results", "--where", "a..b=1"), "is no path"),
+        (("ls", "--storage", "Results", "--where", "a..b=1"), "is not a path"),
     ):
         ended = place.run(*arguments)
         assert (ended.returncode, ended.stdout) == (2, "")

@@ -147,7 +147,7 @@ def test_copy_selects_and_notes_how_far_it_is(place: Place, results: RecordStora
     assert rows(place, "copy", "Results", "Files", "--run", "run-one", "--resume", "journal")[0]["copied"] == 2
     assert not (place.path / "journal").exists()
     (place.path / "journal").write_text("x")
-    assert "no journal" in run(place, "copy", "Results", "Files", "--resume", "journal", status=2).stderr
+    assert "not a resume file" in run(place, "copy", "Results", "Files", "--resume", "journal", status=2).stderr
     run(place, "copy", "Results", "Results", status=2)
     run(place, "copy", "Results", "Unknown", status=3)
     run(place, "copy", "Results", "Down", status=5)
@@ -199,7 +199,7 @@ def test_a_damaged_export_is_refused(place: Place, results: RecordStorage) -> No
     run(place, "export", "Results", "all.jsonl.gz")
     lines = gzip.decompress((place.path / "all.jsonl.gz").read_bytes()).splitlines(keepends=True)
     (place.path / "cut.jsonl").write_bytes(b"".join(lines[:-1]))
-    assert "cut off" in run(place, "import", "Files", "cut.jsonl", status=1).stderr
+    assert "truncated" in run(place, "import", "Files", "cut.jsonl", status=1).stderr
 
 
 def test_rm_deletes_only_when_it_is_told_to(place: Place, results: RecordStorage) -> None:

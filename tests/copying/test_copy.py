@@ -248,7 +248,7 @@ def test_a_journal_of_another_copy_is_refused(tmp_path: Path, source: RecordStor
     with pytest.raises(ValueError, match="other records"):
         copy(source, target, Query(kinds=(ERROR,)), resume=path)
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match="no journal"):
+    with pytest.raises(ValueError, match="not a resume file"):
         copy(source, target, resume=path)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from flowstore import ConfigurationError, CorruptError, Key, Record, Ref
 from flowstore.encoding.codec import Compression, Encryption
-from flowstore.encoding.codec.compression import LARGEST
+from flowstore.encoding.codec.compression import MAX_SIZE
 from flowstore.encoding.pipeline import Pipeline
 from flowstore.record import RESULT
 from tests.celery.sites import ROOT
@@ -136,7 +136,7 @@ def test_a_value_that_grows_beyond_the_size_named_is_refused(codec: Any) -> None
 
 
 @pytest.mark.parametrize("codec", ["zstd", "gzip"])
-@pytest.mark.parametrize("named", [1000, LARGEST])
+@pytest.mark.parametrize("named", [1000, MAX_SIZE])
 def test_a_bomb_takes_no_more_memory_than_a_payload_may_have(codec: str, named: int) -> None:
     # In a process of its own, whose memory at most can be measured.
     command = [sys.executable, "-c", BOMB, codec, str(named)]
@@ -169,7 +169,7 @@ except CorruptError as exc:
 """
 
 
-@pytest.mark.parametrize("size", [LARGEST + 1, -1, None, "10", True, 1.5, [1]])
+@pytest.mark.parametrize("size", [MAX_SIZE + 1, -1, None, "10", True, 1.5, [1]])
 def test_a_size_that_nothing_has_is_refused(size: Any) -> None:
     record = Pipeline(compression=Compression("zstd")).encode(REF, LONG)
     with pytest.raises(CorruptError, match="claims to decompress"):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from flowstore import FlowStore, Key
-from flowstore.encoding.codec import MOST, Compression
+from flowstore.encoding.codec import DEFAULT_DECODE_LIMIT, Compression
 from flowstore.encoding.codec.compression import compress
-from flowstore.encoding.codec.weight import Weight
+from flowstore.encoding.codec.memory import MemoryLimit
 from flowstore.encoding.pipeline import Pipeline
 from flowstore.errors import ConfigurationError, CorruptError, SerializationError
 from flowstore.record import RESULT, Record, Ref
@@ -66,7 +66,7 @@ def test_what_is_heavy_is_stored_as_it_is_and_always_read(serializer: Any) -> No
 
 def test_the_limit_is_a_key_of_a_storage() -> None:
     record = forged(*BOMBS["empty lists"])
-    for limit, readable in ((None, True), (LIMIT, False), (f"{MOST}", True)):
+    for limit, readable in ((None, True), (LIMIT, False), (f"{DEFAULT_DECODE_LIMIT}", True)):
         entry = {"name": "S", "classname": "MemoryStorage", "decode_limit": limit}
         store = FlowStore({"storages": [entry], "global": {"default_storage": "S"}})
         storage: Any = store.storage("S")
@@ -79,7 +79,7 @@ def test_the_limit_is_a_key_of_a_storage() -> None:
     with pytest.raises(ConfigurationError, match="decode_limit"):
         FlowStore({"storages": [{"name": "S", "classname": "MemoryStorage", "decode_limit": 0}]})
     with pytest.raises(ConfigurationError, match="more than 0"):
-        Weight(0)
+        MemoryLimit(0)
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -100,7 +100,9 @@ def test_reading_takes_about_what_is_expected_at_most(name: str, tmp_path: Path)
     took = int(
         subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     )
-    expected = min(most for most in range(2**20, 2**26, 2**18) if not Weight(most).is_exceeded(payload, serializer))
+    expected = min(
+        most for most in range(2**20, 2**26, 2**18) if not MemoryLimit(most).is_exceeded_by(payload, serializer)
+    )
     assert took < expected * (3 if "typed" in serializer else 1.5) + 2**21
 
 

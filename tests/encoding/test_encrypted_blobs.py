@@ -121,7 +121,7 @@ def test_a_stream_that_was_moved_is_refused() -> None:
 
 def test_keys_are_needed_and_may_be_required() -> None:
     stored, head = sealed(b"data")
-    with pytest.raises(CorruptError, match="encrypted with the key 'k', and its storage names no keys"):
+    with pytest.raises(CorruptError, match="encrypted with the key 'k', and its storage has no keys"):
         opened(stored, head, Pipeline())
     plain = Record(REF, b"", {"format": 1, "size": 4})
     assert opened(b"data", plain) == b"data"
@@ -182,7 +182,7 @@ def test_copying_passes_on_what_is_encrypted() -> None:
     source.store("flow", "task", "id", {"a": "value"})
     result = copy(source, target)  # which needs no key
     assert (result.copied, result.failed) == (2, 0)
-    with pytest.raises(CorruptError, match="names no keys"):
+    with pytest.raises(CorruptError, match="has no keys"):
         target.retrieve("flow", "task", "id")
     target.pipeline = PIPELINE
     assert target.retrieve("flow", "task", "id") == {"a": "value"}

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowstore.encoding.serialize.json import PLAIN, dumps, is_plain, loads
-from flowstore.encoding.serialize.marks import MARK
+from flowstore.encoding.serialize.tags import TAG
 from flowstore.errors import SerializationError
 
 
@@ -31,9 +31,9 @@ LEAVES = (
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats()
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-    | st.sampled_from([MARK, "null", Text("a"), Colour.RED, uuid.UUID(int=1), (), (1,), {1}, b"", OrderedDict(a=1)])
+    | st.sampled_from([TAG, "null", Text("a"), Colour.RED, uuid.UUID(int=1), (), (1,), {1}, b"", OrderedDict(a=1)])
 )
-KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=3) | st.sampled_from([MARK, Text("a"), 1, None])
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=3) | st.sampled_from([TAG, Text("a"), 1, None])
 VALUES = st.recursive(LEAVES, lambda some: st.lists(some, max_size=4) | st.dictionaries(KEYS, some, max_size=4))
 
 
@@ -44,7 +44,7 @@ VALUES = st.recursive(LEAVES, lambda some: st.lists(some, max_size=4) | st.dicti
 @example([None, -math.nan])
 @example([None, -math.inf, 1.0])
 @example([None, 1.7976931348623157e308, -1.7976931348623157e308])
-@example([MARK, {"a": {MARK: 1}}])
+@example([TAG, {"a": {TAG: 1}}])
 @example([[[{"a": (1,)}]]])
 @example({"a": {Text("b"): 1}})
 def test_plain_is_what_a_walk_through_all_parts_calls_plain(value: Any) -> None:

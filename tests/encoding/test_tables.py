@@ -142,10 +142,10 @@ def test_any_tool_reads_the_stream() -> None:
         (pd.DataFrame({"o": np.array([{"a": 1}, {"b": 2}], dtype=object)}), "'o' holds objects"),
         (pd.DataFrame({"o": np.array([1, 2], dtype=object)}), "'o' would come back as int64"),
         (pd.DataFrame({"o": np.array([1, "x"], dtype=object)}), "column o"),
-        (pd.DataFrame({"a": [1], 2: [3]}), "names are of several types"),
+        (pd.DataFrame({"a": [1], 2: [3]}), "names have several types"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "Duplicate column names"),
         (pd.DataFrame({"c": [1 + 2j]}), "column c"),
-        (pl.DataFrame({"o": [object()]}), "no form in Arrow"),
+        (pl.DataFrame({"o": [object()]}), "no equivalent of a column's type"),
     ],
 )
 def test_a_table_that_would_not_come_back_equal_is_refused(value: Any, reason: str) -> None:
@@ -222,7 +222,7 @@ except CorruptError as exc:
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "needs pyarrow to be stored. Run: pip install 'flowstore[arrow]'" in printed
-    assert "can't be read without what is not installed here" in printed
+    assert "can't be read because a package is missing" in printed
     assert "pyarrow" in printed.splitlines()[1]
 
 

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from kombu.utils.json import dumps
 
-from flowstore import FlowStore, InvalidKeyError, Key, NotFoundError, Reference, SerializationError, UnknownStorageError
+from flowstore import (
+    FlowStore,
+    InvalidKeyError,
+    Key,
+    NotFoundError,
+    ResultReference,
+    SerializationError,
+    UnknownStorageError,
+)
 from tests.storages.places import configuration
 
 pytest_plugins = ("tests.store.every_store", "tests.storages.every_storage")
@@ -27,14 +35,14 @@ def test_it_loads_what_is_stored_also_after_a_journey(flows: FlowStore) -> None:
 
 def test_celerys_json_takes_it_as_it_is(memory: FlowStore) -> None:
     reference = memory.reference("flow", "task", "1")
-    assert Reference.from_dict(json.loads(dumps([reference]))[0]) == reference
+    assert ResultReference.from_dict(json.loads(dumps([reference]))[0]) == reference
 
 
 def test_it_holds_names_only(memory: FlowStore) -> None:
     key = Key('f"lo\nw', "tä/sk", "")
     reference = memory.reference(key.flow_name, key.task_name, key.task_id)
     assert (reference.storage, reference.key) == ("Results", key)
-    assert Reference.from_dict(reference.to_dict()) == reference
+    assert ResultReference.from_dict(reference.to_dict()) == reference
     assert len(json.dumps(reference.to_dict())) < 200
 
 
@@ -73,7 +81,7 @@ def test_a_plain_adapter_has_them_too() -> None:
     ],
 )
 def test_something_else_is_refused(data: dict[str, Any], memory: FlowStore) -> None:
-    with pytest.raises(SerializationError, match="no reference"):
+    with pytest.raises(SerializationError, match="not a reference"):
         memory.load(data)
 
 
@@ -87,7 +95,7 @@ def test_as_a_result_it_is_stored_as_a_mapping(memory: FlowStore) -> None:
     strict = FlowStore(
         {"storages": [{"name": "S", "classname": "MemoryStorage", "strict": True}], "global": {"default_storage": "S"}}
     )
-    with pytest.raises(SerializationError, match=r"Reference.*to_dict"):
+    with pytest.raises(SerializationError, match=r"ResultReference.*to_dict"):
         strict.store("flow", "task", "2", reference)
 
 

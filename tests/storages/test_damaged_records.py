@@ -14,7 +14,7 @@ from flowstore import CorruptError, FlowStore, Key, Query
 from flowstore.copying import copy, export_records, verify
 from flowstore.errors import FlowstoreError
 from flowstore.record import ERROR, RESULT, RUN, Ref
-from flowstore.record.damage import damage_to
+from flowstore.record.damage import on_damage
 from flowstore.storage import RecordStorage
 from flowstore.storages import MemoryStorage
 from tests.reliability.figures import COLLECTED
@@ -135,7 +135,7 @@ def test_what_is_passed_over_is_told(
 ) -> None:
     wreck(recipe, main, BAD, changing({"attempt": "x"}))
     told: list[CorruptError] = []
-    with damage_to(told.append):
+    with on_damage(told.append):
         list(main.records(Query()))
         store.runs("f")[0].tasks()
         store.cleanup("1000d")
@@ -147,13 +147,13 @@ def test_what_is_passed_over_is_told(
         caplog.clear()
         assert len(list(main.records(Query()))) == 7
         (line,) = caplog.records
-        assert "passed over a damaged record: the stored headers of result 'f' / 't' / '1'" in line.getMessage()
+        assert "skipped a damaged record: the stored headers of result 'f' / 't' / '1'" in line.getMessage()
 
 
 def test_an_export_and_a_copy_tell_what_they_leave_out(main: RecordStorage, recipe: Recipe) -> None:
     wreck(recipe, main, BAD, changing({"attempt": "x"}))
     told: list[CorruptError] = []
-    with damage_to(told.append):
+    with on_damage(told.append):
         target = connected()
         copy(main, target)
         assert verify(main, target).same == 7

@@ -219,7 +219,7 @@ class History(RuleBasedStateMachine):
         query, found_whole = self.selected(query, expired)
         expected = found_whole if payload else [_without_payload(one) for one in found_whole]
         if query.order == "task_id":
-            expected.sort(key=lambda one: one.ref.place)
+            expected.sort(key=lambda one: one.ref.sort_key)
         if query.descending:
             expected.reverse()
         del expected[: query.skip]

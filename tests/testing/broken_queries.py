@@ -128,7 +128,7 @@ class SortsAndCounts(WireStorage):
     sorts: ClassVar[bool] = True
 
     def _key(self, record: Record) -> Any:
-        return record.ref.place
+        return record.ref.sort_key
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         if query.order != "task_id":
@@ -143,7 +143,7 @@ class SortsAndCounts(WireStorage):
 
 class SortsByLanguage(SortsAndCounts):
     def _key(self, record: Record) -> Any:
-        return (record.key.task_id.casefold(), record.ref.place)
+        return (record.key.task_id.casefold(), record.ref.sort_key)
 
 
 class SortsByUtf16(SortsAndCounts):
@@ -204,4 +204,4 @@ class FieldsOfAnyBytes(WireStorage):
 
 
 def _place(record: Record) -> tuple[str, bytes]:
-    return record.ref.place
+    return record.ref.sort_key

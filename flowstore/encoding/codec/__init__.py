@@ -1,4 +1,4 @@
-"""Bytes to bytes: compression, then encryption, each told in the record's headers."""
+"""Codecs: compression, then encryption, named in the record's headers."""
 
 from __future__ import annotations
 
@@ -6,60 +6,64 @@ from typing import Any, BinaryIO, Final
 
 from flowstore.encoding.codec.compression import LEVELS, Compression, CompressionCodec, compress, decompress
 from flowstore.encoding.codec.encryption import AES, KEY_BYTES, Encryption, Sealer
-from flowstore.encoding.codec.frames import FRAMES, Readable, SealedFile, plain_size
-from flowstore.encoding.codec.packages import PACKAGES, require
-from flowstore.encoding.codec.weight import MOST, Weight
+from flowstore.encoding.codec.extras import PACKAGES, require_package
+from flowstore.encoding.codec.frames import FRAMES, SealedFile, plain_size
+from flowstore.encoding.codec.memory import DEFAULT_DECODE_LIMIT, MemoryLimit
+from flowstore.encoding.stream import BinaryReader
 from flowstore.errors import CorruptError
 from flowstore.record import FORMAT, Record, Ref
 
 __all__ = [
     "AES",
+    "DEFAULT_DECODE_LIMIT",
     "KEY_BYTES",
     "LEVELS",
-    "MOST",
     "PACKAGES",
     "Codecs",
     "Compression",
     "CompressionCodec",
     "Encryption",
-    "Readable",
     "SealedFile",
     "file_size",
-    "require",
+    "require_package",
 ]
 
 _COMPRESSED: Final = frozenset({"zstd", "gzip"})
 
 
 class Codecs:
-    """Apply the codecs of a storage to payloads, and undo those that a record names. Safe in threads.
+    """Apply the codecs of a storage, and undo those that a record names.
+
+    Thread-safe.
 
     Args:
-        most: bytes of memory that reading what was compressed may take.
+        decode_limit: bytes of memory that decoding a compressed payload may take.
 
     Raises:
-        ConfigurationError: a package that they need is not installed.
+        ConfigurationError: a required package is not installed.
     """
 
-    def __init__(self, compression: Compression | None, encryption: Encryption | None, most: int = MOST) -> None:
+    def __init__(
+        self, compression: Compression | None, encryption: Encryption | None, decode_limit: int = DEFAULT_DECODE_LIMIT
+    ) -> None:
         if compression is not None:
-            require(compression.codec)
+            require_package(compression.codec)
         if encryption is not None:
-            require(AES)
+            require_package(AES)
         self._compression = compression
-        self._weight = Weight(most)
+        self._memory = MemoryLimit(decode_limit)
         self._sealer = None if encryption is None else Sealer(encryption)
 
     def encode(self, ref: Ref, serializer: str, payload: bytes) -> tuple[bytes, dict[str, Any]]:
-        """Return the payload as it is to be stored, and the headers by which ``decode`` finds the way back.
+        """Return the encoded payload, and the headers that ``decode`` needs.
 
         Raises:
-            SerializationError: it is too large to be encrypted.
+            SerializationError: the payload is too large to be encrypted.
         """
         headers: dict[str, Any] = {}
         names: list[str] = []
         how = self._compression
-        if how is not None and not self._weight.is_exceeded(payload, serializer):
+        if how is not None and not self._memory.is_exceeded_by(payload, serializer):
             compressed = compress(payload, how)
             if compressed is not None:
                 names.append(how.codec)
@@ -78,7 +82,7 @@ class Codecs:
         """Return the payload of a record without its codecs.
 
         Raises:
-            CorruptError: it is damaged, or can't be read with the keys and packages that are here.
+            CorruptError: the payload is damaged, or can't be read with the available keys and packages.
         """
         names = record.headers.get("codecs", [])
         compressed, encrypted = _known(record, names)
@@ -88,26 +92,31 @@ class Codecs:
         if compressed is None:
             return payload
         payload = decompress(record, compressed, payload)
-        if self._weight.is_exceeded(payload, record.headers.get("serializer")):
+        if self._memory.is_exceeded_by(payload, record.headers.get("serializer")):
             raise CorruptError(
-                f"reading {record.ref} would take more than the {self._weight.most} bytes of memory that "
+                f"decoding {record.ref} would take more than the {self._memory.limit} bytes of memory that "
                 "'decode_limit' of its storage allows; flowstore does not compress such values"
             )
         return payload
 
-    def encode_file(self, ref: Ref, file: Readable, headers: dict[str, Any]) -> SealedFile | None:
-        """Return a file as it is to be stored, and add to the headers how to read it; ``None`` to store it as it is."""
+    def encode_file(self, ref: Ref, file: BinaryReader, headers: dict[str, Any]) -> SealedFile | None:
+        """Return the encrypted form of a file, and add its headers.
+
+        Returns None if the storage does not encrypt.
+        """
         return None if self._sealer is None else self._sealer.seal_file(ref, file, headers)
 
     def decode_file(self, record: Record, file: BinaryIO) -> BinaryIO:
-        """Return what ``encode_file`` was given, to be read once; closing it closes the stored file.
+        """Return the original file, to be read once.
+
+        Closing it closes the stored file.
 
         Raises:
-            CorruptError: as ``decode``; also by reading.
+            CorruptError: as ``decode``; reading raises this too.
         """
         if "codecs" in record.headers:
             if record.headers["codecs"] != [FRAMES]:
-                raise CorruptError(f"{record.ref} was stored with codecs that are not known here")
+                raise CorruptError(f"{record.ref} was stored with unknown codecs")
             return self._keys_for(record).open_file(record, file)
         self._check_plain(record)
         return file
@@ -116,28 +125,31 @@ class Codecs:
         if self._sealer is None:
             raise CorruptError(
                 f"{record.ref} is encrypted with the key {record.headers.get('key_id')!r}, "
-                "and its storage names no keys: see 'encryption' in its configuration"
+                "and its storage has no keys: see 'encryption' in its configuration"
             )
         return self._sealer
 
     def _check_plain(self, record: Record) -> None:
         if self._sealer is not None and self._sealer.required:
-            raise CorruptError(f"{record.ref} is not encrypted, and its storage requires that it is")
+            raise CorruptError(f"{record.ref} is not encrypted, and its storage requires encryption")
 
 
 def file_size(record: Record) -> int:
-    """Return how many bytes a blob has, as it was given; ``record`` is its head."""
+    """Return the original size of a blob; ``record`` is its head."""
     size: int = record.headers["size"]
     return plain_size(size) if record.headers.get("codecs") == [FRAMES] else size
 
 
 def _known(record: Record, names: object) -> tuple[str | None, bool]:
-    """Return which compression a record names, and whether it is encrypted; refuse any other codecs."""
+    """Return the compression that a record names, and whether it is encrypted.
+
+    Raises CorruptError for any other codecs.
+    """
     rest = list(names) if isinstance(names, list) else [None]
     encrypted = rest[-1:] == [AES]
     if encrypted:
         rest.pop()
     compressed = rest.pop() if len(rest) == 1 and rest[0] in _COMPRESSED else None
     if rest:
-        raise CorruptError(f"{record.ref} was stored with the codecs {names!r}, which are not known here")
+        raise CorruptError(f"{record.ref} was stored with the unknown codecs {names!r}")
     return compressed, encrypted

@@ -1,4 +1,4 @@
-"""Compression, and decompression that a forged record can't make use up the memory."""
+"""Compression, and decompression in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from flowstore.record import Record
 
 CompressionCodec = Literal["zstd", "gzip"]
 
-LARGEST: Final = 256 * 2**20
-"""Bytes to which a payload may grow again. A larger one is stored as it is, so that no record needs more."""
+MAX_SIZE: Final = 256 * 2**20
+"""Bytes that a payload may decompress to. Larger payloads are stored uncompressed."""
 
 LEVELS: Final = {"zstd": range(1, 20), "gzip": range(1, 10)}
 _DEFAULT_LEVELS: Final = {"zstd": 3, "gzip": 6}
 _STEP: Final = 2**20
 _GZIP: Final = 31
-"""zlib's ``wbits`` for the gzip format. Its header holds no time, so that equal payloads have equal bytes."""
+"""zlib's ``wbits`` for gzip. Its header contains no time, so equal payloads have equal bytes."""
 
 _local = threading.local()
 
@@ -29,8 +29,8 @@ class Compression:
     """How the payloads of a storage are compressed.
 
     Attributes:
-        level: 1 to 19 for zstd, 1 to 9 for gzip; the codec's own default if ``None``.
-        min_size: payloads of fewer bytes are stored as they are, and so are those that would not get smaller.
+        level: 1 to 19 for zstd, 1 to 9 for gzip; ``None`` for the codec's default.
+        min_size: payloads with fewer bytes are not compressed, nor are those that would not get smaller.
     """
 
     codec: CompressionCodec
@@ -40,14 +40,14 @@ class Compression:
     def __post_init__(self) -> None:
         levels = LEVELS.get(self.codec)
         if levels is None:
-            raise ConfigurationError(f"there is no compression {self.codec!r}: it is one of {', '.join(LEVELS)}")
+            raise ConfigurationError(f"{self.codec!r} is not a compression codec: use one of {', '.join(LEVELS)}")
         if self.level is not None and self.level not in levels:
-            raise ConfigurationError(f"the level of {self.codec} is {levels[0]} to {levels[-1]}, not {self.level}")
+            raise ConfigurationError(f"the level of {self.codec} must be {levels[0]} to {levels[-1]}, not {self.level}")
 
 
 def compress(payload: bytes, how: Compression) -> bytes | None:
-    """Return a payload compressed, or ``None`` where it is better stored as it is."""
-    if not how.min_size <= len(payload) <= LARGEST:
+    """Compress a payload; return None if it should be stored uncompressed."""
+    if not how.min_size <= len(payload) <= MAX_SIZE:
         return None
     level = _DEFAULT_LEVELS[how.codec] if how.level is None else how.level
     gzip = how.codec == "gzip"
@@ -56,19 +56,19 @@ def compress(payload: bytes, how: Compression) -> bytes | None:
 
 
 def decompress(record: Record, codec: str, payload: bytes) -> bytes:
-    """Return a payload as it was before it was compressed, growing no further than the record's header says.
+    """Decompress a payload, up to the size that the record's headers name.
 
     Raises:
-        CorruptError: it is damaged, larger or smaller than the header says, or larger than any that is compressed.
+        CorruptError: the payload is damaged, has another size than the headers say, or is larger than ``MAX_SIZE``.
     """
     full_size = record.headers.get("full_size")
-    if type(full_size) is not int or not 0 <= full_size <= LARGEST:
-        raise CorruptError(f"{record.ref} claims to decompress to {full_size!r} bytes; the most is {LARGEST}")
+    if type(full_size) is not int or not 0 <= full_size <= MAX_SIZE:
+        raise CorruptError(f"{record.ref} claims to decompress to {full_size!r} bytes; the maximum is {MAX_SIZE}")
     parts: list[bytes] = []
     size = 0
     try:
         reader = _ZstdReader(payload) if codec == "zstd" else _GzipReader(payload)
-        # In steps, because the size named may be a lie in either direction.
+        # In steps, because the named size can be too large or too small.
         while size <= full_size and (part := reader.read(min(_STEP, full_size + 1 - size))):
             parts.append(part)
             size += len(part)
@@ -93,7 +93,7 @@ class _GzipReader:
         part = self._decompressor.decompress(self._left, size)
         self._left = self._decompressor.unconsumed_tail
         if not part and not self._decompressor.eof:
-            raise EOFError("it ends too early")
+            raise EOFError("unexpected end of data")
         return part
 
 
@@ -101,7 +101,7 @@ class _ZstdReader:
     def __init__(self, payload: bytes) -> None:
         import zstandard
 
-        # Kept by the thread, because it is costly to make; each stream begins with a clean one.
+        # Kept per thread, because it is expensive to create; each stream resets it.
         decompressor = _local.__dict__.get("decompressor")
         if decompressor is None:
             decompressor = _local.decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
@@ -113,7 +113,7 @@ class _ZstdReader:
 
 
 def _zstd(level: int) -> Any:
-    """Return this thread's compressor of a level: it is costly to make, and no two threads may use one at a time."""
+    """Return this thread's compressor: expensive to create, not thread-safe."""
     import zstandard
 
     compressors: dict[int, Any] = _local.__dict__.setdefault("compressors", {})

@@ -1,4 +1,4 @@
-"""Encryption with a ring of keys, by which a payload is bound to its record."""
+"""Encryption with a key ring; each payload is bound to its record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from os import urandom
 from typing import Any, BinaryIO, Final
 
-from flowstore.encoding.codec.frames import FRAMES, FrameCipher, OpenedFile, Readable, SealedFile, new_salt
+from flowstore.encoding.codec.frames import FRAMES, FrameCipher, OpenedFile, SealedFile, new_salt
+from flowstore.encoding.stream import BinaryReader
 from flowstore.errors import ConfigurationError, CorruptError, SerializationError
 from flowstore.record import Record, Ref
 
@@ -17,7 +18,7 @@ AES: Final = "aes-256-gcm"
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _BOUND: Final = ("format", "serializer", "codecs", "full_size", "key_id", "salt")
-"""The headers by which a payload is decoded, none of which may be exchanged."""
+"""The headers that decoding depends on; they are authenticated with the payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,9 @@ class Encryption:
     """The keys of a storage.
 
     Attributes:
-        keys: by id, 32 bytes each; those that are not active still read what was written with them.
-        active: the id of the key with which records are written.
-        required: whether a record that is not encrypted is refused.
+        keys: by id, 32 bytes each. Inactive keys decrypt what was encrypted with them.
+        active: the id of the key that encrypts new records.
+        required: whether records that aren't encrypted are refused.
     """
 
     keys: Mapping[str, bytes] = field(repr=False)
@@ -43,7 +44,7 @@ class Encryption:
 
 
 class Sealer:
-    """Encrypt and decrypt payloads. Safe in threads."""
+    """Encrypt and decrypt payloads. Thread-safe."""
 
     def __init__(self, encryption: Encryption) -> None:
         self._keys = encryption.keys
@@ -52,23 +53,25 @@ class Sealer:
         self.required = encryption.required
 
     def seal(self, ref: Ref, payload: bytes, headers: Mapping[str, Any]) -> bytes:
-        """Return a payload encrypted with the active key: the nonce, the ciphertext, the tag.
+        """Encrypt a payload with the active key.
+
+        Returns the nonce, the ciphertext and the tag.
 
         Raises:
-            SerializationError: it is too large.
+            SerializationError: the payload is too large.
         """
         nonce = urandom(_NONCE_BYTES)
         try:
             sealed: bytes = self._cipher(self.active).encrypt(nonce, payload, _bound(ref, headers))
         except OverflowError as exc:
-            raise SerializationError(f"{len(payload)} bytes are too many to be encrypted at once: {exc}") from exc
+            raise SerializationError(f"{len(payload)} bytes are too many to encrypt at once: {exc}") from exc
         return nonce + sealed
 
     def open(self, record: Record) -> bytes:
-        """Return the payload of a record decrypted.
+        """Decrypt the payload of a record.
 
         Raises:
-            CorruptError: the key is not in the ring, or does not fit what is there.
+            CorruptError: the key is not in the ring, or authentication fails.
         """
         from cryptography.exceptions import InvalidTag
 
@@ -80,21 +83,24 @@ class Sealer:
             )
         except (InvalidTag, ValueError) as exc:
             raise CorruptError(
-                f"{record.ref} can't be decrypted with the key {key_id!r}: it was changed, or moved here from another "
-                "record, or another key had that id"
+                f"{record.ref} can't be decrypted with the key {key_id!r}: it was changed, copied from another "
+                "record, or encrypted with another key of that id"
             ) from exc
         return opened
 
-    def seal_file(self, ref: Ref, file: Readable, headers: dict[str, Any]) -> SealedFile:
-        """Return a file encrypted with the active key, to be read once; add to the headers what ``open_file`` needs."""
+    def seal_file(self, ref: Ref, file: BinaryReader, headers: dict[str, Any]) -> SealedFile:
+        """Return a file encrypted with the active key, to be read once.
+
+        Adds the headers that ``open_file`` needs.
+        """
         headers |= {"codecs": [FRAMES], "key_id": self.active, "salt": new_salt()}
         return SealedFile(FrameCipher(self._keys[self.active], headers["salt"], _bound(ref, headers)), file)
 
     def open_file(self, record: Record, file: BinaryIO) -> BinaryIO:
-        """Return a file decrypted, to be read once.
+        """Return a decrypted file, to be read once.
 
         Raises:
-            CorruptError: the key is not in the ring; also by reading, as ``open``.
+            CorruptError: the key is not in the ring. Reading raises this too, as ``open`` does.
         """
         key_id, salt = self._key_id(record), record.headers.get("salt")
         try:

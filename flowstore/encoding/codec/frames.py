@@ -1,7 +1,7 @@
-"""Encryption of what is too large to be in memory: in frames, of which none can be left out, moved or added.
+"""Encryption of files in frames, for what doesn't fit in memory.
 
-A blob has a key of its own, derived from the storage's key and a salt. Each frame is sealed with its number and whether
-it is the last one.
+No frame can be left out, moved or added: each is authenticated with its number and whether it is the last one. Each
+blob has its own key, derived from the storage's key and a salt.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from os import urandom
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final
 
-from flowstore.encoding.parts import Parts
+from flowstore.encoding.stream import BinaryReader, ChunkStream
 from flowstore.errors import CorruptError
 
 FRAMES: Final = "aes-256-gcm-frames"
@@ -21,20 +21,13 @@ _SALT: Final = 32
 _PURPOSE: Final = b"flowstore blob\0"
 
 
-class Readable(Protocol):
-    """What is read like a file that was opened in binary mode."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to so many bytes, none of them only at the end."""
-
-
 def new_salt() -> str:
-    """Return what makes a blob's key its own."""
+    """Return a random salt for a blob's key."""
     return urandom(_SALT).hex()
 
 
 def plain_size(sealed_size: int) -> int:
-    """Return how many bytes a blob has that takes so many when it is encrypted."""
+    """Return the plaintext size of a ciphertext of this size."""
     return sealed_size - _TAG * -(-sealed_size // (_FRAME + _TAG))
 
 
@@ -42,12 +35,12 @@ class FrameCipher:
     """Seal and open the frames of one blob.
 
     Args:
-        key: the storage's.
-        salt: as ``new_salt`` made it.
-        bound: what the frames belong to.
+        key: the storage's key.
+        salt: from ``new_salt``.
+        bound: data that is authenticated with each frame.
 
     Raises:
-        ValueError: the salt is none.
+        ValueError: the salt is invalid.
     """
 
     def __init__(self, key: bytes, salt: str, bound: bytes) -> None:
@@ -73,9 +66,12 @@ def _nonce(number: int, last: bool) -> bytes:
 
 
 class SealedFile:
-    """Read a file encrypted; ``plain_size`` counts the bytes that were read from it."""
+    """A file that is encrypted as it is read.
 
-    def __init__(self, cipher: FrameCipher, file: Readable) -> None:
+    ``plain_size`` counts the bytes read from the original.
+    """
+
+    def __init__(self, cipher: FrameCipher, file: BinaryReader) -> None:
         self._cipher = cipher
         self._file = file
         self._number = 0
@@ -84,7 +80,7 @@ class SealedFile:
         self.plain_size = 0
 
     def read(self, size: int, /) -> bytes:
-        """Return up to so many bytes, none of them only at the end."""
+        """Return up to ``size`` bytes; ``b""`` at end of file."""
         if not self._buffer:
             self._buffer = self._sealed()
         part, self._buffer = self._buffer[:size], self._buffer[size:]
@@ -105,11 +101,11 @@ class SealedFile:
         return frame
 
 
-class OpenedFile(Parts):
-    """Read an encrypted file as it was.
+class OpenedFile(ChunkStream):
+    """An encrypted file that is decrypted as it is read.
 
     Raises:
-        CorruptError: by reading: a frame is damaged, missing, added, or another blob's.
+        CorruptError: by reading: a frame is damaged, missing, added, or from another blob.
     """
 
     def __init__(self, cipher: FrameCipher, file: BinaryIO, name: str) -> None:
@@ -125,7 +121,7 @@ class OpenedFile(Parts):
             self._file.close()
         super().close()
 
-    def _next(self) -> bytes:
+    def _next_chunk(self) -> bytes:
         from cryptography.exceptions import InvalidTag
 
         sealed = _filled(self._file, _FRAME + _TAG) if self._sealed is None else self._sealed
@@ -135,13 +131,13 @@ class OpenedFile(Parts):
         try:
             frame = self._cipher.open(self._number, sealed, not self._sealed)
         except (InvalidTag, ValueError) as exc:
-            raise CorruptError(f"{self._name} can't be decrypted: it was changed, or moved here") from exc
+            raise CorruptError(f"{self._name} can't be decrypted: it was changed, or copied from another blob") from exc
         self._number += 1
         return frame
 
 
-def _filled(file: Readable, size: int) -> bytes:
-    """Read that many bytes, less only at the end."""
+def _filled(file: BinaryReader, size: int) -> bytes:
+    """Read exactly ``size`` bytes, fewer only at end of file."""
     parts: list[bytes] = []
     while size and (part := file.read(size)):
         parts.append(part)

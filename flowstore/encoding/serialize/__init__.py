@@ -1,8 +1,8 @@
 """Values to bytes and back.
 
-Every supported value comes back equal and of the same type. A subclass, and what else the JSON of Celery takes, comes
-back as the nearest of these types, and its place is noted; where that is not allowed, and for what has no form at all,
-it is refused with its place. No class is ever imported because stored data names it, except by pickle, where a storage
+Every supported value comes back equal and of the same type. Instances of subclasses, and other values that Celery's
+JSON accepts, come back as the nearest supported type, and their paths are noted. If that is not allowed, and for all
+other values, an error names the path. Stored data never causes a class to be imported, except by pickle, if a storage
 allows that.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from flowstore.encoding.serialize import json, msgpack, pickle, tables
-from flowstore.encoding.serialize.flatten import UNKNOWN, Forms, Registered, add_forms
+from flowstore.encoding.serialize.conversion import UNSUPPORTED, Converter, RegisteredValue, register_converter
 from flowstore.encoding.serialize.json import PLAIN, TYPED, dumps
-from flowstore.encoding.serialize.marks import Places
+from flowstore.encoding.serialize.tags import ConvertedPaths
 from flowstore.errors import CorruptError, SerializationError
 from flowstore.interrupts import is_interrupt
 from flowstore.record import JSON
@@ -25,16 +25,16 @@ __all__ = [
     "PLAIN",
     "RAW",
     "TYPED",
-    "UNKNOWN",
+    "UNSUPPORTED",
     "WRITERS",
-    "Forms",
-    "Places",
-    "Registered",
+    "ConvertedPaths",
+    "Converter",
+    "RegisteredValue",
     "Serializer",
-    "add_forms",
     "dumps",
     "dumps_shown",
     "loads",
+    "register_converter",
 ]
 
 Serializer = Literal["json", "msgpack", "pickle"]
@@ -42,16 +42,16 @@ Serializer = Literal["json", "msgpack", "pickle"]
 _loads_plain = json.loads
 
 RAW: Final = "bytes"
-"""Names bytes that are stored as they are."""
+"""The serializer name of bytes that are stored as they are."""
 
 PICKLED: Final = pickle.NAME
 
-WRITERS: Final[dict[str, Callable[[object, Places | None], tuple[bytes, str]]]] = {
+WRITERS: Final[dict[str, Callable[[object, ConvertedPaths | None], tuple[bytes, str]]]] = {
     "json": json.dumps,
     "msgpack": msgpack.dumps,
     "pickle": pickle.dumps,
 }
-"""By the name that a configuration gives: what encodes a value, and returns the name by which ``loads`` reads it."""
+"""By configured name: functions that encode a value and return the serializer name for ``loads``."""
 
 _OCTETS: Final = "application/octet-stream"
 _MSGPACK: Final = "application/vnd.msgpack"
@@ -74,13 +74,13 @@ CONTENT_TYPES: Final = {name: content_type for name, (_, content_type) in _READE
 
 
 def loads(payload: bytes, serializer: object, *, pickled: bool = False) -> Any:
-    """Decode bytes by the serializer named in their record.
+    """Decode bytes with the serializer that their record names.
 
     Args:
         pickled: whether a pickle may be loaded.
 
     Raises:
-        CorruptError: the bytes are not what that serializer writes, or it can't be used here.
+        CorruptError: the serializer did not write these bytes, or is not available.
     """
     try:
         if serializer == PLAIN:  # nearly all values
@@ -92,8 +92,8 @@ def loads(payload: bytes, serializer: object, *, pickled: bool = False) -> Any:
         raise
     except ImportError as exc:
         hint = "" if serializer == PICKLED else f"; it was stored with the serializer {serializer!r}"
-        raise CorruptError(f"the value can't be read without what is not installed here: {exc}{hint}") from exc
-    except Exception as exc:  # what the constructors of the values raise at what they can't take
+        raise CorruptError(f"the value can't be read because a package is missing: {exc}{hint}") from exc
+    except Exception as exc:  # constructors of the values' types may raise anything
         if is_interrupt(exc):
             raise
         raise CorruptError(f"the stored value is not what the serializer {serializer!r} writes: {exc}") from exc
@@ -102,18 +102,18 @@ def loads(payload: bytes, serializer: object, *, pickled: bool = False) -> Any:
 def _reader(serializer: object, pickled: bool) -> Callable[[bytes], Any]:
     reader = _READERS.get(serializer) if isinstance(serializer, str) else None
     if reader is None:
-        raise CorruptError(f"the value was stored with the serializer {serializer!r}, which is not known here")
+        raise CorruptError(f"the value was stored with the serializer {serializer!r}, which is unknown here")
     if serializer == PICKLED and not pickled:
         raise CorruptError("the value is pickled, and only a storage with 'serializer: pickle' may load it")
     return reader[0]
 
 
 def dumps_shown(payload: bytes, serializer: str) -> bytes:
-    """Return JSON text that shows a stored value, a table as a list of its rows.
+    """Return a stored value as JSON text, a table as a list of rows.
 
     Raises:
         CorruptError: as ``loads``.
-        SerializationError: it has no JSON form, or is pickled and not to be loaded for that.
+        SerializationError: it has no JSON form, or is pickled: it is not loaded to be shown.
     """
     if serializer == PICKLED:
         raise SerializationError("the value is pickled: it is not loaded to be shown")

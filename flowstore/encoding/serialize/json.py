@@ -1,4 +1,4 @@
-"""Values as JSON: plain where that is faithful, so that the database's own tools can read them, else with marks."""
+"""JSON: plain if lossless, so that database tools can read it, else tagged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 import ormsgpack
 
 from flowstore.encoding.serialize import tables
-from flowstore.encoding.serialize.marks import MARK, SCALARS, Marks, Places
+from flowstore.encoding.serialize.tags import SCALARS, TAG, ConvertedPaths, Tagger
 from flowstore.errors import SerializationError
 
 PLAIN: Final = "json"
@@ -22,10 +22,10 @@ TYPED: Final = "json-typed"
 _KEYS: Final = frozenset({str})
 _CONTAINERS: Final = frozenset({list, dict})
 _OTHERS: Final = _CONTAINERS | {float}
-_MARKS: Final = Marks("JSON", binary=False)
-_MARKED: Final = orjson.dumps(MARK)
+_TAGGER: Final = Tagger("JSON", binary=False)
+_TAG: Final = orjson.dumps(TAG)
 _EXACT: Final = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
-"""Refuse what would not come back as the type that it is."""
+"""Refuse values that would come back as another type."""
 _EXACT_PARTS: Final = (
     ormsgpack.OPT_PASSTHROUGH_SUBCLASS
     | ormsgpack.OPT_PASSTHROUGH_DATETIME
@@ -35,22 +35,22 @@ _EXACT_PARTS: Final = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 _FLOAT: Final = b"\xcb"
-"""What comes before each float in msgpack."""
+"""The byte before each float in msgpack."""
 _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
-"""How one begins that is not finite, and now and then something else."""
+"""The first bytes of a float that isn't finite; sometimes other data."""
 
 
-def dumps(value: object, places: Places | None = None) -> tuple[bytes, str]:
+def dumps(value: object, converted: ConvertedPaths | None = None) -> tuple[bytes, str]:
     """Encode a value.
 
     Args:
-        places: takes down what is kept as another type than it has; without it, such a value is refused.
+        converted: collects the paths of values stored as another type; without it, these are refused.
 
     Returns:
-        The bytes, and the name of the serializer that ``loads`` needs to read them.
+        The bytes, and the serializer name for ``loads``.
 
     Raises:
-        SerializationError: a part of the value has no faithful form; names its path and type.
+        SerializationError: a part of the value can't be stored; names its path and type.
     """
     try:
         payload = _dump_plain(value)
@@ -59,8 +59,8 @@ def dumps(value: object, places: Places | None = None) -> tuple[bytes, str]:
         table = tables.dumps(value)
         if table is not None:
             return table
-        tree = Marks("JSON", binary=False, places=places).mark(value)
-        if places is not None and places.count and (payload := _dump_plain(tree)) is not None:
+        tree = Tagger("JSON", binary=False, converted=converted).tag(value)
+        if converted is not None and converted.count and (payload := _dump_plain(tree)) is not None:
             return payload, PLAIN
         return json.dumps(tree, separators=(",", ":"), allow_nan=False).encode(), TYPED
     except RecursionError:
@@ -72,35 +72,38 @@ loads = orjson.loads
 
 
 def loads_typed(payload: bytes) -> Any:
-    """Decode JSON with marks."""
-    return _MARKS.unmark(json.loads(payload))
+    """Decode tagged JSON."""
+    return _TAGGER.untag(json.loads(payload))
 
 
 def check(payload: bytes) -> None:
-    """Raise ValueError or RecursionError where bytes are not JSON."""
+    """Raise ValueError or RecursionError if the bytes are not JSON."""
     json.loads(payload)
 
 
 def _dump_plain(value: object) -> bytes | None:
-    """Return a value as plain JSON, or ``None`` for one that would not come back as it is."""
+    """Encode as plain JSON; return None if that would lose something."""
     try:
         payload = orjson.dumps(value, option=_EXACT)
-        # orjson writes tuples, UUIDs and enumerations as others. This refuses them, and is the fastest that can.
+        # orjson converts tuples, UUIDs and enumerations. ormsgpack refuses them, and is the fastest way to find them.
         packed = ormsgpack.packb(value, option=_EXACT_PARTS)
     except (TypeError, ValueError):
         # Keys that are no strings, an integer over 64 bits, a lone surrogate, deep nesting, any other type.
         return None
-    # What is left are infinities, which orjson writes as null, and our own marks.
+    # What is left are infinities, which orjson writes as null, and our own tags.
     # One character is found ten times faster than several.
     if _FLOAT in packed and b"null" in payload and _NOT_FINITE.search(packed) and not _are_finite(value):
         return None
-    if b"$" in payload and _MARKED in payload and not is_plain(value):
+    if b"$" in payload and _TAG in payload and not is_plain(value):
         return None
     return payload
 
 
 def _are_finite(value: object) -> bool:
-    """Tell whether all floats in a value of JSON's types are finite. It must not contain itself."""
+    """Return whether all floats in the value are finite.
+
+    The value consists of JSON's types and must not contain itself.
+    """
     # Hot: level by level, in C, takes a tenth of the time that a walk through the parts does.
     level = [value]
     while level:
@@ -111,10 +114,13 @@ def _are_finite(value: object) -> bool:
 
 
 def is_plain(value: object, scalars: frozenset[type] = SCALARS) -> bool:
-    """Tell whether a value is of these scalars, finite floats, lists and dicts with string keys and no marks."""
+    """Return whether plain JSON (or msgpack) represents the value losslessly.
+
+    It does for these scalars, finite floats, lists, and dicts with string keys and no tag.
+    """
     kind = type(value)
     if kind is dict:
-        if not _KEYS.issuperset(map(type, value)) or MARK in value:  # type: ignore[call-overload, operator]
+        if not _KEYS.issuperset(map(type, value)) or TAG in value:  # type: ignore[call-overload, operator]
             return False
         return _all_plain(value.values(), scalars)  # type: ignore[attr-defined]
     if kind is list:
@@ -123,7 +129,7 @@ def is_plain(value: object, scalars: frozenset[type] = SCALARS) -> bool:
 
 
 def _all_plain(values: Collection[object], scalars: frozenset[type]) -> bool:
-    # Hot: one set of types a container keeps the loop over its scalars in C.
+    # Hot: one set of types per container keeps the loop over its scalars in C.
     others = set(map(type, values)) - scalars
     if not others:
         return True

@@ -1,4 +1,4 @@
-"""Values as msgpack: as they are where it has a form for them, else with marks."""
+"""msgpack: plain if lossless, else tagged."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Any, Final
 
 from flowstore.encoding.serialize import tables
 from flowstore.encoding.serialize.json import is_plain
-from flowstore.encoding.serialize.marks import SCALARS, Marks, Places
+from flowstore.encoding.serialize.tags import SCALARS, ConvertedPaths, Tagger
 from flowstore.errors import SerializationError
 
 PLAIN: Final = "msgpack"
 TYPED: Final = "msgpack-typed"
 
 _SCALARS: Final[frozenset[type]] = SCALARS | {float, bytes}
-_MARKS: Final = Marks("msgpack", binary=True)
+_TAGGER: Final = Tagger("msgpack", binary=True)
 
 
-def dumps(value: object, places: Places | None = None) -> tuple[bytes, str]:
+def dumps(value: object, converted: ConvertedPaths | None = None) -> tuple[bytes, str]:
     """Encode a value.
 
     Args:
-        places: takes down what is kept as another type than it has; without it, such a value is refused.
+        converted: collects the paths of values stored as another type; without it, these are refused.
 
     Returns:
-        The bytes, and the name of the serializer that reads them.
+        The bytes, and the serializer name for ``loads``.
 
     Raises:
-        SerializationError: a part of the value has no faithful form; names its path and type.
+        SerializationError: a part of the value can't be stored; names its path and type.
     """
     import msgpack
 
@@ -37,13 +37,13 @@ def dumps(value: object, places: Places | None = None) -> tuple[bytes, str]:
                 packed = msgpack.packb(value)
                 return packed, PLAIN
             except (OverflowError, ValueError):
-                pass  # an integer over 64 bits, a lone surrogate, deep nesting: the other form can hold the first two
+                pass  # an integer over 64 bits, a lone surrogate, deep nesting: tags can represent the first two
         table = tables.dumps(value)
         if table is not None:
             return table
-        tree = Marks("msgpack", binary=True, places=places).mark(value)
+        tree = Tagger("msgpack", binary=True, converted=converted).tag(value)
         packed = msgpack.packb(tree)
-        if places is not None and places.count and is_plain(tree, _SCALARS):
+        if converted is not None and converted.count and is_plain(tree, _SCALARS):
             return packed, PLAIN
     except (RecursionError, ValueError):
         raise SerializationError("the value is nested too deeply to be stored, or contains itself") from None
@@ -58,8 +58,8 @@ def loads(payload: bytes) -> Any:
 
 
 def loads_typed(payload: bytes) -> Any:
-    """Decode msgpack with marks."""
-    return _MARKS.unmark(loads(payload))
+    """Decode tagged msgpack."""
+    return _TAGGER.untag(loads(payload))
 
 
 def _refuse(code: int, _: bytes) -> Any:

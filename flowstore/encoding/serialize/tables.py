@@ -1,6 +1,6 @@
-"""Tables of pandas, polars and pyarrow as Arrow streams, which any tool that knows Arrow reads.
+"""Tables of pandas, polars and pyarrow as Arrow streams.
 
-The libraries are imported when a table of theirs is met.
+The libraries are imported when one of their tables is encoded or decoded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def dumps(value: object) -> tuple[bytes, str] | None:
     """Encode a table.
 
     Returns:
-        The bytes, and the name of the serializer that reads them; ``None`` where the value is no table.
+        The bytes, and the serializer name for ``loads``; ``None`` if the value is not a table.
 
     Raises:
         SerializationError: the table would not come back equal.
@@ -39,10 +39,10 @@ def dumps(value: object) -> tuple[bytes, str] | None:
         raise
     except ImportError as exc:
         raise SerializationError(f"can't store $: a {_named(value)} needs pyarrow to be stored. {_HINT}") from exc
-    except Exception as exc:  # whatever the libraries raise at what Arrow has no form for
+    except Exception as exc:  # the libraries raise anything for what Arrow can't represent
         if is_interrupt(exc):
             raise
-        # Where pyarrow says two things, the first quotes a value, and the last tells the column.
+        # If pyarrow gives two arguments, the first quotes a value and the last names the column.
         raise _refusal(value, str(exc.args[-1] if exc.args else type(exc).__name__)) from exc
 
 
@@ -60,12 +60,15 @@ def loads_pandas(payload: bytes) -> Any:
     table = _read(payload)
     if _is_hollow(table, payload):
         raise ValueError(f"{table.num_rows} rows of {table.num_columns} columns in {len(payload)} bytes")
-    # Without a copy some of its columns could not be written to.
+    # Without a copy, some of its columns would be read-only.
     return table.to_pandas().copy()
 
 
 def _is_hollow(table: Any, payload: bytes) -> bool:
-    """Return whether a table has more cells than bits: Arrow needs none for a column of missing values, pandas does."""
+    """Return whether a table has more cells than bits.
+
+    Arrow needs no space for a column of missing values, pandas does.
+    """
     cells: int = table.num_rows * table.num_columns
     return cells > max(_MOST_CELLS, 8 * len(payload))
 
@@ -77,7 +80,7 @@ def loads_polars(payload: bytes) -> Any:
     try:
         return polars.read_ipc_stream(payload)
     except BaseException as exc:
-        if type(exc).__name__ == "PanicException":  # no Exception, as if the process had to end
+        if type(exc).__name__ == "PanicException":  # it derives from BaseException
             raise ValueError(str(exc)) from exc
         raise
 
@@ -102,25 +105,25 @@ def _read(payload: bytes) -> Any:
 
     with pyarrow.ipc.open_stream(payload) as reader:
         table = reader.read_all()
-    table.validate(full=True)  # a forged offset would lead outside of the payload
+    table.validate(full=True)  # a forged offset would point outside the payload
     return table
 
 
 def _write_pandas(frame: Any) -> tuple[bytes, str]:
     columns = frame.columns
     if columns.nlevels == 1 and columns.inferred_type.startswith("mixed"):
-        raise _refusal(frame, "its columns' names are of several types")
+        raise _refusal(frame, "its column names have several types")
     table = _from_pandas(frame)
-    # An empty table tells what will become of the types. Objects have none to compare but their own.
+    # An empty table shows the resulting types; columns of objects have to be compared value by value.
     objects = [place for place, dtype in enumerate(frame.dtypes) if dtype == "object"]
     whole = bool(objects) or frame.index.dtype == "object"
     back = (table if whole else table.slice(0, 0)).to_pandas()
     if not columns.equals(back.columns) or columns.dtype != back.columns.dtype:
-        raise _refusal(frame, "its columns' names would not come back as they are")
+        raise _refusal(frame, "its column names would be changed")
     if frame.index.names != back.index.names or frame.index.dtype != back.index.dtype:
-        raise _refusal(frame, "its index would not come back as it is")
+        raise _refusal(frame, "its index would be changed")
     if whole and not frame.index.equals(back.index):
-        raise _refusal(frame, "its index would not come back as it is")
+        raise _refusal(frame, "its index would be changed")
     for place, name in enumerate(columns):
         if frame.dtypes.iloc[place] != back.dtypes.iloc[place]:
             raise _refusal(frame, f"its column {name!r} would come back as {back.dtypes.iloc[place]}")
@@ -145,7 +148,7 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) is type(other):
         equal = one == other
         return equal is True or (pandas.api.types.is_scalar(one) and bool(pandas.isna(one)))
-    # Which of the several markers of a missing value it was is not kept.
+    # Which marker of a missing value was used is not preserved.
     scalars = pandas.api.types.is_scalar(one) and pandas.api.types.is_scalar(other)
     return bool(scalars and pandas.isna(one) and pandas.isna(other))
 
@@ -156,7 +159,7 @@ def _write_polars(frame: Any) -> tuple[bytes, str]:
     buffer = io.BytesIO()
     frame.clear().write_ipc_stream(buffer)
     if polars.read_ipc_stream(buffer.getvalue()).schema != frame.schema:
-        raise _refusal(frame, "a column's type has no form in Arrow")
+        raise _refusal(frame, "Arrow has no equivalent of a column's type")
     buffer = io.BytesIO()
     frame.write_ipc_stream(buffer)
     return buffer.getvalue(), POLARS
@@ -186,4 +189,4 @@ def _named(value: object) -> str:
 
 def _refusal(value: object, why: str) -> SerializationError:
     name = _named(value)
-    return SerializationError(f"can't store $: a {name} has no faithful form in Arrow: {why}", "$", name)
+    return SerializationError(f"can't store $: a {name} can't be stored as Arrow without changes: {why}", "$", name)

@@ -254,7 +254,7 @@ class BlobTests(AdapterTests):
         """A value is treated as a blob, or a blob as a value."""
         storage.put(record(KEY, "value", BLOB, "a"))
         assert not storage.has_blob(KEY, "a")
-        with pytest.raises(Exception, match="is no blob"):
+        with pytest.raises(Exception, match="is not a blob"):
             storage.retrieve_blob(KEY, "a")
         storage.store_blob(KEY, "a", b"x")
         with pytest.raises(ValueError, match="store_blob"):

@@ -10,7 +10,7 @@ import pytest
 from flowstore.encoding import pipeline
 from flowstore.errors import CorruptError, NotFoundError
 from flowstore.record import ERROR, RESULT, Key, Query, Ref
-from flowstore.record.damage import damage_to
+from flowstore.record.damage import on_damage
 from flowstore.storage import RecordStorage
 from flowstore.testing.aspects.batches import keys_of
 from flowstore.testing.base import AdapterTests, require_fixture
@@ -52,7 +52,7 @@ class DamageTests(AdapterTests):
     ) -> None:
         """A damaged record ends a listing, or is left out without a report."""
         reported: list[CorruptError] = []
-        with damage_to(reported.append):
+        with on_damage(reported.append):
             listed = [one.ref for one in storage.records(query, payload=payload)]
             paged = [one.ref for one in storage.scan(query, limit=100, payload=payload).records]
         assert listed == paged == beside
@@ -61,7 +61,7 @@ class DamageTests(AdapterTests):
 
     def test_cleanups_pass_over_a_damaged_record(self, storage: RecordStorage, beside: list[Ref]) -> None:
         """A damaged record ends every cleanup that meets it."""
-        with damage_to(lambda _: None):
+        with on_damage(lambda _: None):
             assert storage.cleanup(60) in (len(beside), len(beside) + 1)
             assert list(storage.ids(Query())) == []
 
@@ -70,7 +70,7 @@ class DamageTests(AdapterTests):
     ) -> None:
         """A damaged record can't be deleted."""
         spoil = require_fixture(damage, "damage", "damaged records")
-        with damage_to(lambda _: None):
+        with on_damage(lambda _: None):
             # An adapter may also refuse to overwrite what it can't read.
             with suppress(CorruptError):
                 storage.put(record(BAD.key, "new"))

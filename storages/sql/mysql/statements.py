@@ -24,7 +24,8 @@ from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.dialects.mysql.pymysql import dialect
 
 from flowstore.errors import UnsupportedError
-from flowstore.record.querying import Place, Scalar, path_of
+from flowstore.record import SortKey
+from flowstore.record.matching import Scalar, field_path
 
 from ..conditions import like
 from ..schema import records
@@ -52,8 +53,8 @@ class MysqlStatements(Statements):
         # A sort compares that many bytes only.
         return [func.left(task_id, literal_column(str(SORTED)), type_=task_id.type)]
 
-    def place(self, place: Place) -> tuple[bytes, bytes]:
-        return place[0].encode()[:SORTED], place[1]
+    def sort_key(self, position: SortKey) -> tuple[bytes, bytes]:
+        return position[0].encode()[:SORTED], position[1]
 
     def _is_like(self) -> ColumnElement[bool]:
         return _ID.like(bindparam("pattern_like", type_=Text()), escape="!")
@@ -65,7 +66,7 @@ class MysqlStatements(Statements):
         values: dict[str, Any] = {}
         kinds = []
         for number, (field, wanted) in enumerate(where.items()):
-            keys = path_of(field)
+            keys = field_path(field)
             if any(key.startswith("-") for key in keys):
                 # MariaDB takes it for a place counted from the end.
                 raise UnsupportedError(

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, dialect, insert
 from sqlalchemy.engine import Dialect
 
-from flowstore.record.querying import Scalar, path_of
+from flowstore.record.matching import Scalar, field_path
 
 from ..conditions import like
 from ..schema import START, records, start
@@ -114,7 +114,7 @@ class PostgresStatements(OnConflict):
         values: dict[str, Any] = {}
         depths = []
         for number, (field, wanted) in enumerate(where.items()):
-            keys = path_of(field)
+            keys = field_path(field)
             depths.append(len(keys))
             values |= {f"key_{number}_{level}": _json_text(key) for level, key in enumerate(keys)}
             values[f"wanted_{number}"] = orjson.dumps(_json_text(wanted)).decode()

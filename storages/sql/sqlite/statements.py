@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Boolean, ColumnElement, bindparam, func, literal_column, select
 from sqlalchemy.dialects.sqlite import dialect, insert
 
-from flowstore.record.querying import Scalar, matches_fields, matches_pattern
+from flowstore.record.matching import Scalar, matches_fields, matches_pattern
 
 from ..conditions import Shape
 from ..schema import records

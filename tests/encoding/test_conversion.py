@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from flowstore import FlowStore, Key
 from flowstore.encoding.pipeline import Pipeline
-from flowstore.encoding.serialize import PLAIN, Forms, Registered, add_forms
+from flowstore.encoding.serialize import PLAIN, Converter, RegisteredValue, register_converter
 from flowstore.errors import ConfigurationError, CorruptError, SerializationError
 from flowstore.record import RESULT, Ref
 from tests.encoding.test_serialize import same
@@ -371,15 +371,17 @@ def test_what_is_plain_once_it_is_flattened_is_stored_plain(serializer: Any) -> 
 
 
 def test_a_registered_type_is_read_by_its_own_library_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["flowstore.encoding.serialize.flatten"]
-    monkeypatch.setattr(module, "_forms", {})
+    module = sys.modules["flowstore.encoding.serialize.conversion"]
+    monkeypatch.setattr(module, "_converters", {})
 
-    add_forms("shop", Forms(lambda v: Registered("shop", [1]) if v is REF else module.UNKNOWN, tuple))
+    register_converter(
+        "shop", Converter(lambda v: RegisteredValue("shop", [1]) if v is REF else module.UNSUPPORTED, tuple)
+    )
     record = Pipeline().encode(REF, {"a": REF})
     assert record.payload == b'{"a":{"$type":"registered","by":"shop","value":[1]}}'
     assert Pipeline().decode(record) == {"a": (1,)}
     assert Pipeline().as_json(record) == record.payload
-    monkeypatch.setattr(module, "_forms", {})
+    monkeypatch.setattr(module, "_converters", {})
     with pytest.raises(CorruptError, match="registered with shop"):
         Pipeline().decode(record)
     assert Pipeline().as_json(record) == record.payload

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from flowstore.errors import InvalidKeyError, StorageError
 from flowstore.record import Key, Query, Ref
-from flowstore.record.querying import (
-    dump_place,
-    first_behind,
-    literal_start,
-    load_place,
+from flowstore.record.matching import (
+    dump_cursor,
+    literal_prefix,
+    load_cursor,
     matches_fields,
     matches_pattern,
+    prefix_end,
 )
 from flowstore.testing.aspects.fields import FIELDS, VALUES
 from flowstore.testing.aspects.queries import IDS, PATTERNS, is_like
@@ -43,8 +43,8 @@ def test_a_hostile_pattern_comes_to_an_end() -> None:
 
 @given(TEXTS, TEXTS)
 def test_what_starts_alike_lies_between_two_texts(pattern: str, rest: str) -> None:
-    start = literal_start(pattern)
-    behind = first_behind(start)
+    start = literal_prefix(pattern)
+    behind = prefix_end(start)
     assert start + rest >= start
     assert behind is None or start + rest < behind
     assert pattern.startswith(start)
@@ -63,7 +63,7 @@ def test_what_starts_alike_lies_between_two_texts(pattern: str, rest: str) -> No
     ],
 )
 def test_the_first_text_behind_a_start(start: str, behind: str | None) -> None:
-    assert first_behind(start) == behind
+    assert prefix_end(start) == behind
 
 
 @pytest.mark.parametrize(("where", "expected"), FIELDS, ids=str)
@@ -80,28 +80,28 @@ def test_what_is_no_json_has_no_fields(payload: bytes) -> None:
 
 @given(TEXTS)
 def test_a_cursor_by_task_id_gives_its_place_back(task_id: str) -> None:
-    place = Ref("result", Key("f", "t", task_id)).place
-    assert load_place(dump_place(place)) == place
-    assert dump_place(place).isascii()
-    assert dump_place(place).isprintable()
+    sort_key = Ref("result", Key("f", "t", task_id)).sort_key
+    assert load_cursor(dump_cursor(sort_key)) == sort_key
+    assert dump_cursor(sort_key).isascii()
+    assert dump_cursor(sort_key).isprintable()
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "1", "0" * 64, "0" * 63 + ".", "0" * 64 + ".*", "0" * 64 + ".YQ"])
 def test_another_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(StorageError, match="is not a cursor of a listing by task id"):
-        load_place(cursor)
+        load_cursor(cursor)
 
 
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"pattern": "*" * 1001}, InvalidKeyError, "pattern has 1001 characters; 1000 are the most"),
+        ({"pattern": "*" * 1001}, InvalidKeyError, "pattern has 1001 characters; the maximum is 1000"),
         ({"pattern": 1}, InvalidKeyError, "pattern must be a string, not int"),
         ({"pattern": "\ud800"}, InvalidKeyError, "lone surrogate"),
-        ({"where": {"": 1}}, InvalidKeyError, "'' is no path"),
-        ({"where": {"a..b": 1}}, InvalidKeyError, r"'a\.\.b' is no path"),
-        ({"where": {"a.": 1}}, InvalidKeyError, r"'a\.' is no path"),
-        ({"where": {".".join("a" * 17): 1}}, InvalidKeyError, "up to 16 keys"),
+        ({"where": {"": 1}}, InvalidKeyError, "'' is not a path"),
+        ({"where": {"a..b": 1}}, InvalidKeyError, r"'a\.\.b' is not a path"),
+        ({"where": {"a.": 1}}, InvalidKeyError, r"'a\.' is not a path"),
+        ({"where": {".".join("a" * 17): 1}}, InvalidKeyError, "up to 16 non-empty keys"),
         ({"where": {1: 1}}, InvalidKeyError, "a field in where must be a string"),
         ({"where": {"a\ud800": 1}}, InvalidKeyError, "lone surrogate"),
         ({"where": {"a": "\ud800"}}, InvalidKeyError, "lone surrogate"),
@@ -109,7 +109,7 @@ def test_another_cursor_is_refused(cursor: str) -> None:
         ({"where": {"a": 2**63}}, ValueError, "64 bits"),
         ({"where": {"a": [1]}}, ValueError, "not list"),
         ({"where": {"a": b"1"}}, ValueError, "not bytes"),
-        ({"where": {str(number): 1 for number in range(17)}}, ValueError, "17 fields; 16 are the most"),
+        ({"where": {str(number): 1 for number in range(17)}}, ValueError, "17 fields; the maximum is 16"),
         ({"order": "name"}, ValueError, "order must be 'stored' or 'task_id', not 'name'"),
         ({"skip": -1}, ValueError, "skip must be at least 0, not -1"),
     ],

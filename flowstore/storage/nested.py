@@ -1,4 +1,4 @@
-"""A storage that another storage works on."""
+"""Storages that other storages use."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from flowstore.storage import RecordStorage
 
 
-class Child:
-    """Another storage, by a name: connected by its first use, and again after it was disconnected.
+class NestedStorage:
+    """A storage that another storage uses.
 
-    An adapter that works on other storages has an argument with the annotation ``Mapping[str, Child]``. In a
-    configuration each of them is the name of a declared storage, or an entry of its own: ``classname``, ``import`` and
-    ``configuration``.
+    It is connected on first use, and again after it was disconnected. An adapter that uses other storages has an
+    argument with the annotation ``Mapping[str, NestedStorage]``. In a configuration, each of them is the name of a
+    declared storage, or an entry with ``classname``, ``import`` and ``configuration``.
 
     Args:
-        name: how the adapter's other arguments call it.
-        storage: the storage itself, which nobody else uses; or a function that returns it connected, where it is
-            somebody else's: then it is not disconnected with the adapter.
+        name: its name in the adapter's other arguments.
+        storage: the storage, owned by this object; or a function that returns a shared storage, connected. A shared
+            storage is not disconnected with the adapter.
     """
 
     def __init__(self, name: str, storage: RecordStorage | Callable[[], RecordStorage]) -> None:
@@ -32,7 +32,7 @@ class Child:
         self._lock = ForkSafeLock()
 
     def __repr__(self) -> str:
-        return f"<Child {self.name!r}>"
+        return f"<NestedStorage {self.name!r}>"
 
     def get(self) -> RecordStorage:
         """Return the storage, connected.
@@ -43,7 +43,7 @@ class Child:
         return self._get()
 
     def close(self) -> None:
-        """Disconnect the storage, unless it is somebody else's."""
+        """Disconnect the storage, unless it is shared."""
         if self._own is not None and self._own.is_connected():
             self._own.disconnect()
 
@@ -58,7 +58,7 @@ class Child:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _core: Any, _handler: Any) -> dict[str, Any]:
-        """Describe for editors how a child is written."""
+        """Return the JSON schema of the configuration, for editors."""
         text = {"type": "string", "minLength": 1}
         entry = {
             "type": "object",

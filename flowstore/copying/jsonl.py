@@ -1,4 +1,4 @@
-"""The lines of an exported file, which are JSON, and how it is opened."""
+"""The format of export files: JSON Lines with a digest, maybe compressed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from typing import IO, Any, BinaryIO, Final, Literal
 
 import orjson
 
-from flowstore.copying.newfile import appearing
-from flowstore.encoding.parts import Parts
+from flowstore.copying.atomic import atomic_write
+from flowstore.encoding.stream import ChunkStream
 from flowstore.errors import CorruptError, UnsupportedError
 
 FORMAT: Final = "flowstore-export"
 VERSION: Final = 1
 
-_LONGEST: Final = 1 << 30  # bytes of a line
+_MAX_LINE: Final = 1 << 30  # bytes of a line
 
 
 @contextmanager
 def open_export(path: str, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO]:
-    """Open a file to export to (``wb``) or import from (``rb``), compressed if its name ends with ``.gz`` or ``.zst``.
+    """Open a file to export to (``wb``) or import from (``rb``).
 
-    One that is written appears when the block ends, and only its user may read it: see ``appearing``.
+    It is compressed if its name ends with ``.gz`` or ``.zst``. A new file appears when the block ends, readable only by
+    its owner: see ``atomic_write``.
 
     Raises:
-        UnsupportedError: .zst needs the package zstandard.
+        UnsupportedError: the file is a .zst, and the package zstandard is not installed.
     """
-    with appearing(path) if mode == "wb" else open(path, "rb") as file, _packing(path, file, mode) as packed:
+    with atomic_write(path) if mode == "wb" else open(path, "rb") as file, _packing(path, file, mode) as packed:
         yield packed
 
 
@@ -55,7 +56,7 @@ def _packing(path: str, file: BinaryIO, mode: Literal["rb", "wb"]) -> Iterator[B
 
 @contextmanager
 def _refusing(path: str, error: type[Exception]) -> Iterator[None]:
-    """Raise what a decompressor raises as an error of flowstore's."""
+    """Turn a decompressor's error into a CorruptError."""
     try:
         yield
     except error as exc:
@@ -78,12 +79,12 @@ class LineWriter:
         self._file.write(text)
 
     def end(self, facts: dict[str, Any]) -> None:
-        """Write the last line: some facts, the number of lines and their digest."""
+        """Write the last line: the facts, the number of lines and their digest."""
         self.write({"end": {**facts, "lines": self._lines, "digest": self._hash.hexdigest()}})
 
 
 class LineReader:
-    """Read the lines of a file, and see by the last one that they are all there, and unchanged."""
+    """Read the lines of a file, and verify their number and digest."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -91,7 +92,7 @@ class LineReader:
         self.number = 0
         first = self._next()
         if first.get("format") != FORMAT:
-            raise CorruptError("this is no file that flowstore has exported")
+            raise CorruptError("the file is not an export of flowstore")
         if first.get("version") != VERSION:
             raise UnsupportedError(f"the file has version {first.get('version')!r}; this release reads {VERSION}")
 
@@ -107,18 +108,18 @@ class LineReader:
         if end is None:
             return line
         if not isinstance(end, dict) or (end.get("digest"), end.get("lines")) != (before, number):
-            raise CorruptError("the lines of the file are not those that were exported")
+            raise CorruptError("the lines of the file do not match its digest")
         if self._file.read(1):
-            raise CorruptError("something follows after the end of the file")
+            raise CorruptError("the file has data after its last line")
         return None
 
     def _next(self) -> dict[str, Any]:
         try:
-            text = self._file.readline(_LONGEST)
+            text = self._file.readline(_MAX_LINE)
         except (EOFError, OSError) as exc:
             raise CorruptError(f"the file can't be read after line {self.number}: {exc}") from exc
         if not text.endswith(b"\n"):
-            raise CorruptError(f"the file was cut off in or after line {self.number}")
+            raise CorruptError(f"the file is truncated in or after line {self.number}")
         self.number += 1
         self._hash.update(text)
         try:
@@ -130,8 +131,8 @@ class LineReader:
         return line
 
 
-class BlobParts(Parts):
-    """The parts of a blob, as a file."""
+class BlobReader(ChunkStream):
+    """Read a blob from its lines."""
 
     def __init__(self, lines: LineReader) -> None:
         super().__init__()
@@ -139,16 +140,16 @@ class BlobParts(Parts):
         self._ended = False
 
     def skip(self) -> None:
-        """Pass over what has not been read."""
-        while self._next():
+        """Skip what has not been read."""
+        while self._next_chunk():
             pass
 
-    def _next(self) -> bytes:
+    def _next_chunk(self) -> bytes:
         if self._ended:
             return b""
         line = self._lines.line()
         if line is None or "part" not in line:
-            raise CorruptError("a blob in the file has no end")
+            raise CorruptError("a blob in the file is incomplete")
         if line["part"] is None:
             self._ended = True
             return b""
@@ -158,6 +159,6 @@ class BlobParts(Parts):
             raise CorruptError("a part of a blob in the file is not base64") from exc
 
 
-def packed(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
     """Return bytes as base64."""
     return base64.b64encode(data).decode()

@@ -1,4 +1,4 @@
-"""Writing a file that appears in its place when it is complete, whatever somebody else has put there."""
+"""Writing files atomically."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
-def appearing(path: str) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the place of ``path`` at the end; none of it is there if the block raises.
+def atomic_write(path: str) -> Iterator[BinaryIO]:
+    """Open a file for writing that replaces ``path`` when the block ends.
 
-    It is written under a name that nobody can know before, and only its user may read it. A link at ``path`` is
-    replaced, not followed.
+    If the block raises, ``path`` is not changed. The file is written under an unpredictable name and only readable by
+    its owner. A symbolic link at ``path`` is replaced, not followed.
     """
     beside = os.path.join(os.path.dirname(path), f".flowstore-{secrets.token_hex(8)}.part")
     try:

@@ -1,4 +1,4 @@
-"""One thread at a time in an adapter that is not safe in threads."""
+"""Serializing calls of adapters that are not thread-safe."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, Final
 
-from flowstore.storage.minimum import DataStorage
+from flowstore.storage.base import DataStorage
 
 _MINIMUM: Final = ("connect", "disconnect", "is_connected", "retrieve", "store", "store_error", "delete")
-"""The operations of a ``DataStorage``; its own further methods are its own affair."""
+"""The operations of a ``DataStorage``; other methods are not serialized."""
 
 _LEFT_OUT: Final = frozenset({"describe", "preload"})
 
 
-def let_in_one_at_a_time(storage: DataStorage, base: type) -> None:
-    """Let one thread at a time into an adapter; on the instance, so that people still get the adapter itself.
+def serialize_calls(storage: DataStorage, base: type) -> None:
+    """Let only one thread at a time call the methods of an adapter.
+
+    The methods are replaced on the instance, so callers still get the adapter itself.
 
     Args:
-        base: the class of the contract. Of its methods those are guarded that the adapter defines anew: what the
-            others do, they do by these.
+        base: the base class. Of its methods, those that the adapter overrides are serialized: the others work by
+            calling these.
     """
     lock = threading.RLock()
     adapter = type(storage)
     names = {name for name in _MINIMUM if callable(getattr(storage, name, None))}
-    names |= {name for name in dir(base) if _is_anew(adapter, base, name)}
+    names |= {name for name in dir(base) if _is_overridden(adapter, base, name)}
     for name in names:
         object.__setattr__(storage, name, _guarded(getattr(storage, name), lock))
 
 
-def _is_anew(adapter: type, base: type, name: str) -> bool:
+def _is_overridden(adapter: type, base: type, name: str) -> bool:
     if name.startswith("__") or name in _LEFT_OUT:
         return False
     ours = inspect.getattr_static(base, name)
@@ -44,7 +46,7 @@ def _guarded(method: Callable[..., Any], lock: threading.RLock) -> Callable[...,
     def call(*args: Any, **kwargs: Any) -> Any:
         with lock:
             found = method(*args, **kwargs)
-        # A generator begins to work when something is taken from it.
+        # A generator runs only while its items are taken.
         is_lazy = isinstance(found, Iterator) and not hasattr(found, "read")
         return _GuardedIterator(found, lock) if is_lazy else found
 
@@ -52,7 +54,7 @@ def _guarded(method: Callable[..., Any], lock: threading.RLock) -> Callable[...,
 
 
 class _GuardedIterator:
-    """An iterator into which one thread at a time is let, between two of its items others."""
+    """An iterator that holds the lock while it produces an item."""
 
     def __init__(self, items: Any, lock: threading.RLock) -> None:
         self._items = items
@@ -66,7 +68,7 @@ class _GuardedIterator:
             return next(self._items)
 
     def close(self) -> None:
-        """Let go of what the items come from."""
+        """Close the underlying iterator."""
         close = getattr(self._items, "close", None)
         if close is not None:
             with self._lock:

@@ -1,7 +1,7 @@
-"""Records in a file: JSON lines, one record each, to be read by any program.
+"""Exporting records to a JSON Lines file, and importing them.
 
-The first line tells what the file is, the last one how many lines there are and their digest, so that a file that was
-cut off is recognized. docs/copy.md describes each line.
+The first line names the format, the last one has the number of lines and their digest, so that a truncated file is
+recognized. docs/copy.md describes each line.
 """
 
 from __future__ import annotations
@@ -13,8 +13,17 @@ from dataclasses import dataclass
 from typing import IO, Any, Final
 
 from flowstore.copying.copy import groups, head_pages
-from flowstore.copying.lines import BlobParts, LineReader, LineWriter, packed
-from flowstore.copying.outcome import PAGE, CopyResult, OnConflict, Problem, Report, counted, damage_failing, is_whole
+from flowstore.copying.integrity import is_intact
+from flowstore.copying.jsonl import BlobReader, LineReader, LineWriter, to_base64
+from flowstore.copying.results import (
+    PAGE,
+    CopyResult,
+    OnConflict,
+    Problem,
+    ProblemHandler,
+    add_counts,
+    damage_as_failure,
+)
 from flowstore.copying.writer import Writer
 from flowstore.errors import CorruptError, NotFoundError
 from flowstore.record import BLOB, PIECE, Key, Query, Record, Ref
@@ -23,13 +32,13 @@ from flowstore.storage import PART, RecordStorage
 from flowstore.storage.revisions import LATEST
 
 _BATCH: Final = 8 << 20
-_NEVER: Final = ("content", "generations")
-"""Headers by which a storage finds the bytes that it keeps apart."""
+_INTERNAL: Final = ("content", "generations")
+"""Headers by which a storage finds payloads that it stores out of line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a file has: records, and blobs among them; and how many could not be read and are left out."""
+    """The number of exported records, of blobs among them, and of failures."""
 
     records: int = 0
     blobs: int = 0
@@ -42,23 +51,23 @@ def export_records(
     query: Query | None = None,
     *,
     progress: Callable[[Exported], None] | None = None,
-    report: Report | None = None,
+    report: ProblemHandler | None = None,
 ) -> Exported:
     """Write records and blobs to a file, a page at a time.
 
-    What can't be read, or has other bytes than its digest tells of, is left out, counted and reported. Of a blob that
-    shows only after its beginning was written, the beginning is there; an import refuses it.
+    Records that can't be read, or whose bytes don't match their digest, are left out, counted and reported. If a blob
+    fails after its first part was written, that part stays in the file; an import refuses it.
 
     Args:
-        file: opened for writing in binary mode; see ``open_export`` for compressed ones.
-        query: which records; all that have not expired, if left out.
-        report: called for each that is left out.
+        file: opened for writing in binary mode; see ``open_export`` for compressed files.
+        query: which records; by default all that have not expired.
+        report: called for each record that is left out.
 
     Raises:
-        StorageError: the source can't be listed or reached. What has been written is no complete file.
+        StorageError: the source can't be listed or reached. The file is incomplete.
     """
     export = _Export(source, LineWriter(file), report)
-    with damage_failing(export.fail, report):
+    with damage_as_failure(export.fail, report):
         for page in head_pages(source, query or Query()):
             for refs in groups(page.records):
                 if isinstance(refs, Record):
@@ -72,7 +81,7 @@ def export_records(
 
 
 class _Export:
-    def __init__(self, source: RecordStorage, lines: LineWriter, report: Report | None) -> None:
+    def __init__(self, source: RecordStorage, lines: LineWriter, report: ProblemHandler | None) -> None:
         self._source = source
         self._lines = lines
         self._report = report
@@ -92,9 +101,9 @@ class _Export:
         for record in records:
             if record is None:
                 continue  # deleted since it was listed
-            if is_whole(record):
+            if is_intact(record):
                 self._lines.write({**_facts(record), **_content(record)})
-                self.done = counted(self.done, records=1)
+                self.done = add_counts(self.done, records=1)
             else:
                 self.fail(record.ref, "its payload does not match its digest")
 
@@ -108,7 +117,7 @@ class _Export:
                         self._lines.write(_facts(head))
                         begun = True
                     if part:
-                        self._lines.write({"part": packed(part)})
+                        self._lines.write({"part": to_base64(part)})
         except NotFoundError:
             return  # deleted since it was listed
         except CorruptError as exc:
@@ -117,11 +126,11 @@ class _Export:
                 self._lines.write({"part": None})
             return
         self._lines.write({"part": None})
-        self.done = counted(self.done, records=1, blobs=1)
+        self.done = add_counts(self.done, records=1, blobs=1)
 
     def fail(self, ref: Ref | None, why: object) -> None:
-        """Count what is left out."""
-        self.done = counted(self.done, failed=1)
+        """Count and report a record that is left out."""
+        self.done = add_counts(self.done, failed=1)
         if self._report is not None:
             self._report(Problem(ref, str(why)))
 
@@ -136,20 +145,20 @@ def import_records(
     *,
     on_conflict: OnConflict = "keep",
     progress: Callable[[CopyResult], None] | None = None,
-    report: Report | None = None,
+    report: ProblemHandler | None = None,
 ) -> CopyResult:
-    """Write the records and blobs of a file to a storage, as ``copy`` does: run again, what has arrived is skipped.
+    """Write the records and blobs of a file to a storage.
 
-    A record of a kind, or with headers, that no export has is refused: it is counted as failed, and reported with the
-    number of its line.
+    As with ``copy``, running it again skips what has already arrived. Records with a kind or headers that are never
+    exported count as failed, and are reported with their line number.
 
     Args:
-        file: opened for reading in binary mode; see ``open_export`` for compressed ones.
+        file: opened for reading in binary mode; see ``open_export`` for compressed files.
         on_conflict, progress, report: as for ``copy``.
 
     Raises:
-        CorruptError: the file is no export, was cut off, or a line was changed. What came before it has been imported.
-        UnsupportedError: a newer version of flowstore has written it.
+        CorruptError: the file is not an export, is truncated, or was changed. The lines before are imported.
+        UnsupportedError: the file was written by a newer version of flowstore.
         StorageError: the target can't be reached.
     """
     writer = Writer(target, on_conflict, report)
@@ -171,7 +180,7 @@ def import_records(
             writer.fail(head.ref, f"line {number}: {mistake}")
         if BLOB in head.headers:
             flush()
-            blob = BlobParts(lines)
+            blob = BlobReader(lines)
             if mistake is None:
                 writer.write_blob(head, io.BufferedReader(blob))
             blob.skip()
@@ -189,7 +198,7 @@ def import_records(
 
 def _content(record: Record) -> dict[str, Any]:
     payload = _text(record.payload) if record.is_json else None
-    return {"base64": packed(record.payload)} if payload is None else {"payload": payload}
+    return {"base64": to_base64(record.payload)} if payload is None else {"payload": payload}
 
 
 def _facts(record: Record) -> dict[str, Any]:
@@ -209,14 +218,17 @@ def _facts(record: Record) -> dict[str, Any]:
 
 
 def _mistake(record: Record) -> str | None:
-    """Return what is in a record that no export writes: it would reach what belongs to other records."""
+    """Return why a record can't come from an export, or None.
+
+    Such records could point to data of other records.
+    """
     if record.kind == PIECE:
         return f"records of the kind {PIECE!r} are never exported"
-    for name in _NEVER:
+    for name in _INTERNAL:
         if name in record.headers:
             return f"the header {name!r} is never exported"
     if not 1 <= record.revision <= LATEST:
-        return f"{record.revision} is no revision"
+        return f"{record.revision} is not a revision"
     return mistake_in(record.headers)
 
 
@@ -228,9 +240,9 @@ def _record(line: dict[str, Any], number: int) -> Record:
             line["payload"].encode() if "payload" in line else base64.b64decode(line.get("base64", ""), validate=True)
         )
     except (KeyError, ValueError, TypeError, AttributeError) as exc:
-        raise CorruptError(f"line {number} of the file tells of no record: {exc!r}") from exc
+        raise CorruptError(f"line {number} of the file is not a record: {exc!r}") from exc
     if not isinstance(headers, dict) or type(revision) is not int:
-        raise CorruptError(f"line {number} of the file tells of no record: its headers or revision are none")
+        raise CorruptError(f"line {number} of the file is not a record: its headers or its revision are invalid")
     return Record(ref, payload, headers, revision)
 
 

@@ -1,4 +1,4 @@
-"""How far a copy has come, in a file."""
+"""Resume files: how far a copy has come."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 import os
 from dataclasses import asdict
 
-from flowstore.copying.newfile import appearing
-from flowstore.copying.outcome import CopyResult, OnConflict
+from flowstore.copying.atomic import atomic_write
+from flowstore.copying.results import CopyResult, OnConflict
 from flowstore.record import Query
 
 
-class Journal:
-    """Remember the page that a copy has reached.
+class ResumeFile:
+    """The page that a copy has reached, saved in a file.
 
     Args:
-        path: the file; replaced as a whole each time.
-        query, on_conflict: what the copy is about: a journal of another one is refused.
+        path: the file; each write replaces it atomically.
+        query, on_conflict: arguments of the copy; the file of another copy is refused.
     """
 
     def __init__(self, path: str | os.PathLike[str], query: Query, on_conflict: OnConflict) -> None:
@@ -24,10 +24,10 @@ class Journal:
         self._about = json.loads(json.dumps({"query": asdict(query), "on_conflict": on_conflict}))
 
     def read(self) -> tuple[str | None, CopyResult]:
-        """Return the cursor to go on with, and the numbers so far.
+        """Return the cursor to continue with, and the counts so far.
 
         Raises:
-            ValueError: the file is no journal, or that of another copy.
+            ValueError: the file is not a resume file, or belongs to another copy.
         """
         try:
             with open(self._path, encoding="utf-8") as file:
@@ -36,17 +36,17 @@ class Journal:
         except FileNotFoundError:
             return None, CopyResult()
         except (ValueError, KeyError, TypeError) as exc:
-            raise ValueError(f"{self._path} is no journal of a copy: delete it, or name another file") from exc
+            raise ValueError(f"{self._path} is not a resume file of a copy: delete it, or use another file") from exc
         if about != self._about:
-            raise ValueError(f"{self._path} belongs to a copy of other records: delete it, or name another file")
+            raise ValueError(f"{self._path} belongs to a copy of other records: delete it, or use another file")
         return cursor, result
 
     def write(self, cursor: str, result: CopyResult) -> None:
-        """Remember a page whose records have all been dealt with."""
-        with appearing(self._path) as file:
+        """Save the cursor after a page is complete."""
+        with atomic_write(self._path) as file:
             file.write(json.dumps({"about": self._about, "cursor": cursor, "result": asdict(result)}).encode())
 
     def remove(self) -> None:
-        """Forget the copy, which has ended."""
+        """Delete the file, after the copy has ended."""
         if os.path.exists(self._path):
             os.remove(self._path)

@@ -1,4 +1,4 @@
-"""What executions of one task store: the latest one's stays, in whatever order they end."""
+"""Results of several executions of a task: the latest one's is kept."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from flowstore.record import Record
 from flowstore.storage.records import Records
 
 
-class Executions(Records):
-    """The operation by which tasks store: a message that is delivered again has its task executed again."""
+class Attempts(Records):
+    """Store results of tasks, which a redelivered message executes again."""
 
     def put_latest(self, record: Record, *, now: float | None = None) -> Record | None:
-        """Store what an execution gave, unless a later one has stored; return that one's record, without payload.
+        """Store a record unless a later execution has already stored one.
+
+        Returns the later one's record without its payload, or None if the record was stored.
 
         The headers ``attempt`` and ``started_at`` of both decide which execution is earlier. The condition holds when
         the record is written. If nothing is stored yet, that is one round trip.
@@ -25,17 +27,17 @@ class Executions(Records):
         if "started_at" not in record.headers:
             self.put(record, now=now)
             return None
-        # A large payload is not sent in vain, nor the existing one read.
+        # Avoids sending a large payload in vain; the existing payload is not read.
         current = self._standing(record) if self._is_large(record) else None
-        while current is None or not is_earlier(record, current):
+        while current is None or not is_earlier_attempt(record, current):
             try:
                 self.put(record, if_revision=0 if current is None else current.revision, now=now)
             except ConflictError as exc:
                 current = exc.current  # each turn of this loop means that another writer succeeded
             except UnsupportedError:
-                # A database without conditions: of two that store at once, either may stay.
+                # A database without conditions: of two concurrent writes, either may win.
                 current = self._standing(record)
-                if current is None or not is_earlier(record, current):
+                if current is None or not is_earlier_attempt(record, current):
                     self.put(record, now=now)
                     return None
             else:
@@ -49,11 +51,11 @@ class Executions(Records):
             return None
 
 
-def is_earlier(record: Record, other: Record) -> bool:
-    """Return whether a record is of an earlier execution of its task than another one.
+def is_earlier_attempt(record: Record, other: Record) -> bool:
+    """Return whether a record comes from an earlier execution of its task.
 
-    A retry has a higher ``attempt``, whatever the clocks of the machines say. What was delivered again has the same
-    one, and began later.
+    A retry has a higher ``attempt``, whatever the clocks of the machines say. A redelivered message has the same
+    ``attempt``, and started later.
     """
     began, other_began = record.headers.get("started_at"), other.headers.get("started_at")
     attempt, other_attempt = record.headers.get("attempt"), other.headers.get("attempt")

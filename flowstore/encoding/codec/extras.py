@@ -1,4 +1,4 @@
-"""The optional packages that serializers and codecs need."""
+"""Optional packages of serializers and codecs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowstore.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A module to import, and the extra of the flowstore package that installs it."""
+    """A module, and the extra of flowstore that installs it."""
 
     module: str
     extra: str
@@ -21,8 +21,8 @@ class Package:
         return self.module in sys.modules or importlib.util.find_spec(self.module) is not None
 
     @property
-    def hint(self) -> str:
-        """What to do where it is missing."""
+    def install_hint(self) -> str:
+        """How to install it."""
         return f"Run: pip install 'flowstore[{self.extra}]'"
 
 
@@ -34,12 +34,12 @@ PACKAGES: Final = {
 """By the name of the serializer or codec that needs it."""
 
 
-def require(name: str) -> None:
-    """Check that a serializer or codec can be used.
+def require_package(name: str) -> None:
+    """Check that the package of a serializer or codec is installed.
 
     Raises:
-        ConfigurationError: its package is not installed; names the extra.
+        ConfigurationError: it is not; the message names the extra.
     """
     package = PACKAGES.get(name)
     if package is not None and not package.is_installed():
-        raise ConfigurationError(f"{name} needs {package.module}, which is not installed. {package.hint}")
+        raise ConfigurationError(f"{name} needs {package.module}, which is not installed. {package.install_hint}")
