@@ -39,8 +39,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _one_of_several(item: pytest.Function) -> str | None:
     """Return the kind of storage, or the aspect of the kit, that a test is for."""
-    kind: str | None = item.callspec.params.get("kind") if hasattr(item, "callspec") else None
-    return kind or (rules.aspects_of(item.cls).get(item.originalname) if item.cls else None)
+    kind = item.callspec.params.get("kind") if hasattr(item, "callspec") else None
+    if isinstance(kind, str):
+        return kind
+    return rules.aspects_of(item.cls).get(item.originalname) if item.cls else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -61,7 +61,7 @@ def one_of_each_kind() -> Iterator[Any]:
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """What came out of all broken adapters that this run is about."""
     tests = [one for one in request.session.items if isinstance(one, pytest.Function)]
-    chosen = [one.callspec.params["broken"] for one in tests if one.originalname == test_catches.__name__]
+    chosen = [str(one.callspec.params["broken"]) for one in tests if one.originalname == test_catches.__name__]
     outcomes, _ = run(tmp_path_factory.mktemp("broken"), "-p", "tests.testing.caught_by", suites=chosen)
     assert outcomes.keys() == set(chosen)
     return outcomes
