@@ -89,6 +89,6 @@ def test_passes_what_is_right(tmp_path: Path, right: str, verdict: str) -> None:
 
 
 def test_tells_that_an_adapter_keeps_no_errors(tmp_path: Path) -> None:
-    outcomes, output = run(tmp_path, "-k", "error or gives_back", suites=["TestPlainWithoutErrors"])
+    outcomes, output = run(tmp_path, "-k", "error or returns", suites=["TestPlainWithoutErrors"])
     assert outcomes["TestPlainWithoutErrors"]["test_keeps_the_error_beside_the_result"] == {"skipped"}
     assert "  not offered: errors: the adapter does not define store_error\n" in output
