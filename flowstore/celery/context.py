@@ -1,4 +1,4 @@
-"""The running task: its flow, run, key and storage, and what its parents left.
+"""The running task: flow, run, key, storage, and results of parents.
 
 The parents of a task are the tasks whose results Celery passed to it: the previous task of a chain, or all header tasks
 for the body of a chord. In eager mode Celery doesn't say, so all finished tasks of the run count.

@@ -1,4 +1,4 @@
-"""What the chapters of ``FlowStore`` share: configuration, storages and routes."""
+"""What all chapters of ``FlowStore`` share: storages and routes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flowstore.store.run_reader import RunReader
 
 
 class Omitted:
-    """A sentinel for an omitted argument, shown in signatures by its meaning."""
+    """A sentinel for an omitted argument. Its repr is its meaning."""
 
     def __init__(self, meaning: str) -> None:
         self._meaning = meaning
@@ -32,7 +32,7 @@ CONFIGURED: Final[Any] = Omitted("configured")
 
 
 class StoreBase:
-    """The base of the mixins that make up ``FlowStore``, one for each chapter.
+    """The base of the chapters of ``FlowStore``, which are mixins.
 
     The underscored attributes are internal to flowstore. Its ``celery`` and ``cli`` packages use them too.
     """

@@ -36,7 +36,7 @@ class _Item(NamedTuple):
 
 
 class BatchesMixin(StoreBase):
-    """Store, retrieve and delete many results. Each follows the policies of its task."""
+    """Store, retrieve and delete many results in one call."""
 
     def store_many(self, items: Mapping[KeyLike, object] | Iterable[tuple[KeyLike, object]]) -> list[str | None]:
         """Store many results in a few round trips for each storage.
@@ -97,7 +97,7 @@ class BatchesMixin(StoreBase):
         return [default if value is _MISSING else value for value in found]
 
     def delete_many(self, keys: Iterable[KeyLike]) -> int:
-        """Delete everything stored under many keys; return the number of records.
+        """Delete everything under many keys; return the number of records.
 
         Raises:
             ReadonlyError: a task has ``storage_readonly``. Nothing was deleted.
@@ -153,7 +153,7 @@ class BatchesMixin(StoreBase):
         return [record.ref.address.hex() for record in records]
 
     def _add_records(self, entry: StorageEntry, records: Sequence[Record]) -> None:
-        """Write the records whose keys are free; raise ConflictError as configured."""
+        """Write records whose keys are free; raise ConflictError if set so."""
         standing = self._operations.write(entry, lambda storage: storage.add_many(records))
         if entry.on_conflict == "keep":
             return

@@ -14,7 +14,7 @@ from flowstore.store.operations import refuse_readonly, times
 
 
 class BlobsMixin(StoreBase):
-    """Store, retrieve and delete the blobs of a task, each under a name, in its storage."""
+    """Store, retrieve and delete the blobs of a task, each by name."""
 
     def store_blob(
         self,

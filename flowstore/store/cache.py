@@ -141,7 +141,9 @@ class Caches:
         read: Callable[[list[Ref]], Iterable[Record | None]],
         run_id: str | None = None,
     ) -> dict[bytes, Record]:
-        """Return the records that exist, by address, reading those that aren't cached.
+        """Return records by address, reading those that aren't cached.
+
+        Missing records are left out.
 
         Args:
             read: reads records from the storage.

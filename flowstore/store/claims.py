@@ -69,7 +69,7 @@ class ClaimsMixin(StoreBase):
         owner: str | None = None,
         expires_in: Duration | None = None,
     ) -> bool:
-        """Claim something under the key of a task; return whether the caller has it.
+        """Claim something under a task's key; return whether it succeeded.
 
         One of all callers gets it. The claim ends when it is released, when it expires, or when its task or run is
         deleted. An owner that takes longer than ``expires_in`` is not stopped.

@@ -1,4 +1,4 @@
-"""Mappings of named values in a storage: one record per value, with revisions."""
+"""Mappings of named values in a storage, each value with revisions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_PAUSE: Final = 0.1
 
 
 class Documents(MutableMapping[str, Any]):
-    """Values by name, all of one kind and under one key, each with a revision.
+    """Values by name, of one kind and under one key, with revisions.
 
     A mapping with the methods of a dict, except that ``update`` takes a name and a function. Names come in the order in
     which they were first stored. Every access reads the storage, nothing is cached. Writers of different names don't

@@ -47,7 +47,7 @@ class HistoryEntry:
 
 
 class HistoryMixin(StoreBase):
-    """Append to the history and read it. It is kept in the storages of the flows."""
+    """Append to the history and read it, in the storages of flows."""
 
     def record_history(
         self,
@@ -123,7 +123,10 @@ class HistoryMixin(StoreBase):
     def _append_history(
         self, event: str, key: Key, run_id: str | None, data: object, *, retry: bool = True
     ) -> HistoryEntry:
-        """Append an entry about a task. A key without task name and id means the flow."""
+        """Append an entry about a task, or about a flow.
+
+        The key of a flow has no task name and id.
+        """
         entry, sequence = self._router.get_flow_storage(key.flow_name), next(_sequence)
         facts = {"event": event, "sequence": sequence} | ({} if run_id is None else {"run_id": run_id})
         encode = self._operations.pipeline(entry).encode

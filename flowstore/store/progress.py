@@ -1,4 +1,4 @@
-"""Which flow runs are in progress, so that a cleanup keeps their records."""
+"""Which flow runs are in progress: a cleanup keeps their records."""
 
 from __future__ import annotations
 

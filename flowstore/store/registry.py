@@ -1,4 +1,4 @@
-"""The storages of a process: one per configured name, connected on first use."""
+"""The storages of a process, one per name, connected on first use."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Registry:
             log.error("can't disconnect storage %r", name, exc_info=exc)
 
     def renew_after_fork(self) -> None:
-        """Start over in a child process, without closing the parent's connections."""
+        """Start over in a child, without closing the parent's connections."""
         _abandoned.extend(self._instances.values())
         self._start_over()
 

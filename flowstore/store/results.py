@@ -151,7 +151,7 @@ class ResultsMixin(StoreBase):
         return ResultReference(route.storage.name, key)
 
     def load(self, reference: ResultReference | Mapping[str, Any]) -> Any:
-        """Return the result that a reference points to. Every call returns a new object.
+        """Return the result that a reference points to, as a new object.
 
         Args:
             reference: what ``reference`` returned, or the mapping that it became in a message.

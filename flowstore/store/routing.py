@@ -1,4 +1,4 @@
-"""Which storage a task or flow has, under which name and with which policies."""
+"""Finding the storage of a task or flow, and the policies for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Route:
 
 
 class Router:
-    """Find routes in a configuration, without I/O. Immutable, so thread-safe."""
+    """Find routes in a configuration, without I/O. Thread-safe."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
@@ -162,7 +162,7 @@ class Router:
         return [entry for name, entry in configuration.storages.items() if name in names]
 
     def used_storages(self) -> list[StorageEntry]:
-        """Return the storages that some task or flow has, in the order of declaration."""
+        """Return the storages of tasks and flows, in the order of declaration."""
         configuration = self._configuration
         named = {task.storage for task in configuration.tasks.values()}
         kept = self.run_storages()

@@ -148,7 +148,7 @@ class RunReader:
         return groups.values()
 
     def _plain_results(self, flow_name: str, tasks: Mapping[Ref, LastTask]) -> dict[LastTask, Any]:
-        """Return results from a storage without records, which knows nothing of runs."""
+        """Return results from a storage that keeps no records, for any run."""
         found: dict[LastTask, Any] = {}
         for ref, task in tasks.items():
             with suppress(NotFoundError):
@@ -162,7 +162,7 @@ def run_ref(flow_name: str, run_id: str) -> Ref:
 
 
 def _refuse_later(record: Record, run_id: str, started_at: float | None) -> None:
-    """Raise NotFoundError if another run stored a result after this run began."""
+    """Raise NotFoundError if a later run has replaced a result."""
     published_at = record.headers.get("published_at")
     if started_at is not None and published_at is not None and published_at > started_at:
         raise NotFoundError(

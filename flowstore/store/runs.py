@@ -1,4 +1,4 @@
-"""Flow runs: finding them, and the records that are written when one starts."""
+"""Flow runs: finding them, and recording their start."""
 
 from __future__ import annotations
 

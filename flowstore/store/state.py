@@ -1,4 +1,4 @@
-"""Named values that change: checkpoints of tasks, variables of flows and runs, settings."""
+"""Named values that change: checkpoints, variables and settings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class StateMixin(StoreBase):
         return Checkpoints(self._operations, route, key, run_id)
 
     def variables(self, flow_name: str, *, run_id: str | None = None) -> Documents:
-        """Return variables: values by name that tasks share, in the flow's storage.
+        """Return variables: values by name that the tasks of a flow share.
+
+        They are in the storage of the flow.
 
         Args:
             run_id: the run whose tasks share them, and with which they are deleted; ``None`` for variables that all

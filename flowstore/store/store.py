@@ -70,7 +70,9 @@ class FlowStore(ResultsMixin, BatchesMixin, ClaimsMixin, BlobsMixin, StateMixin,
     # Celery
 
     def attach(self, app: Celery) -> None:
-        """Store the results and errors of every task of an app that has a storage.
+        """Store the results and errors of an app's tasks.
+
+        Tasks without a storage are left alone.
 
         Call it in the module that makes the app, so that workers and clients do the same. A second call with the same
         app changes nothing.
@@ -84,7 +86,7 @@ class FlowStore(ResultsMixin, BatchesMixin, ClaimsMixin, BlobsMixin, StateMixin,
         self._app = app
 
     def detach(self, app: Celery | None = None) -> None:
-        """Undo ``attach``: restore the app's tasks, result backends and messages.
+        """Undo ``attach``: restore the app's tasks, backends and messages.
 
         For tests. Don't call it while a task of the app is running. Storages stay connected: see ``close``.
 
@@ -135,7 +137,7 @@ class FlowStore(ResultsMixin, BatchesMixin, ClaimsMixin, BlobsMixin, StateMixin,
     # Storages
 
     def storage(self, name: str) -> DataStorage:
-        """Return a storage by its configured name: the adapter itself, connected.
+        """Return a storage by its name: the adapter itself, connected.
 
         Raises:
             UnknownStorageError: the storage is not declared.

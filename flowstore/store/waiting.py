@@ -1,4 +1,4 @@
-"""Waiting for the result of a flow run: results of its last tasks, or an error.
+"""Waiting for the result of a flow run, or for its error.
 
 Each poll costs the same for any number of tasks: it reads some of the missing results, and errors.
 """
