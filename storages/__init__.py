@@ -1,6 +1,6 @@
 """The adapters that come with flowstore.
 
-Each class is loaded on first use, and its driver when it connects: nobody pays for a database that isn't configured.
+Each class is loaded on first use, and its driver on connecting: a database that isn't configured costs nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FileStorage", "MemoryStorage", "MongoStorage", "RedisStorage", "RoutingStorage", "S3Storage", "SqlStorage"]
 
-_HOMES = {
+_MODULES = {
     "FileStorage": "file",
     "MemoryStorage": "memory",
     "MongoStorage": "mongo",
@@ -31,10 +31,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    value = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value
 

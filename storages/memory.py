@@ -35,10 +35,9 @@ class _Entry:
 class MemoryStorage(RecordStorage, QueriesFields):
     """Keep records in the memory of this process, for development and tests.
 
-    They are lost when the process ends, and each process has its own: what one worker process stores, neither another
-    one nor the client that started the flow can see. A forked child starts with a copy of what its parent had.
-    ``disconnect`` loses nothing. What is retrieved is a copy, and values are encoded as for a database, so that what
-    can't be stored there can't be stored here.
+    They are lost when the process ends. Each process has its own records: neither other workers nor the client that
+    started the flow see them. A forked child starts with a copy of its parent's. ``disconnect`` loses nothing. Results
+    are retrieved as copies, and values are encoded as for a database: what a database can't store is refused here too.
     """
 
     guarantees: ClassVar[tuple[Guarantees, ...]] = (
@@ -112,12 +111,12 @@ class MemoryStorage(RecordStorage, QueriesFields):
         return len(seen)
 
     def _runs_since(self, run_ids: Sequence[str], stored_from: float, now: float) -> set[str]:
-        wanted = set(run_ids)
+        selected = set(run_ids)
         entries = (entry for entry in self._all() if not entry.has_expired(now))
         return {
             record.run_id
             for record in (entry.record(False) for entry in entries)
-            if record.run_id in wanted and record.stored_at >= stored_from
+            if record.run_id in selected and record.stored_at >= stored_from
         }
 
     def _purge(self) -> int:

@@ -1,4 +1,4 @@
-"""The bytes of blobs and large values in files."""
+"""The bytes of blobs and large payloads, in files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BlobFiles:
         self._durable = durable
 
     def write(self, place: Place, generation: str, source: Source) -> None:
-        """Write a file; it is there as a whole or not at all."""
+        """Write a file, as a whole or not at all."""
         temporary = f"{self._root}/tmp/{os.getpid()}-{secrets.token_hex(8)}"
         try:
             descriptor = os.open(temporary, _WRITE, 0o600)
@@ -52,16 +52,16 @@ class BlobFiles:
             raise
 
     def read(self, place: Place, generation: str) -> Generator[bytes, None, None]:
-        """Yield a file's bytes, also where it is deleted meanwhile.
+        """Yield a file's bytes, even if it is deleted in the meantime.
 
         Raises:
-            NotFoundError: there is no such file.
+            NotFoundError: the file is missing.
         """
         path = self._path(place, generation)
         try:
             descriptor = os.open(path, _READ)
         except FileNotFoundError as exc:
-            raise NotFoundError(f"there is no file {path}") from exc
+            raise NotFoundError(f"the file {path} is missing") from exc
         try:
             while part := os.read(descriptor, PART):
                 yield part
@@ -69,13 +69,13 @@ class BlobFiles:
             os.close(descriptor)
 
     def remove(self, place: Place, generation: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file if it exists."""
         with suppress(FileNotFoundError):
             os.unlink(self._path(place, generation))
 
     def all(self) -> Iterator[tuple[Place, str, float]]:
-        """Go through all files: the place of the record that each was written for, its generation, its time."""
-        # Whatever else somebody has put there is not flowstore's to delete.
+        """Iterate over all files: the place of the record, the generation and the time of each."""
+        # Other files are not flowstore's to delete.
         for kind in filter(KIND.fullmatch, self._folder.names("blobs")):
             for shard in filter(SHARD.fullmatch, self._folder.names("blobs", kind)):
                 for name in self._folder.names("blobs", kind, shard):

@@ -1,4 +1,4 @@
-"""A folder of records: where each file is, and how files come and go without being seen half done."""
+"""A folder of records: paths, and writing and deleting files atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 import orjson
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
-from flowstore.record import Query
+from flowstore.record import PIECE, Query
 from flowstore.storages.shared.names import KIND, NAME, SHARD, Place, key_hashes, kind_folder
 
 from .lock import locked
@@ -29,36 +29,36 @@ _ABOUT: Final = "records of flowstore, one file each; see FileStorage in its doc
 _FOLDERS: Final = ("records", "runs", "blobs", "tmp")
 _NEW: Final = ".flowstore-"
 _STALE: Final = 3600.0
-_STRAYS: Final = 100
+_MOST_REPORTED: Final = 100
 
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
-    """The files and folders below a root, with or without waiting until they would survive a loss of power."""
+    """The files and folders below a root. If ``durable``, changes wait for the disk."""
 
     def __init__(self, root: str, durable: bool, timeout: float) -> None:
         self._root = root
         self._durable = durable
         self._timeout = timeout
         self._runs = RunPointers(root, self.make, self.sync, self.names)
-        self._seen: os.stat_result | None = None
-        self._strays: set[str] = set()
+        self._prepared: os.stat_result | None = None
+        self._reported: set[str] = set()
 
     def path(self, place: Place) -> str:
         return f"{self._root}/records/{place.kind}/{place.shard}/{place.name}"
 
     def prepare(self) -> None:
-        """Create what is missing, and remove what writers that died have left.
+        """Create what is missing, and delete the temporary files of writers that died.
 
         Raises:
-            StorageError: the folder holds other things; they are left alone.
+            StorageError: the folder holds other files; they are left alone.
             CorruptError: the folder is damaged, or was written by a newer version.
-            UnreachableError: there is no folder to create it in, or the one that was used is gone.
+            UnreachableError: its parent folder is missing, or the folder in use is gone.
         """
-        if self._seen is not None and not os.path.exists(f"{self._root}/{_MARKER}"):
-            # An empty one in its place would answer that nothing is stored: a disk that is not mounted looks so.
+        if self._prepared is not None and not os.path.exists(f"{self._root}/{_MARKER}"):
+            # A new empty folder would hide all records: an unmounted disk looks like that.
             raise self._gone()
         parent = os.path.dirname(self._root)
         if not os.path.isdir(parent):
@@ -73,17 +73,15 @@ class Folder:
                 os.mkdir(f"{self._root}/{name}", 0o700)
         self.sync(self._root)
         self._sweep()
-        seen = os.stat(self._root)
-        if self._seen is None and seen.st_mode & stat.S_IWOTH:
-            log.warning(
-                "anybody may write into the folder %s: whoever does can replace what is stored in it", self._root
-            )
-        self._seen = seen
+        status = os.stat(self._root)
+        if self._prepared is None and status.st_mode & stat.S_IWOTH:
+            log.warning("the folder %s is writable by all users: they can replace what is stored in it", self._root)
+        self._prepared = status
 
     def check(self) -> None:
         """Raise UnreachableError if the folder is not the one that was prepared."""
         try:
-            if self._seen is None or os.path.samestat(os.stat(self._root), self._seen):
+            if self._prepared is None or os.path.samestat(os.stat(self._root), self._prepared):
                 return
         except OSError:
             pass
@@ -91,7 +89,7 @@ class Folder:
 
     def _gone(self) -> UnreachableError:
         return UnreachableError(
-            f"can't use {self._root}: it was deleted or replaced while it was in use; put it back, or start anew"
+            f"can't use {self._root}: it was deleted or replaced while it was in use; put it back, or restart"
         )
 
     def _is_marked(self) -> bool:
@@ -108,13 +106,13 @@ class Folder:
         return True
 
     def _mark(self) -> None:
-        # Several processes may be here at once: each puts the same marker in its place.
+        # Several processes may do this at once: each writes the same marker.
         foreign = [name for name in os.listdir(self._root) if not name.startswith(_NEW)]
         if self._is_marked():
             return
         if foreign:
             raise StorageError(
-                f"{self._root} is not empty and no folder of flowstore (it holds {min(foreign)!r}); it was left alone"
+                f"{self._root} is not empty and not flowstore's (it holds {min(foreign)!r}); it was left alone"
             )
         marker = orjson.dumps({"format": _FORMAT, "about": _ABOUT}, option=orjson.OPT_APPEND_NEWLINE)
         self._write(f"{self._root}/{_NEW}{secrets.token_hex(8)}", f"{self._root}/{_MARKER}", marker)
@@ -129,11 +127,11 @@ class Folder:
                         os.unlink(entry.path)
 
     def holds(self, place: Place) -> bool:
-        """Tell whether there is a file in that place, whatever it is."""
+        """Return whether a file is in that place, whatever it is."""
         return os.path.lexists(self.path(place))
 
     def lock(self, place: Place) -> AbstractContextManager[int]:
-        """Exclude other writers of the shard, in this and other processes; give the shard's folder, opened."""
+        """Lock a shard against other writers, in all processes; yield its folder's descriptor."""
         path = f"{self._root}/records/{place.kind}/{place.shard}"
 
         def opened() -> int:
@@ -146,7 +144,7 @@ class Folder:
         return locked(path, opened, self._timeout)
 
     def replace(self, place: Place, shard: int, *parts: bytes) -> None:
-        """Put a file in its place, whole or not at all; the shard has to be locked."""
+        """Write a file, as a whole or not at all; the shard must be locked."""
         temporary = f"{self._root}/tmp/{os.getpid()}-{secrets.token_hex(8)}"
         self._write(temporary, place.name, *parts, folder=shard)
 
@@ -168,7 +166,7 @@ class Folder:
             os.fsync(folder)
 
     def remove(self, place: Place, shard: int) -> bool:
-        """Delete a file; tell whether there was one. The shard has to be locked."""
+        """Delete a file; return whether it existed. The shard must be locked."""
         try:
             os.unlink(place.name, dir_fd=shard)
         except FileNotFoundError:
@@ -178,19 +176,19 @@ class Folder:
         return True
 
     def point(self, run_id: str, place: Place) -> None:
-        """Note that a record belongs to a run, before it is written; its place has to be locked."""
+        """Add a record to a run, before it is written; its place must be locked."""
         self._runs.add(run_id, place)
 
     def unpoint(self, run_id: str, place: Place) -> None:
-        """Forget that a record belongs to a run, after it is deleted; its place has to be locked."""
+        """Remove a record from a run, after it is deleted; its place must be locked."""
         self._runs.remove(run_id, place)
 
     def sweep_runs(self) -> None:
-        """Forget the records of runs that are not there."""
+        """Delete the pointers of runs to missing records."""
         self._runs.sweep(self.holds, self.lock)
 
     def places(self, query: Query) -> Iterator[Place]:
-        """Go through the files among which the records are that a query selects; what is none of them is told once."""
+        """Iterate over the places of all records that a query may select; log other files once."""
         kinds = None if query.kinds is None else {kind_folder(kind) for kind in query.kinds}
         if query.run_id is not None:
             for path, place in self._runs.of(query.run_id):
@@ -206,6 +204,29 @@ class Folder:
                     if keys is None or name[:16] in keys:
                         yield Place(kind, name)
 
+    def purge(self) -> int:
+        """Delete all records, damaged ones too; return how many, without pieces. Other files stay."""
+        deleted = 0
+        for kind in filter(KIND.fullmatch, self.names("records")):
+            for shard in filter(SHARD.fullmatch, self.names("records", kind)):
+                names = [name for name in self.names("records", kind, shard) if NAME.fullmatch(name)]
+                if names:
+                    count = self._remove_all(Place(kind, names[0]), names)
+                    deleted += count if kind != PIECE else 0
+        self.sweep_runs()
+        return deleted
+
+    def _remove_all(self, place: Place, names: list[str]) -> int:
+        deleted = 0
+        with self.lock(place) as shard:
+            for name in names:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=shard)
+                    deleted += 1
+            if self._durable:
+                os.fsync(shard)
+        return deleted
+
     def _named(self, pattern: re.Pattern[str], *path: str) -> Iterator[str]:
         for name in self.names(*path):
             if pattern.fullmatch(name):
@@ -214,12 +235,12 @@ class Folder:
                 self._report("/".join((self._root, *path, name)))
 
     def _report(self, path: str) -> None:
-        if path not in self._strays and len(self._strays) < _STRAYS:
-            self._strays.add(path)
-            log.warning("%s is no file of flowstore's: it is passed over", path)
+        if path not in self._reported and len(self._reported) < _MOST_REPORTED:
+            self._reported.add(path)
+            log.warning("ignoring %s: not a file of flowstore", path)
 
     def names(self, *path: str) -> list[str]:
-        """Return the names in a folder below the root, if there is one; without hidden ones."""
+        """Return the names in a folder below the root, without hidden ones; none if it is missing."""
         try:
             names = os.listdir("/".join((self._root, *path)))
         except NotADirectoryError:
@@ -230,7 +251,7 @@ class Folder:
         return [name for name in names if not name.startswith(".")]
 
     def make(self, *path: str) -> None:
-        """Create a folder inside one that there is."""
+        """Create a folder below the root, and its parents."""
         folder = self._root
         for name in path:
             parent, folder = folder, f"{folder}/{name}"
@@ -239,7 +260,7 @@ class Folder:
                 self.sync(parent)
 
     def sync(self, path: str) -> None:
-        """Wait until what has been created in a folder would survive a loss of power."""
+        """Wait until files created in a folder would survive a loss of power."""
         if not self._durable:
             return
         descriptor = os.open(path, _FOLDER)

@@ -1,4 +1,4 @@
-"""Exclude other writers of a folder, in this and other processes."""
+"""Locking a folder against other writers, in all processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def locked(path: str, opened: Callable[[], int], timeout: float) -> Iterator[int
     """Lock the folder at a path; yield its descriptor.
 
     Args:
-        opened: opens the folder, and makes it where it is not there.
+        opened: opens the folder, and creates it if it is missing.
         timeout: seconds to wait for other writers.
 
     Raises:
@@ -32,12 +32,12 @@ def locked(path: str, opened: Callable[[], int], timeout: float) -> Iterator[int
         try:
             _lock(folder, path, timeout)
             try:
-                # Meanwhile another one may have been put in its place: what is written here would be seen by nobody.
+                # It may have been replaced in the meantime: no reader would see what is written here.
                 if _is_at(folder, path):
                     yield folder
                     return
             finally:
-                # Closing would not do where a child that was forked meanwhile holds a copy of the descriptor.
+                # Closing is not enough if a child that was forked in the meantime has a copy of the descriptor.
                 fcntl.flock(folder, fcntl.LOCK_UN)
         finally:
             os.close(folder)
@@ -53,7 +53,7 @@ def _lock(folder: int, path: str, timeout: float) -> None:
             if left <= 0:
                 raise UnreachableError(
                     f"can't write below {path}: another process has held its lock for {timeout:g} s. One that is "
-                    "stopped (SIGSTOP, a frozen container) keeps it: let it go on, or end it; lslocks shows which"
+                    "stopped (SIGSTOP, a frozen container) keeps it: resume it, or end it; lslocks shows which"
                 ) from None
             time.sleep(min(left, random.uniform(0, pause)))
             pause = min(2 * pause, _LONGEST)

@@ -1,4 +1,4 @@
-"""Which records belong to a run: an empty file for each."""
+"""The records of each run: an empty file for each record."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 class RunPointers:
     """The files ``runs/<hash of the run's id>/<kind>.<name of the record's file>``.
 
-    A pointer is written before its record and deleted after it, while the record's place is locked: there is no record
-    without. One without a record, or to a record of another run, is what a writer that died has left: it counts for
-    nothing, and goes with the next cleanup.
+    A pointer is written before its record and deleted after it, while the record's place is locked: no record lacks
+    its pointer. A stale one, without a record or to a record of another run, is left by a writer that died. It is
+    ignored, and the next cleanup deletes it.
 
     Args:
         make: creates a folder below the root.
-        sync: waits until what has been created in a folder would survive a loss of power.
+        sync: waits until files created in a folder would survive a loss of power.
         names: returns the names in a folder below the root.
     """
 
@@ -40,38 +40,38 @@ class RunPointers:
         self._names = names
 
     def add(self, run_id: str, place: Place) -> None:
-        """Note that a record belongs to a run; its place has to be locked."""
+        """Add a record to a run; its place must be locked."""
         run = _folder_of(run_id)
         while True:
             try:
                 os.close(os.open(f"{self._root}/runs/{run}/{place.kind}.{place.name}", _WRITE, 0o600))
             except FileNotFoundError:
-                # Not there yet, or removed by whoever deleted the run's last record right now.
+                # Missing still, or deleted with the run's last record right now.
                 self._make("runs", run)
                 continue
             except FileExistsError:
-                pass  # written before, by a writer that may have died before it was safe
+                pass  # written before, by a writer that may have died before syncing
             break
         self._sync(f"{self._root}/runs/{run}")
 
     def remove(self, run_id: str, place: Place) -> None:
-        """Forget that a record belongs to a run; its place has to be locked."""
+        """Remove a record from a run; its place must be locked."""
         self._remove(_folder_of(run_id), f"{place.kind}.{place.name}")
 
     def of(self, run_id: str) -> Iterator[tuple[str, Place | None]]:
-        """Go through what stands in the folder of a run: its path, and the place of the record that it points to."""
+        """Iterate over a run's folder: the path of each file, and its record's place."""
         run = _folder_of(run_id)
         for name in self._names("runs", run):
             yield f"{self._root}/runs/{run}/{name}", _place_of(name)
 
     def sweep(self, holds: Callable[[Place], bool], lock: Callable[[Place], AbstractContextManager[object]]) -> None:
-        """Delete the pointers to nothing, and the folders of runs without any."""
+        """Delete stale pointers, and the empty folders of runs."""
         for run in self._names("runs"):
             for name in self._names("runs", run):
                 place = _place_of(name)
                 if place is not None and not holds(place):
                     with lock(place):
-                        # Whoever writes the record right now has the lock.
+                        # A writer of the record has the lock until both exist.
                         if not holds(place):
                             self._remove(run, name)
             remove_folder(f"{self._root}/runs/{run}")
@@ -98,6 +98,6 @@ def remove_folder(path: str) -> None:
     except FileNotFoundError:
         pass
     except OSError as exc:
-        # What is not a folder is none of ours.
+        # A file of another program is left alone.
         if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise

@@ -1,4 +1,4 @@
-"""Read the file of a record."""
+"""Reading the file of a record."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CHUNK: Final = 8192
 
 
 def read_record(path: str, payload: bool, expected: Ref | None = None) -> Stored | None:
-    """Read a record's file, or only its first line; return ``None`` if there is no such file.
+    """Read a record's file, or only its first line; return None if missing.
 
     Raises:
-        CorruptError: the file is not whole, or no record of this format.
+        CorruptError: the file is not whole, or not a record of this format.
     """
     where = f"the record's file {path}"
     try:
@@ -40,7 +40,7 @@ def read_record(path: str, payload: bool, expected: Ref | None = None) -> Stored
 
 
 def _read(descriptor: int, size: int | None) -> bytes:
-    """Read a whole file of that size, or one up to the end of its first line."""
+    """Read a whole file of a size, or at least its first line."""
     data = os.read(descriptor, _CHUNK if size is None else size)
     while (b"\n" not in data) if size is None else (len(data) < size):
         more = os.read(descriptor, _CHUNK if size is None else size - len(data))

@@ -21,13 +21,12 @@ from flowstore.storages.shared.names import Place
 
 from .blobs import BlobFiles
 from .folder import Folder
-from .purge import purge
 from .record_file import read_record
 
 _CURSOR: Final = re.compile("([0-9]{1,20})-([0-9a-f]{64})")
 
 Position = tuple[Any, Any]
-"""Where a record comes in a listing, in the order that was asked for."""
+"""The position of a record in a listing, in the order of the query."""
 
 
 class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
@@ -72,7 +71,6 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
         if not timeout > 0:
             raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
         self._root = os.path.realpath(path)
-        self._durable = durable
         self._folder = Folder(self._root, durable, timeout)
         self._blobs = BlobFiles(self._root, self._folder, durable)
         self._connected = False
@@ -117,14 +115,14 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             self._check(record.ref, place, live, if_revision)
             revision, created = (old.record.revision + 1, old.created) if old else (record.revision, time.time_ns())
             run_id, old_run_id = record.run_id, old.record.run_id if old else None
-            # Whoever is killed in between leaves a pointer to nothing, and never a record that its run does not know.
+            # A writer that is killed in between leaves a stale pointer, never a record without one.
             if run_id is not None:
                 self._folder.point(run_id, place)
             try:
                 self._folder.replace(place, shard, first_line(record, revision, created), record.payload)
             except BaseException:
                 if run_id is not None and not self._folder.holds(place):
-                    with suppress(OSError):  # the error that ended the writing is the one to tell
+                    with suppress(OSError):  # the first error is the one to raise
                         self._folder.unpoint(run_id, place)
                 raise
             if old_run_id is not None and old_run_id != run_id:
@@ -142,7 +140,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             except CorruptError:
                 if if_revision is not None:
                     raise
-                # Deleting is the way to get rid of a damaged record; whatever points to it finds nothing then.
+                # Deleting is the way to get rid of a damaged record; its pointer becomes stale.
                 return self._folder.remove(place, shard)
             if old is None:
                 return False
@@ -158,14 +156,14 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             raise conflict(ref, current.record if current else None, if_revision)
 
     def _purge(self) -> int:
-        return purge(self._folder, self._durable)
+        return self._folder.purge()
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
         if query.expired_at is not None and cursor is None:
-            # Whoever looks for what has expired is cleaning up.
+            # A listing of expired records is part of a cleanup.
             self._folder.sweep_runs()
         choose = heapq.nlargest if query.descending else heapq.nsmallest
-        # One more than asked for tells whether there is a next page. No two have the same place.
+        # One more than the page holds shows whether there is a next page. Positions are unique.
         damaged: list[Damaged] = []
         selected = self._selected(query, _position(query, cursor), damaged)
         found = choose(query.skip + limit + 1, selected)[query.skip :]
@@ -176,7 +174,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             except CorruptError as exc:
                 damaged.append(self._damaged(place, exc))
                 continue
-            # Somebody may have deleted or replaced it since.
+            # It may have been deleted or replaced since.
             if stored is not None and (not payload or query.matches(stored.record)):
                 records.append(stored.record)
         if len(found) <= limit:
@@ -200,7 +198,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             if stored is None or not query.matches(stored.record):
                 continue
             if query.where:
-                # Many are looked at, and those of a page are held at once.
+                # A page of them is held in memory at once.
                 stored = Stored(without_payload(stored.record), stored.created)
             position: Position = stored.record.ref.sort_key if query.order == "task_id" else stored.position
             if after is None or (position < after if query.descending else position > after):
@@ -210,7 +208,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
         return Damaged(error, place.plain_kind, partial(self._remove, place))
 
     def _remove(self, place: Place) -> bool:
-        """Delete what can't be read; whatever points to it finds nothing then."""
+        """Delete a damaged record; its pointer becomes stale."""
         with self._folder.lock(place) as shard:
             return self._folder.remove(place, shard)
 
@@ -243,7 +241,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
         return stored
 
     def _check_folder(self) -> None:
-        """Raise UnreachableError where nothing is found because the folder is not the one that was connected."""
+        """Raise UnreachableError if the folder is not the one that was connected."""
         try:
             self._folder.check()
         except UnreachableError:

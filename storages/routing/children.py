@@ -14,7 +14,7 @@ _PAGE: Final = 200
 
 
 class Children:
-    """Storages by name, with the operations that adapters implement; what they raise is flowstore's."""
+    """Storages by name, with the operations that adapters implement; they raise flowstore's errors."""
 
     def __init__(self, children: Mapping[str, NestedStorage]) -> None:
         self._children = dict(children)
@@ -28,7 +28,7 @@ class Children:
         return self._children[name].get()
 
     def is_large(self, name: str, record: Record) -> bool:
-        """Tell whether one of the storages would not keep a payload in the record."""
+        """Return whether a storage would keep the payload outside the record."""
         return self.storage(name)._is_large(record)
 
     def get(self, name: str, ref: Ref, payload: bool) -> Record | None:
@@ -56,21 +56,21 @@ class Children:
         return self._call(name, lambda storage: storage._delete_seen(records))
 
     def page(self, name: str, query: Query, cursor: str | None, limit: int) -> Page:
-        """Return a page of heads."""
+        """Return a page of records without payloads."""
         return self._call(name, lambda storage: storage._scan(query, cursor, limit, False))
 
     def count(self, name: str, query: Query) -> int:
         return self._call(name, lambda storage: storage._count(query))
 
     def scan(self, name: str, query: Query) -> Iterator[Record]:
-        """Iterate over the heads of what a query selects in one of the storages."""
+        """Iterate over the selected records of a storage, without payloads."""
         for page in pages(lambda cursor: self.page(name, query, cursor, _PAGE)):
             for one in page.damaged:
                 report_damage(one.error)
             yield from page.records
 
     def close(self) -> None:
-        """Disconnect those that are nobody else's."""
+        """Disconnect the storages that no other storage uses."""
         for child in self._children.values():
             child.close()
 

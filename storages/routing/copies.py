@@ -1,4 +1,4 @@
-"""Second places of records: those that are written through to, and those to fall back to."""
+"""Copies of records in mirrors, and records in fallbacks."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from flowstore.record import BLOB, Query, Record, Ref
 from flowstore.storage import RecordStorage, is_earlier_attempt
 
 from .children import Children
-from .rules import STRAY, Rules
+from .rules import PENDING, Rules
 
 log = logging.getLogger(__name__)
 
 Known = Mapping[Ref, Record | None]
-"""What is stored under references: whole records, blobs without their bytes, ``None`` where nothing is."""
+"""Records by reference, blobs without their bytes; None for missing ones."""
 
-Look = Callable[[Sequence[Ref]], list[Record | None]]
+Read = Callable[[Sequence[Ref]], list[Record | None]]
 
 
 class Mirrors:
     """Keep copies of records in further storages.
 
     Args:
-        at_home: reads records where they belong.
-        copy_blob: stores a blob that is at home in a storage too.
+        at_home: reads records from their homes.
+        copy_blob: copies a blob from its home to a storage.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Mirrors:
         names: Sequence[str],
         rules: Rules,
         children: Children,
-        at_home: Look,
+        at_home: Read,
         copy_blob: Callable[[Record, RecordStorage], None],
     ) -> None:
         self.names = names
@@ -44,10 +44,10 @@ class Mirrors:
         self._copy_blob = copy_blob
 
     def write(self, known: Known) -> None:
-        """Write or delete what has just been written or deleted at home.
+        """Repeat what has just been written or deleted at home.
 
         Raises:
-            StorageError: some could not be; names the storages. At home all of it is done.
+            StorageError: some mirrors failed; names them. The home has all changes.
         """
         if not known:
             return
@@ -63,12 +63,12 @@ class Mirrors:
                 UnreachableError if all(isinstance(exc, UnreachableError) for exc in failed.values()) else StorageError
             )
             what = next(iter(known)) if len(known) == 1 else f"{len(known)} records"
-            told = f"{what} changed at home, but not in {', '.join(map(repr, failed))}, where it is written through to"
-            raise kind(f"{told}: {first}") from first
+            mirrors = ", ".join(map(repr, failed))
+            raise kind(f"{what} changed at home, but not in the write_through storage {mirrors}: {first}") from first
 
     def _write(self, name: str, known: Known) -> None:
-        # Of two writers, the one that was first at home may be last here. So each looks afterwards whether what it
-        # wrote is what is at home still: the last one to look leaves the last record.
+        # Of two writers, the first at home may be the last here. So each one reads the home again after it has written:
+        # the last one to do so leaves the last record.
         storage = self._children.storage(name)
         while known:
             records = [one for one in known.values() if one is not None and BLOB not in one.headers]
@@ -88,12 +88,12 @@ def _revision(record: Record | None) -> int | None:
     return None if record is None else record.revision
 
 
-class Strays:
-    """Keep records in another storage while their own can't be reached, and move them home afterwards.
+class Fallbacks:
+    """Keep records in another storage while their home can't be reached, and move them there later.
 
     Args:
-        at_home: reads records where they belong.
-        put_home: writes a record where it belongs, over a revision.
+        at_home: reads records from their homes.
+        put_home: writes a record to its home, over a revision.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Strays:
         names: Sequence[str],
         rules: Rules,
         children: Children,
-        at_home: Look,
+        at_home: Read,
         put_home: Callable[[Record, int], Record],
     ) -> None:
         self.names = names
@@ -111,10 +111,10 @@ class Strays:
         self._put_home = put_home
 
     def write(self, record: Record, cause: UnreachableError) -> Record:
-        """Write a record to the first storage that can be reached.
+        """Write a record to the first fallback that can be reached.
 
         Raises:
-            UnreachableError: the cause, where none can.
+            UnreachableError: the cause, if no fallback can be reached.
         """
         home = self._rules.home(record.ref)
         for name in self.names:
@@ -123,54 +123,54 @@ class Strays:
             try:
                 stored = self._children.storage(name).put(Record(_place(record.ref), record.payload, record.headers))
             except UnreachableError as exc:
-                log.warning("the fallback %r can't be reached either: %s", name, exc)
+                log.warning("can't reach fallback %r either: %s", name, exc)
             else:
-                log.warning("%s is kept in %r for now: %s", record.ref, name, cause)
+                log.warning("stored %s in fallback %r: %s", record.ref, name, cause)
                 return record.at(stored.revision)
         raise cause
 
     def find(self, refs: Sequence[Ref]) -> dict[Ref, Record]:
-        """Return what was written to fallbacks under some references; those that can't be reached are passed over."""
+        """Return the records of some references in fallbacks that can be reached."""
         found: dict[Ref, Record] = {}
         for name in self.names:
             try:
-                strays = self._children.storage(name).get_many([_place(ref) for ref in refs])
+                pending = self._children.storage(name).get_many([_place(ref) for ref in refs])
             except UnreachableError as exc:
-                log.warning("the fallback %r can't be asked for what was written to it: %s", name, exc)
+                log.warning("can't read fallback %r: %s", name, exc)
                 continue
-            for stray in strays:
-                if stray is not None:
-                    record = _record_of(stray)
+            for one in pending:
+                if one is not None:
+                    record = _record_of(one)
                     other = found.get(record.ref)
                     if other is None or other.stored_at < record.stored_at:
                         found[record.ref] = record
         return found
 
     def settle(self, refs: Iterable[Ref]) -> dict[Ref, Record | None]:
-        """Move home what was written to fallbacks; return what was moved.
+        """Move records from fallbacks to their homes; return the moved ones.
 
         Raises:
-            UnreachableError: the home of one, or where its payload belongs, can't be reached still.
+            UnreachableError: a home, or the storage of a payload, still can't be reached.
         """
         moved: dict[Ref, Record | None] = {}
         for ref in refs:
             for name in self.names:
-                while (stray := self._stray(name, ref)) is not None and not self._settle(name, stray, moved):
+                while (pending := self._pending(name, ref)) is not None and not self._settle(name, pending, moved):
                     pass
         return moved
 
     def settle_all(self, query: Query) -> dict[Ref, Record | None]:
-        """Move home all that belongs to where a query will look; return what was moved."""
+        """Move the records that a query may select to their homes; return the moved ones."""
         homes = self._rules.homes(query)
         found = {
-            _record_of(stray).ref: None
+            _record_of(pending).ref: None
             for name in self.names
-            for stray in self._children.scan(name, Query(kinds=(STRAY,)))
+            for pending in self._children.scan(name, Query(kinds=(PENDING,)))
         }
         return self.settle(ref for ref in found if self._rules.home(ref) in homes)
 
     def copy_in_mirror(self, ref: Ref, mirrors: Sequence[str]) -> Record | None:
-        """Return the copy of a record that was written through to a fallback."""
+        """Return the copy of a record in a fallback that is a mirror too; None if missing."""
         for name in self.names:
             if name in mirrors and name != self._rules.home(ref):
                 try:
@@ -179,47 +179,47 @@ class Strays:
                     continue
         return None
 
-    def _stray(self, name: str, ref: Ref) -> Record | None:
+    def _pending(self, name: str, ref: Ref) -> Record | None:
         place = _place(ref)
         try:
             return self._children.storage(name).get(place.key, place.kind, place.name)
         except NotFoundError:
             return None
         except UnreachableError as exc:
-            log.warning("the fallback %r can't be asked for what was written to it: %s", name, exc)
+            log.warning("can't read fallback %r: %s", name, exc)
             return None
 
-    def _settle(self, name: str, stray: Record, moved: dict[Ref, Record | None]) -> bool:
-        """Move one record home; tell whether that is done, and not to be tried again."""
-        record, place = _record_of(stray), stray.ref
+    def _settle(self, name: str, pending: Record, moved: dict[Ref, Record | None]) -> bool:
+        """Move a record to its home; return False if another writer was faster."""
+        record, place = _record_of(pending), pending.ref
         current = self._at_home([record.ref])[0]
         try:
             if _is_newer(record, current):
                 moved[record.ref] = self._put_home(record, 0 if current is None else current.revision)
-            self._children.storage(name).delete(place.key, place.kind, place.name, if_revision=stray.revision)
+            self._children.storage(name).delete(place.key, place.kind, place.name, if_revision=pending.revision)
         except ConflictError:
-            return False  # somebody has written the record, here or there, meanwhile
+            return False  # another writer has changed the record, here or at home
         return True
 
 
 def _is_newer(record: Record, current: Record | None) -> bool:
-    """Tell whether what was written to a fallback has to replace what is at home."""
+    """Return whether a record in a fallback has to replace the one at home."""
     if current is None:
         return True
     if is_earlier_attempt(record, current):
         return False
     if current.stored_at > record.stored_at:
-        return False  # stored later, by somebody who could reach it
-    # The same write may have arrived after all, or have been moved by somebody who was killed then.
+        return False  # stored later, by a writer that reached the home
+    # The same write may have arrived after all, or been moved by a process that was killed then.
     return not record.is_same_write(current)
 
 
 def _place(ref: Ref) -> Ref:
-    """Return where a record is kept in a fallback."""
-    return Ref(STRAY, ref.key, json.dumps([ref.kind, ref.name], ensure_ascii=False))
+    """Return the reference of a record in a fallback."""
+    return Ref(PENDING, ref.key, json.dumps([ref.kind, ref.name], ensure_ascii=False))
 
 
-def _record_of(stray: Record) -> Record:
-    """Return the record that was written to a fallback."""
-    kind, name = json.loads(stray.ref.name)
-    return Record(Ref(kind, stray.key, name), stray.payload, stray.headers, stray.revision)
+def _record_of(pending: Record) -> Record:
+    """Return the record that a fallback keeps."""
+    kind, name = json.loads(pending.ref.name)
+    return Record(Ref(kind, pending.key, name), pending.payload, pending.headers, pending.revision)

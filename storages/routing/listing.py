@@ -1,4 +1,4 @@
-"""Listings over several storages, merged."""
+"""Listing and counting over several storages, merged."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .rules import HIDDEN, Rules
 
 @dataclass(slots=True)
 class _Stream:
-    """What one storage lists: pages of heads, and how far they have been taken.
+    """The listing of one storage, without payloads.
 
     Attributes:
-        start: the cursor of the page that is read; ``None`` for the first one.
+        start: the cursor of the current page; None for the first one.
         page: the records of that page.
         next: the cursor of the page after it.
-        taken: how many of the page have been taken or passed over.
-        damaged: what was met that can't be read.
+        taken: how many of the page were taken or left out.
+        damaged: the records that can't be read.
     """
 
     name: str
@@ -36,17 +36,16 @@ class _Stream:
 
 
 class Listing:
-    """List what belongs to homes, and nothing that others keep there."""
+    """List the records of each home, without other records there."""
 
     def __init__(self, rules: Rules, children: Children) -> None:
         self._rules = rules
         self._children = children
 
     def page(self, query: Query, cursor: str | None, limit: int) -> Page:
-        """Return up to ``limit`` heads in the order of the query, and the cursor of what follows.
+        """Return up to ``limit`` records without payloads, in the order of the query.
 
-        Within a storage the order is the storage's own. Records of different storages are put in order by the time at
-        which they were stored.
+        Within a storage the order is the storage's. Records of different storages are ordered by ``stored_at``.
         """
         homes = self._rules.homes(query)
         positions = _positions(cursor, homes) if cursor is not None else dict.fromkeys(homes)
@@ -66,7 +65,7 @@ class Listing:
         return Page(found, _cursor(rest) if rest else None, _damaged(streams))
 
     def count(self, query: Query) -> int:
-        """Count what a query selects; the storage counts by itself where it keeps nothing else that is selected."""
+        """Count the selected records; with a single home, that storage counts."""
         homes = self._rules.homes(query)
         if len(homes) == 1:
             count = self._children.count(homes[0], query)
@@ -76,7 +75,7 @@ class Listing:
         return sum(1 for _ in self.heads(query, homes))
 
     def heads(self, query: Query, homes: list[str]) -> Iterator[Record]:
-        """Iterate over the heads of what a query selects, one storage after the other."""
+        """Iterate over the selected records without payloads, one storage after the other."""
         for name in homes:
             yield from (record for record in self._children.scan(name, query) if self._belongs(name, record.ref))
 
@@ -91,7 +90,7 @@ class Listing:
         )
 
     def _head(self, stream: _Stream, query: Query, limit: int) -> Record | None:
-        """Return the next record of a stream that belongs there."""
+        """Return the next record of a stream that is at home there."""
         while True:
             while stream.taken < len(stream.page):
                 record = stream.page[stream.taken]
@@ -107,7 +106,7 @@ class Listing:
         return stream.next is not None or stream.taken < len(stream.page)
 
     def _position(self, stream: _Stream, query: Query) -> str | None:
-        """Return the cursor after the last record that was taken; storages tell cursors of whole pages only."""
+        """Return the cursor after the last record taken; storages have cursors of whole pages only."""
         if stream.taken == len(stream.page):
             return stream.next
         taken = {record.ref for record in stream.page[: stream.taken]}
@@ -117,7 +116,7 @@ class Listing:
             untaken = next((at for at, one in enumerate(page.records) if one.ref not in taken), None)
             if untaken is None and page.cursor is not None:
                 return page.cursor
-            # Some were deleted since, so that others have moved up.
+            # Some were deleted since, so others have moved up.
             length = length - 1 if untaken is None else untaken
         return stream.start
 

@@ -1,4 +1,4 @@
-"""Where a record belongs, by its kind, flow, task and size."""
+"""Which storage keeps a record, by kind, flow, task and size."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any, ClassVar, Final
 from flowstore.record import Query, Ref, register_kind
 
 PAYLOAD: Final = register_kind("routing.payload", survives_clear=True)
-"""Kind of the blobs that hold a payload away from its record. They go with the record that points to them."""
+"""Kind of blobs that hold the payload of a record in another storage; deleted with the record."""
 
-STRAY: Final = register_kind("routing.stray", survives_clear=True)
-"""Kind of the records that were written to a fallback, until they are moved to where they belong."""
+PENDING: Final = register_kind("routing.stray", survives_clear=True)
+"""Kind of records in a fallback, until they are moved to their homes."""
 
-HIDDEN: Final = (PAYLOAD, STRAY)
+HIDDEN: Final = (PAYLOAD, PENDING)
 
 LARGEST_LIMIT: Final = 16 << 20
-"""The most that ``min_size`` can be: so much of a blob may have to be read before it is known where it goes."""
+"""The largest ``min_size``: as much of a blob may be read into memory to choose its storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Send records to a storage; what is left out applies to all.
+    """Send records to a storage; omitted conditions apply to all records.
 
     Attributes:
         storage: the name of one of the storages.
         kinds: the kinds of records.
-        flow, task: the names of the flow and the task; ``*``, ``?`` and ``[...]`` as in a shell, in any case as given.
+        flow, task: the names of the flow and the task; case-sensitive, with ``*``, ``?`` and ``[...]`` as in a shell.
         min_size: only payloads of at least that many bytes; at most 16 MiB.
     """
 
@@ -41,7 +41,7 @@ class Route:
     min_size: int | None = None
 
     def concerns(self, ref: Ref) -> bool:
-        """Tell whether the route applies to a record, whatever its size."""
+        """Return whether the route applies to a record, whatever its size."""
         return (
             (self.kinds is None or ref.kind in self.kinds)
             and (self.flow is None or fnmatchcase(ref.key.flow_name, self.flow))
@@ -49,7 +49,7 @@ class Route:
         )
 
     def may_concern(self, query: Query) -> bool:
-        """Tell whether the route may apply to a record that a query selects."""
+        """Return whether the route may apply to a record that a query selects."""
         return (
             (self.kinds is None or query.kinds is None or not set(self.kinds).isdisjoint(query.kinds))
             and (self.flow is None or query.flow_name is None or fnmatchcase(query.flow_name, self.flow))
@@ -62,10 +62,10 @@ class Route:
 
 
 class Rules:
-    """Answer from the routes of a storage: the first one that applies decides. Immutable.
+    """The routes of a storage: the first one that applies decides. Immutable.
 
-    A record's home depends on its kind, flow and task alone, so that everybody who reads, replaces or claims it asks
-    the same storage, whatever its size; a payload that is large may be kept away from it.
+    A record's home depends on its kind, flow and task alone, so that all readers, writers and claims use the same
+    storage, whatever its size. A large payload may be kept elsewhere.
     """
 
     def __init__(self, routes: Sequence[Route], default: str) -> None:
@@ -76,10 +76,10 @@ class Rules:
         return next(route.storage for route in self._routes if route.min_size is None and route.concerns(ref))
 
     def away(self, ref: Ref, reaches: Callable[[int], bool]) -> str | None:
-        """Return the name of the storage that keeps a payload, or ``None`` if no route sends it away from its record.
+        """Return the name of the storage that keeps a payload; None if it stays with its record.
 
         Args:
-            reaches: tells whether the payload has at least that many bytes.
+            reaches: returns whether the payload has at least that many bytes.
         """
         for route in self._routes:
             if route.concerns(ref):
@@ -90,12 +90,12 @@ class Rules:
         raise AssertionError("the last route applies to everything")
 
     def places(self, ref: Ref) -> list[str]:
-        """Return the names of the storages that may keep the payload of a record, those where it is likely first."""
+        """Return the names of the storages that may keep a record's payload, likely ones first."""
         sized = [route.storage for route in self._routes if route.min_size is not None and route.concerns(ref)]
         return list(dict.fromkeys([*sized, self.home(ref)]))
 
     def homes(self, query: Query) -> list[str]:
-        """Return the names of the storages that may be home to what a query selects."""
+        """Return the names of the homes of the records that a query may select."""
         return list(dict.fromkeys(self._homes(query)))
 
     def _homes(self, query: Query) -> Iterator[str]:

@@ -11,14 +11,14 @@ from flowstore.record import BLOB, RESULT, Key, Page, Query, Record, Ref
 from flowstore.storage import Batches, Guarantees, NestedStorage, Readable, RecordStorage, blob_facts
 
 from .children import Children
-from .copies import Mirrors, Strays
-from .homes import Homes
+from .copies import Fallbacks, Mirrors
+from .records import RoutedRecords
 from .rules import HIDDEN, LARGEST_LIMIT, Route, Rules
 
 log = logging.getLogger(__name__)
 
 
-class RoutingStorage(Homes, Batches):
+class RoutingStorage(RoutedRecords, Batches):
     """Keep records in other storages, chosen by kind, flow, task or size.
 
     The home of a record is the storage of the first route that applies to its kind, flow and task and has no
@@ -69,7 +69,7 @@ class RoutingStorage(Homes, Batches):
         self._children = Children(storages)
         self._rules = Rules(routes, default)
         self._mirrors = Mirrors(write_through, self._rules, self._children, super().get_many, self._copy_blob)
-        self._strays = Strays(fallback, self._rules, self._children, super().get_many, self._put_home)
+        self._fallbacks = Fallbacks(fallback, self._rules, self._children, super().get_many, self._put_home)
         self._connected = False
 
     @classmethod
@@ -104,9 +104,9 @@ class RoutingStorage(Homes, Batches):
                 self._children.storage(name)
             except UnreachableError as exc:
                 failures += 1
-                if not self._strays.names or failures == len(self._children.names):
+                if not self._fallbacks.names or failures == len(self._children.names):
                     raise
-                log.warning("storage %r can't be reached, and there is a fallback: %s", name, exc)
+                log.warning("can't reach storage %r, using fallbacks: %s", name, exc)
         self._connected = True
 
     def disconnect(self) -> None:
@@ -118,40 +118,40 @@ class RoutingStorage(Homes, Batches):
 
     def now(self) -> float:
         """Return the time of the default storage, or of a fallback while that can't be reached."""
-        names = (self._default, *self._strays.names)
+        names = (self._default, *self._fallbacks.names)
         for name in names[:-1]:
             try:
                 return self._children.storage(name).now()
             except UnreachableError as exc:
-                log.debug("storage %r can't tell the time: %s", name, exc)
+                log.debug("can't read the time of storage %r: %s", name, exc)
         return self._children.storage(names[-1]).now()
 
     # Records, with their copies
 
     def get(self, key: Key, kind: str = RESULT, name: str = "", *, payload: bool = True) -> Record:
-        if not self._strays.names:
+        if not self._fallbacks.names:
             return super().get(key, kind, name, payload=payload)
         ref = Ref(kind, key, name)
-        stray = self._strays.find([ref]).get(ref)
+        pending = self._fallbacks.find([ref]).get(ref)
         try:
-            if stray is not None:
+            if pending is not None:
                 self._settle([ref])
             return super().get(key, kind, name, payload=payload)
         except UnreachableError:
-            found = stray or self._strays.copy_in_mirror(ref, self._mirrors.names)
+            found = pending or self._fallbacks.copy_in_mirror(ref, self._mirrors.names)
             if found is None:
-                raise  # it may be there: that it is not found can't be said
+                raise  # it may be stored at home: NotFoundError would be wrong
             return found if payload else Record(ref, b"", found.headers, found.revision)
 
     def get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
-        if not self._strays.names:
+        if not self._fallbacks.names:
             return super().get_many(refs)
-        strays = self._strays.find(refs)
+        pending = self._fallbacks.find(refs)
         try:
-            self._settle(strays)
+            self._settle(pending)
             return super().get_many(refs)
         except UnreachableError:
-            found = [strays.get(ref) or self._strays.copy_in_mirror(ref, self._mirrors.names) for ref in refs]
+            found = [pending.get(ref) or self._fallbacks.copy_in_mirror(ref, self._mirrors.names) for ref in refs]
             if None in found:
                 raise
             return found
@@ -161,9 +161,9 @@ class RoutingStorage(Homes, Batches):
             self._settle([record.ref])
             stored = super().put(record, if_revision=if_revision, now=now)
         except UnreachableError as exc:
-            if if_revision is not None or not self._strays.names:
-                raise  # who wins is decided at home alone
-            return self._strays.write(record, exc)
+            if if_revision is not None or not self._fallbacks.names:
+                raise  # only the home decides who wins
+            return self._fallbacks.write(record, exc)
         self._mirrors.write({stored.ref: stored})
         return stored
 
@@ -171,9 +171,9 @@ class RoutingStorage(Homes, Batches):
         try:
             return super().put_latest(record, now=now)
         except UnreachableError:
-            if not self._strays.names:
+            if not self._fallbacks.names:
                 raise
-            # Who is the latest is decided when it moves home.
+            # Which one is the latest is decided when it moves home.
             self.put(record)
             return None
 
@@ -182,7 +182,7 @@ class RoutingStorage(Homes, Batches):
             self._settle(self._found(record.ref for record in records))
             stored = super().put_many(records)
         except UnreachableError:
-            if not self._strays.names:
+            if not self._fallbacks.names:
                 raise
             return [self.put(record) for record in records]
         self._mirrors.write({one.ref: one for one in stored})
@@ -214,7 +214,7 @@ class RoutingStorage(Homes, Batches):
         self._settle(self._found(refs))
         deleted = super().delete_seen(records)
         if self._mirrors.names:
-            # What was stored meanwhile is there still, and stays in the mirrors too.
+            # Records that were stored in the meantime stay, in the mirrors too.
             there = super().get_many(refs) if deleted < len(refs) else [None] * len(refs)
             self._mirrors.write(dict(zip(refs, there, strict=True)))
         return deleted
@@ -246,26 +246,28 @@ class RoutingStorage(Homes, Batches):
         return super()._count(query)
 
     def settle(self) -> int:
-        """Move home all that was written to fallbacks; return how many records. Reading and writing do so by and by.
+        """Move all records in fallbacks to their homes; return how many.
+
+        Reading and writing a record moves it too.
 
         Raises:
-            UnreachableError: a storage can't be reached still.
+            UnreachableError: a storage still can't be reached.
         """
         return self._settle_all(Query())
 
     def _settle_all(self, query: Query) -> int:
-        if not self._strays.names:
+        if not self._fallbacks.names:
             return 0
-        moved = self._strays.settle_all(query)
+        moved = self._fallbacks.settle_all(query)
         self._mirrors.write(moved)
         return len(moved)
 
     def _settle(self, refs: Sequence[Ref] | Mapping[Ref, Record]) -> None:
-        if self._strays.names and refs:
-            self._mirrors.write(self._strays.settle(refs))
+        if self._fallbacks.names and refs:
+            self._mirrors.write(self._fallbacks.settle(refs))
 
     def _found(self, refs: Iterator[Ref] | Sequence[Ref]) -> Mapping[Ref, Record]:
-        return self._strays.find(list(refs)) if self._strays.names else {}
+        return self._fallbacks.find(list(refs)) if self._fallbacks.names else {}
 
     def _put_home(self, record: Record, if_revision: int) -> Record:
         return super().put(record, if_revision=if_revision)

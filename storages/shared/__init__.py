@@ -1,1 +1,1 @@
-"""What adapters share."""
+"""What several adapters use: clocks, headers, envelopes and names."""

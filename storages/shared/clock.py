@@ -1,4 +1,4 @@
-"""The server's time, without asking for it each time."""
+"""The server's time, from one answer."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def elapsed() -> float:
-    """Return seconds since some moment, those that the machine was suspended included where it counts them."""
+    """Return seconds since some moment, including suspended ones if the system counts them."""
     return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
 class ServerClock:
-    """Tell a server's time from one answer and the time that has passed since.
+    """A server's clock: the time of one answer, plus the time that has passed since.
 
-    Within what the answer leaves open, this machine's clock is believed: the clocks of machines that agree with the
-    server's agree with each other.
+    Within the resolution of the answer, this machine's clock counts: machines whose clocks agree with the server's
+    agree with each other.
 
     Args:
-        told: seconds since the epoch in the server's answer; ``None`` where it does not tell, then this machine's
-            clock counts.
-        resolution: the seconds that the answer is cut to.
-        asked: ``elapsed()`` just before the server was asked; the answer has just come.
+        answer: seconds since the epoch in the server's answer; None if it has no time: this machine's counts.
+        resolution: seconds to which the answer is cut.
+        asked: ``elapsed()`` just before the request; the answer has just arrived.
     """
 
-    def __init__(self, told: float | None, resolution: float, asked: float) -> None:
+    def __init__(self, answer: float | None, resolution: float, asked: float) -> None:
         answered = elapsed()
         time_here = time.time()
-        if told is not None:
-            time_here = min(max(time_here, told), told + resolution + answered - asked)
+        if answer is not None:
+            time_here = min(max(time_here, answer), answer + resolution + answered - asked)
         self._start = time_here - answered
         self._last = 0
         self._lock = threading.Lock()
@@ -42,7 +41,7 @@ class ServerClock:
         return self._start + elapsed()
 
     def stamp(self) -> int:
-        """Return nanoseconds since the epoch, more with each call."""
+        """Return nanoseconds since the epoch, greater with each call."""
         with self._lock:
             self._last = max(self._last + 1, int(self.now() * 1e9))
             return self._last

@@ -1,4 +1,4 @@
-"""The form of a record that is kept as one piece of bytes: a line of JSON that tells what it is, then the payload."""
+"""A record as bytes: a line of JSON that describes it, then the payload."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ class Stored:
 
     @property
     def position(self) -> tuple[int, str]:
-        """Where the record comes in a listing."""
+        """The position of the record in a listing."""
         return self.created, self.record.ref.address.hex()
 
 
 def first_line(record: Record, revision: int, created: int) -> bytes:
-    """Return what a record's bytes begin with."""
+    """Return the first line of a record's bytes.
+
+    Raises:
+        SerializationError: the names and headers are too large.
+    """
     ref, key = record.ref, record.ref.key
     envelope = {
         "format": FORMAT,
@@ -56,13 +60,13 @@ def read_envelope(data: bytes, total: int, payload: bool, where: str, expected: 
     """Read a record from its bytes.
 
     Args:
-        data: all of them, or without ``payload`` at least the first line.
-        total: how many bytes the whole has.
-        where: what is being read, for messages.
-        expected: the reference that the record should have: if it has, the record's is this very object.
+        data: all bytes, or at least the first line without ``payload``.
+        total: the size of the whole.
+        where: what is read, for messages.
+        expected: the reference that the record should have; if it matches, it is reused.
 
     Raises:
-        CorruptError: it is not whole, or no record of this format.
+        CorruptError: the bytes are not whole, or not a record of this format.
     """
     end = data.find(b"\n") + 1
     if not end:
@@ -85,13 +89,13 @@ def _parse(line: bytes, payload: bytes, where: str, expected: Ref | None) -> tup
         ref = expected if expected is not None and expected.names == (kind, *key, name) else Ref(kind, Key(*key), name)
         headers, revision, created, size = (envelope[name] for name in ("headers", "revision", "created", "size"))
     except (ValueError, KeyError, TypeError, InvalidKeyError) as exc:
-        raise damaged(where, f"its first line is not a record's ({type(exc).__name__}: {exc})") from exc
+        raise damaged(where, f"its first line does not describe a record ({type(exc).__name__}: {exc})") from exc
     if not (type(headers) is dict and type(revision) is type(created) is type(size) is int):
-        raise damaged(where, "its first line is not a record's")
+        raise damaged(where, "its first line does not describe a record")
     check_headers(headers, f"{ref} in {where}", ref)
     return Stored(Record(ref, payload, headers, revision), created), size
 
 
 def damaged(where: str, why: str) -> CorruptError:
-    """Build the error of bytes that are no record."""
+    """Return the error for bytes that are not a record."""
     return CorruptError(f"{where} can't be read: {why}")

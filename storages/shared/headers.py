@@ -1,4 +1,4 @@
-"""What adapters share: headers as JSON text, conflicts, cursors."""
+"""Headers as JSON, conflicts and cursors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowstore.record import Record, Ref
 from flowstore.storage import check_headers, mistake_in
 
 MAX_HEADERS: Final = 2**20
-"""Bytes that the headers of a record may have: reading them takes some thirty times as much memory."""
+"""The most bytes of a record's headers; reading them takes about thirty times as much memory."""
 
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
@@ -21,8 +21,8 @@ def dump_headers(record: Record) -> bytes:
     """Encode the headers of a record.
 
     Raises:
-        SerializationError: a header has no JSON form, or a known one is not of its type; integers must fit into 64
-            bits; or they are too many.
+        SerializationError: a header can't be JSON, a known one has the wrong type, an integer needs more than 64
+            bits, or the headers are too large.
     """
     try:
         headers = record.headers
@@ -32,17 +32,17 @@ def dump_headers(record: Record) -> bytes:
     if len(text) > MAX_HEADERS:
         message = f"the headers of {record.ref} take {len(text)} bytes; the most is {MAX_HEADERS}"
         raise SerializationError(message, "$.headers")
-    # JSON makes the same of some other types; what could not be read again must not count as stored.
+    # JSON changes some types; headers that could not be read again must not be stored.
     if mistake_in(headers) is not None and (mistake := mistake_in(orjson.loads(text))) is not None:
         raise SerializationError(f"the headers of {record.ref} can't be stored: {mistake}", "$.headers")
     return text
 
 
 def load_headers(text: str | bytes, ref: Ref) -> dict[str, Any]:
-    """Decode headers into a new dictionary.
+    """Return the headers in a text.
 
     Raises:
-        CorruptError: the text is not a JSON object, or too long, or a known header is not of its type.
+        CorruptError: the text is not a JSON object or too long, or a known header has the wrong type.
     """
     if len(text) > MAX_HEADERS:
         raise corrupt(ref, f"the stored headers of {ref} have {len(text)} bytes; the most is {MAX_HEADERS}")
@@ -57,29 +57,29 @@ def load_headers(text: str | bytes, ref: Ref) -> dict[str, Any]:
 
 
 def corrupt(ref: Ref | None, message: str) -> CorruptError:
-    """Build the error of a record that can't be read."""
+    """Return the error for a record that can't be read."""
     error = CorruptError(message)
     error.ref = ref
     return error
 
 
 def without_payload(record: Record) -> Record:
-    """Return a record as a listing of headers alone has it."""
+    """Return a record without its payload."""
     return Record(record.ref, b"", record.headers, record.revision)
 
 
 def conflict(ref: Ref, current: Record | None, expected: int) -> ConflictError:
-    """Build the error of a condition that does not hold."""
+    """Return the error for a condition that does not hold."""
     now = f"at revision {current.revision}" if current else "not stored"
-    wanted = f"revision {expected}" if expected else "no record"
-    return ConflictError(f"{ref} is {now}; expected was {wanted}", current)
+    condition = f"revision {expected}" if expected else "no record"
+    return ConflictError(f"{ref} is {now}; expected was {condition}", current)
 
 
 def cursor_number(cursor: str) -> int:
-    """Read a cursor that is a number.
+    """Return the number in a cursor.
 
     Raises:
-        StorageError: no page of a storage gave that cursor.
+        StorageError: the text is not a cursor.
     """
     if not _NUMBER.fullmatch(cursor):
         raise bad_cursor(cursor)
@@ -87,5 +87,5 @@ def cursor_number(cursor: str) -> int:
 
 
 def bad_cursor(cursor: str) -> StorageError:
-    """Build the error of a cursor that no page of the storage gave."""
+    """Return the error for a text that is not a cursor."""
     return StorageError(f"{cursor!r} is not a cursor of this storage")

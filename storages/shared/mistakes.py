@@ -1,4 +1,4 @@
-"""What is wrong with an adapter's arguments, as its constructor says it."""
+"""Mistakes in an adapter's arguments, from its constructor's errors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NAME: Final = re.compile(r"([a-z_]+)(?:: | (?=must ))")
 def mistakes_of(
     constructor: Callable[..., object], arguments: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield what a constructor refuses, for ``DataStorage.mistakes_in``.
+    """Yield a constructor's error as ``DataStorage.mistakes_in`` does.
 
-    The constructor does no I/O, and its messages begin with the name of an argument where they are about one.
+    The constructor does no I/O. Its messages about a single argument begin with the argument's name.
     """
     try:
         constructor(**arguments)

@@ -1,4 +1,4 @@
-"""What the files and folders of records are called."""
+"""Names of the files and folders of records."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from flowstore.record import Key, Query, Ref
 
 _PLAIN_KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,59}")
 KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,59}|0[0-9a-f]{64}")
-"""What the name of a kind's folder is like."""
+"""The name of a kind's folder."""
 SHARD: Final = re.compile(r"[0-9a-f]{2}")
-"""What the name of a shard's folder is like."""
+"""The name of a shard's folder."""
 NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
-"""What the name of a record's file is like."""
+"""The name of a record's file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record's file is: ``records/<kind>/<the name's first two digits>/<name>``.
+    """The place of a record's file: ``records/<kind>/<first two digits of the name>/<name>``.
 
-    The name begins with a hash of the key, so that all that is stored under a key is found together. No part of a key
-    is part of a path.
+    The name begins with a hash of the key, so that all records of a key are found together. No part of a key is part of
+    a path.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class Place:
 
     @property
     def plain_kind(self) -> str | None:
-        """The kind, where the folder's name tells it."""
+        """The kind, or None if the folder's name is its hash."""
         return self.kind if _PLAIN_KIND.fullmatch(self.kind) else None
 
     @property
@@ -44,17 +44,17 @@ class Place:
 
 
 def kind_folder(kind: str) -> str:
-    """Return the name of a kind's folder: the kind where that is safe, else its hash, which begins otherwise."""
+    """Return the name of a kind's folder: the kind if that is safe, otherwise its hash after a 0."""
     return kind if _PLAIN_KIND.fullmatch(kind) else "0" + hashlib.sha256(kind.encode()).hexdigest()
 
 
 def key_hash(key: Key) -> str:
-    """Return the part of a file name that stands for a key."""
+    """Return the part of a file's name that identifies the key."""
     return Ref("", key).address.hex()[:16]
 
 
 def key_hashes(query: Query) -> set[str] | None:
-    """Return the hashes of the only keys that a query can select, or ``None`` where it names none in full."""
+    """Return the hashes of the keys that a query selects, or None if it does not name whole keys."""
     task_ids = query.task_ids if query.task_id is None else (query.task_id,)
     if query.flow_name is None or query.task_name is None or task_ids is None:
         return None

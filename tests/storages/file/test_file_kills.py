@@ -177,7 +177,7 @@ def test_a_folder_where_anybody_may_write_is_told(tmp_path: Path, caplog: pytest
         opened(tmp_path / name)
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
     [warning] = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
-    assert "anybody may write" in warning
+    assert "is writable by all users" in warning
     assert f"{tmp_path}/open" in warning
 
 

@@ -243,7 +243,7 @@ def test_strange_files_stop_nothing_and_are_told_once(
     assert storage.cleanup() == storage.remove_orphans() == 0
     told = [one.getMessage() for one in caplog.records]
     assert len(told) == len(set(told))
-    assert any(f"{root}/records/Thumbs.db is no file of flowstore's" in one for one in told)
+    assert any(f"ignoring {root}/records/Thumbs.db" in one for one in told)
     assert storage.purge() == 2
     assert all(path.exists() for path in strays if path.parent != root / "tmp")
 
@@ -254,7 +254,7 @@ def test_strange_files_stop_nothing_and_are_told_once(
 @pytest.mark.parametrize(
     ("files", "error", "message"),
     [
-        ({"letter.txt": b"x"}, StorageError, "not empty and no folder of flowstore.*letter"),
+        ({"letter.txt": b"x"}, StorageError, "not empty and not .*flowstore.*letter"),
         ({"records/result/x": b"x"}, StorageError, "not empty"),
         ({"flowstore.json": b"{"}, CorruptError, "damaged"),
         ({"flowstore.json": b"[]"}, CorruptError, "format None"),

@@ -264,7 +264,7 @@ def test_a_copy_that_can_not_be_written_is_named(mirrored: Registry, tmp_path: P
     (tmp_path / "copy.db").rename(tmp_path / "moved.db")
     (tmp_path / "copy.db").mkdir()
     one = record(KEY, SMALL)
-    with pytest.raises(UnreachableError, match=r"changed at home, but not in 'copy'"):
+    with pytest.raises(UnreachableError, match=r"changed at home, but not in the write_through storage 'copy'"):
         storage.put(one, if_revision=0)
     first = storage.get(KEY).revision
     (tmp_path / "copy.db").rmdir()

@@ -1,4 +1,4 @@
-"""Records in the storages that are their homes, and large payloads there or away."""
+"""Records in their homes, and large payloads there or elsewhere."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-class Homes(RecordStorage):
-    """What an adapter implements, by handing each record to its home.
+class RoutedRecords(RecordStorage):
+    """What an adapter implements, done by each record's home.
 
-    A payload that is kept away is a blob of another storage, under a name of its own that its record points to. It is
-    written before that record and deleted after nothing points to it: whoever reads gets the payload that belongs to
-    the revision, and what a killed writer leaves is found by nobody but ``remove_orphans``.
+    A payload that is kept elsewhere is a blob of another storage, to which its record points. It is written before the
+    record and deleted after nothing points to it: readers get the payload of the revision that they read, and only
+    ``remove_orphans`` finds what a killed writer leaves.
     """
 
     _rules: Rules
@@ -96,7 +96,7 @@ class Homes(RecordStorage):
                 while part := blob.read(PART):
                     yield part
             return
-        raise NotFoundError(f"the payload of {ref} is in none of the storages")
+        raise NotFoundError(f"the payload of {ref} is missing in all storages")
 
     def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
         for name in self._content_places(ref):
@@ -116,7 +116,7 @@ class Homes(RecordStorage):
                 )
 
     def _content_places(self, ref: Ref) -> list[str]:
-        """Return where a payload may be: elsewhere than the routes say only if they have been changed since."""
+        """Return where a payload may be, the storages of its routes first: routes may have changed."""
         return list(dict.fromkeys([*self._rules.places(ref), *self._children.names]))
 
     def _home(self, record: Record) -> str:
@@ -125,7 +125,7 @@ class Homes(RecordStorage):
     def _spread(
         self, items: Sequence[T], home: Callable[[T], str], operation: Callable[[str, Sequence[T]], list[U]]
     ) -> list[U]:
-        """Run an operation once for each storage; return the answers in the order of the items."""
+        """Run an operation once per storage; return the results in the order of the items."""
         homes: dict[str, list[int]] = defaultdict(list)
         for at, item in enumerate(items):
             homes[home(item)].append(at)
@@ -136,7 +136,7 @@ class Homes(RecordStorage):
 
 
 def _place(generation: str) -> Key:
-    # Not under the owner's key: so no listing by flow, run or task has to pass over payloads.
+    # Not the record's key: so listings by flow, run or task don't meet payloads.
     return Key("", "", generation)
 
 
