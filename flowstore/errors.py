@@ -140,7 +140,7 @@ class UnreachableError(StorageError):
 
 
 class OutcomeUnknownError(UnreachableError):
-    """The connection broke during a write or delete, which may have succeeded.
+    """The connection broke during a write that may have succeeded.
 
     Retry the same write to find out: a record's token identifies the write of an earlier attempt.
     """

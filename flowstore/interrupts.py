@@ -1,4 +1,4 @@
-"""Exceptions that interrupt flowstore and have to reach its caller unchanged.
+"""Exceptions that interrupt flowstore and must reach its caller.
 
 Ctrl-C, ``SystemExit`` and the timeouts of gevent and eventlet don't derive from ``Exception``. Celery's soft time limit
 does, and would look like a failure of what it interrupted: connecting, an import, decoding.
@@ -23,7 +23,7 @@ def let_through(*kinds: type[Exception]) -> None:
 
 
 def is_interrupt(exc: BaseException) -> bool:
-    """Return whether an exception interrupts flowstore, and isn't its failure."""
+    """Return whether an exception interrupts flowstore, not a failure of it."""
     return not isinstance(exc, Exception) or isinstance(exc, tuple(_KINDS)) or _comes_from_a_signal(exc)
 
 

@@ -137,7 +137,7 @@ def spans_of_keys(text: str, start: int = 0) -> Iterator[Span]:
 
 
 def mask(line: str, spans: list[Span], column: int | None = None) -> tuple[str, int | None]:
-    """Mask spans of a line; also return the new position of a column (from 1)."""
+    """Mask spans of a line; also return where a column (from 1) is now."""
     parts: list[str] = []
     end = 0
     moved = column

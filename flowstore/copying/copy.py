@@ -77,7 +77,7 @@ def copy(
 
 
 def batches(source: RecordStorage, heads: Iterable[Record], writer: Writer) -> Iterator[list[Record]]:
-    """Yield the records of some heads in batches; write the blobs among them."""
+    """Yield the records of some heads in batches; write blobs right away."""
     for refs in groups(heads):
         if isinstance(refs, Record):
             _copy_blob(source, refs, writer)

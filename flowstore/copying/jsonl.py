@@ -1,4 +1,4 @@
-"""The format of export files: JSON Lines with a digest, maybe compressed."""
+"""The format of export files: JSON Lines with a digest."""
 
 from __future__ import annotations
 

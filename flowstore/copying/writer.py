@@ -125,7 +125,7 @@ class Writer:
         return replace
 
     def _reach(self, record: Record, revision: int) -> bool:
-        """Rewrite a record until it has its revision; return whether it succeeded.
+        """Rewrite a record until it has its revision; return whether it has.
 
         With a lower revision, a stale writer could win. Revisions that are far apart belong to records that were stored
         anew in one of the storages, and share no revision; these are left as they are.

@@ -37,7 +37,7 @@ def capture_exception(exc: BaseException, node_args: object = None) -> Failure:
 
 
 class _Capture:
-    """Follow an exception's chain; each exception once, up to ``MAX_EXCEPTIONS``."""
+    """Describe each exception of a chain once, up to ``MAX_EXCEPTIONS``."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()

@@ -59,6 +59,6 @@ def on_damage(handler: DamageHandler) -> Iterator[None]:
 
 @contextmanager
 def damage_reported_once() -> Iterator[None]:
-    """Report each damaged record once, even if the block lists it several times."""
+    """Report each damaged record once, even if the block reads it again."""
     with on_damage(damage_handler()):
         yield

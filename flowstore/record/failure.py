@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One line of a traceback; ``source`` is the line's text, if it could be read."""
+    """One line of a traceback; ``source`` is its text, if readable."""
 
     file: str
     line: int | None
@@ -118,7 +118,9 @@ class Failure:
 
 
 class RemoteTaskError(FlowstoreError):
-    """The stored error of a task. Its text shows the whole chain of exceptions.
+    """The stored error of a task.
+
+    Its text shows the whole chain of exceptions.
 
     Attributes:
         failure: the description of the exception.

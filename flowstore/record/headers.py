@@ -1,8 +1,8 @@
-"""The headers that flowstore knows, and of what type each is: checked where a record is read, before it is used.
+"""The known headers of records, and validating their types.
 
-Whoever can write to a database, or a disk that fails, can put anything into the headers of a record. None of it may
-stop what is read beside it, so nothing relies on a header that has not been through ``check_headers``. Headers that are
-not known here are kept as they are.
+Anyone who can write to the database, or a failing disk, can put anything into the headers of a record. None of that
+may affect other records, so nothing uses a header that ``check_headers`` has not validated. Unknown headers are kept as
+they are.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Final
 from flowstore.errors import CorruptError
 from flowstore.record import FORMAT, Ref
 
-MOST_PIECES: Final = 1 << 24
-"""Pieces of one content: with 1 MiB each, 16 TiB. It bounds what a forged number lets anybody look for."""
+MAX_PIECES: Final = 1 << 24
+"""Pieces of one content: 16 TiB with 1 MiB each. Limits how many pieces a forged number makes readers look for."""
 
 _GENERATION: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -31,7 +31,7 @@ _TIME: Final[Types] = frozenset({float, int})
 _TIME_OR_NOT: Final[Types] = frozenset({float, int, _NONE})
 
 KNOWN: Final[dict[str, Types]] = {
-    # How the payload is read
+    # How the payload is decoded
     "format": _INT,
     "serializer": _TEXT,
     "content_type": _TEXT,
@@ -42,18 +42,18 @@ KNOWN: Final[dict[str, Types]] = {
     "full_size": _INT,
     "key_id": _TEXT,
     "salt": _TEXT,
-    # Where the bytes are that are too many for a record
+    # Where payloads that are too large for a record are
     "blob": _SHAPE,
     "content": _SHAPE,
     "generations": _SHAPE,
     "of": _SHAPE,
-    # When
+    # Times
     "stored_at": _TIME,
     "expires_at": _TIME_OR_NOT,
     "published_at": _TIME_OR_NOT,
     "started_at": _TIME_OR_NOT,
     "finished_at": _TIME_OR_NOT,
-    # What it tells of a task and its run
+    # About a task and its run
     "state": _TEXT,
     "error": _TEXT,
     "run_id": _TEXT,
@@ -73,7 +73,7 @@ KNOWN: Final[dict[str, Types]] = {
     "sequence": _INT,
     "owner": _TEXT,
 }
-"""The types that JSON gives for each header; none where ``_SHAPES`` tells."""
+"""The JSON types of each header; empty if ``_SHAPES`` validates it."""
 
 _WORDS: Final[dict[type, str]] = {
     str: "a string", int: "an integer", float: "a number", bool: "true or false", list: "a list", dict: "an object",
@@ -82,16 +82,16 @@ _WORDS: Final[dict[type, str]] = {
 
 
 def check_headers(headers: Headers, where: object, ref: Ref | None = None) -> None:
-    """Refuse headers that have come from a database or a file, where a known one is not of its type.
+    """Raise CorruptError if a known header has the wrong type.
 
-    An adapter calls this with what it has read, before it makes a record of it.
+    Adapters call this with headers they have read, before they create a record.
 
     Args:
-        where: names the record, for the message; its reference says most.
-        ref: its reference, where that is not what names it.
+        where: names the record in the message; preferably its reference.
+        ref: its reference, if ``where`` is something else.
 
     Raises:
-        CorruptError: names the record, the header, and what was found.
+        CorruptError: names the record, the header, and the value found.
     """
     mistake = mistake_in(headers)
     if mistake is None:
@@ -105,8 +105,11 @@ def check_headers(headers: Headers, where: object, ref: Ref | None = None) -> No
 
 
 def mistake_in(headers: Headers) -> str | None:
-    """Return what is wrong with the known headers, or ``None``: of JSON's types, and exactly those."""
-    # Done for each record that is read or written: one look at each header.
+    """Return what is wrong with the known headers, or None.
+
+    Only the exact types that JSON returns are valid.
+    """
+    # Hot: runs for each record that is read or written.
     known = KNOWN.get
     for name, value in headers.items():
         types = known(name)
@@ -120,7 +123,10 @@ def mistake_in(headers: Headers) -> str | None:
 
 
 def is_generation(name: object) -> bool:
-    """Tell whether a name is one that flowstore gives to the bytes of a content: never a path, nor anybody else's."""
+    """Return whether a name has the form of flowstore's generations.
+
+    Never true for a path, or for names of other programs.
+    """
     return type(name) is str and _GENERATION.fullmatch(name) is not None
 
 
@@ -128,8 +134,8 @@ def _is_texts(value: object) -> bool:
     return type(value) is list and all(type(one) is str for one in value)
 
 
-def _is_number_of(value: object, most: int | None = None) -> bool:
-    return type(value) is int and value >= 0 and (most is None or value <= most)
+def _is_number_of(value: object, maximum: int | None = None) -> bool:
+    return type(value) is int and value >= 0 and (maximum is None or value <= maximum)
 
 
 def _codecs(value: Any, _: Headers) -> str | None:
@@ -155,8 +161,8 @@ def _content(value: Any, _: Headers) -> str | None:
     if type(value) is not dict:
         return f"is {_shown(value)}, not an object"
     if not is_generation(value.get("generation")):
-        return f"names the generation {_shown(value.get('generation'))}, which flowstore has not made"
-    if not _is_number_of(value.get("pieces"), MOST_PIECES):
+        return f"names the generation {_shown(value.get('generation'))}, which is not a name from flowstore"
+    if not _is_number_of(value.get("pieces"), MAX_PIECES):
         return f"has {_shown(value.get('pieces'))} as number of pieces"
     if not _is_number_of(value.get("size")):
         return f"has {_shown(value.get('size'))} as size"
@@ -170,8 +176,8 @@ def _generations(value: Any, _: Headers) -> str | None:
         return f"is {_shown(value)}, not an object"
     for generation, pieces in value.items():
         if not is_generation(generation):
-            return f"names the generation {_shown(generation)}, which flowstore has not made"
-        if not _is_number_of(pieces, MOST_PIECES):
+            return f"names the generation {_shown(generation)}, which is not a name from flowstore"
+        if not _is_number_of(pieces, MAX_PIECES):
             return f"has {_shown(pieces)} as number of pieces"
     return None
 

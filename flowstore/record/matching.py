@@ -35,7 +35,11 @@ _CURSOR: Final = re.compile("([0-9a-f]{64})[.]([A-Za-z0-9_-]*={0,2})")
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise InvalidKeyError unless the pattern is a string of at most 1,000 characters."""
+    """Validate a pattern.
+
+    Raises:
+        InvalidKeyError: it is not a string of at most 1,000 characters.
+    """
     if len(check_text(pattern, "pattern")) > MAX_PATTERN:
         raise InvalidKeyError(f"pattern has {len(pattern)} characters; the maximum is {MAX_PATTERN}")
 

@@ -68,7 +68,7 @@ class Record:
         return self.headers.get("content_type") == JSON
 
     def is_same_write(self, current: Record) -> bool:
-        """Return whether an earlier attempt to store this record wrote ``current``.
+        """Return whether an earlier try to store this record wrote ``current``.
 
         That happens when the write succeeded and its answer was lost.
         """

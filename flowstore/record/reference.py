@@ -15,9 +15,10 @@ _PARTS: Final = ("storage", "flow_name", "task_name", "task_id")
 
 @dataclass(frozen=True, slots=True)
 class ResultReference:
-    """Where a result is stored. Any process with the same storages can load it.
+    """Where a result is stored.
 
-    As an argument of a task it is sent as Celery's JSON, and arrives as the mapping that ``to_dict`` returns.
+    Any process with the same storages can load it. As an argument of a task it is sent as Celery's JSON, and arrives as
+    the mapping that ``to_dict`` returns.
 
     Attributes:
         storage: the storage's configured name.

@@ -79,7 +79,9 @@ class Blobs(Records):
         return source.size if sealed is None else sealed.plain_size
 
     def retrieve_blob(self, key: Key, name: str, *, kind: str = BLOB, raw: bool = False) -> BinaryIO:
-        """Return a blob as a file that can be read once. Close it, or use ``with``.
+        """Return a blob as a file that can be read once.
+
+        Close it, or use ``with``.
 
         Raises:
             NotFoundError, ExpiredError: no blob is stored. An empty blob is one.
@@ -164,5 +166,5 @@ def _measured(source: Source) -> dict[str, Any]:
 
 
 def blob_facts(head: Record) -> dict[str, Any]:
-    """Return the headers for a copy of a blob, without those about its bytes."""
+    """Return the headers for copying a blob: all but those about its bytes."""
     return {name: value for name, value in head.headers.items() if name not in (CONTENT, "size", "digest")}

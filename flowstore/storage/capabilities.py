@@ -35,7 +35,7 @@ class QueriesFields(Capability):
 
 
 class NativeBlobs(Capability):
-    """Keep a blob in the database's own place for large things, not cut into records.
+    """Store blobs in the database's facility for large objects.
 
     The adapter streams blobs in and out. A storage without this keeps blobs in pieces, one record each.
     """
@@ -54,7 +54,9 @@ class ServerExpiry(Capability):
 
 
 class Batches(Capability):
-    """Read, store and delete hundreds of records in a few round trips, or with many requests at once.
+    """Read, store and delete hundreds of records in a few round trips.
+
+    Or with many concurrent requests.
 
     The adapter overrides ``_get_many``, ``_put_many`` and ``_delete_many``. A storage without this processes one
     record at a time.
@@ -132,7 +134,7 @@ class Guarantees:
 
 
 def capabilities_of(adapter: type[object]) -> tuple[type[Capability], ...]:
-    """Return the capabilities that a class declares, ordered as ``CAPABILITIES``."""
+    """Return the capabilities of a class, ordered as ``CAPABILITIES``."""
     return tuple(capability for capability in CAPABILITIES if issubclass(adapter, capability))
 
 

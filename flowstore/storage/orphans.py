@@ -96,7 +96,7 @@ class Orphans(Records):
 
 
 class _Owners:
-    """The records that contents were written for, read together on first use."""
+    """The records that contents belong to, read together on first use."""
 
     def __init__(self, storage: Records, refs: Sequence[Ref]) -> None:
         self._storage = storage

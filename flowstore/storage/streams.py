@@ -67,7 +67,7 @@ class Source:
         return data
 
     def _take(self, size: int) -> bytes:
-        """Read until there are ``size`` bytes: pipes and sockets may return fewer."""
+        """Read until there are ``size`` bytes: a pipe may return fewer."""
         parts: list[bytes] = []
         while size > 0:
             try:
@@ -87,7 +87,7 @@ class Source:
 
 
 class Stream(ChunkStream):
-    """A stream of the chunks of a generator. Closing it closes the generator."""
+    """A stream of a generator's chunks; closing it closes the generator."""
 
     def __init__(self, first: bytes, parts: Generator[bytes, None, None]) -> None:
         super().__init__(first)

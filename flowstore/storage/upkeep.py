@@ -80,7 +80,7 @@ class Upkeep(Orphans):
         return self.delete_tasks((key,))
 
     def delete_tasks(self, keys: Iterable[Key]) -> int:
-        """Delete all records under several keys, as ``delete_task`` does for one."""
+        """Delete all records under several keys; return their number."""
         found = list(self._of_keys(list(dict.fromkeys(keys))))
         deleted = self._delete_all(one for page in found for one in page.records)
         return deleted + self._delete_damaged((one for page in found for one in page.damaged), _any)
@@ -125,7 +125,7 @@ class Upkeep(Orphans):
         keep: Callable[[Record], bool] | None = None,
         look: Callable[[Sequence[Record]], object] | None = None,
     ) -> int:
-        """Delete expired and, with ``older_than``, old records; return their number.
+        """Delete expired and, if asked, old records; return their number.
 
         Without ``kinds``, orphans of blobs and large values are deleted too after a day; they are not counted. Records
         that can't be read are skipped and reported.
@@ -251,7 +251,7 @@ class Upkeep(Orphans):
         return deleted
 
     def _pages_of(self, query: Query, size: int) -> Iterator[Page]:
-        """Read the heads of what a query selects, expired or not, a page at a time."""
+        """Read the heads that a query selects, expired or not, in pages."""
         try:
             for page in pages(lambda cursor: self._scan_doomed(query, cursor, size)):
                 yield selected(query, page)

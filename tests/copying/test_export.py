@@ -101,7 +101,7 @@ def test_a_file_without_its_last_line_is_refused(source: RecordStorage) -> None:
         import_records(io.BytesIO(b"".join(lines[:-1])), memory())
     with pytest.raises(CorruptError, match="do not match its digest"):
         import_records(io.BytesIO(b"".join([*lines[:3], *lines[4:]])), memory())
-    with pytest.raises(CorruptError, match="follows"):
+    with pytest.raises(CorruptError, match="after its last line"):
         import_records(io.BytesIO(b"".join([*lines, lines[3]])), memory())
 
 

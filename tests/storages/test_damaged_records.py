@@ -198,7 +198,7 @@ def test_a_damaged_note_or_pointer_leaves_the_contents_of_others(
         wreck(recipe, main, ref, changing(change))
         assert store.cleanup() == 0
         assert store.retrieve("f", "t", "2") == "v" * 5000
-    with pytest.raises(CorruptError, match="which flowstore has not made"):
+    with pytest.raises(CorruptError, match="which is not a name from flowstore"):
         store.retrieve("f", "t", "1")
     assert store.delete("f", "t", "1")
     assert store.cleanup() == 0

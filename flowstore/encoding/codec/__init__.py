@@ -141,7 +141,7 @@ def file_size(record: Record) -> int:
 
 
 def _known(record: Record, names: object) -> tuple[str | None, bool]:
-    """Return the compression that a record names, and whether it is encrypted.
+    """Return a record's compression, and whether it is encrypted.
 
     Raises CorruptError for any other codecs.
     """

@@ -141,7 +141,7 @@ def _of_numpy(value: Any) -> object:
 
 
 def _of_numpy_time(value: Any, numpy: Any) -> object:
-    """Convert to microseconds, as in Python; ``UNSUPPORTED`` if out of range."""
+    """Convert to Python's microseconds; ``UNSUPPORTED`` if out of range."""
     if numpy.isnat(value):
         return None
     # item() returns other units than microseconds as a number, if at all.

@@ -1,4 +1,4 @@
-"""JSON: plain if lossless, so that database tools can read it, else tagged."""
+"""JSON: plain if lossless, readable with database tools; else tagged."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _are_finite(value: object) -> bool:
 
 
 def is_plain(value: object, scalars: frozenset[type] = SCALARS) -> bool:
-    """Return whether plain JSON (or msgpack) represents the value losslessly.
+    """Return whether plain JSON or msgpack represents a value losslessly.
 
     It does for these scalars, finite floats, lists, and dicts with string keys and no tag.
     """

@@ -1,4 +1,4 @@
-"""Pickles, only for storages that name them: loading one can run any code."""
+"""Pickles, only if a storage names them: loading one can run any code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Representing any value in a format's types, with type tags for the others.
+"""Type tags: representing any value in the types of a format.
 
 ::
 
@@ -52,7 +52,9 @@ class ConvertedPaths:
 
 
 class Tagger:
-    """Convert values to trees of scalars, lists and dicts with string keys, and back.
+    """Convert values to trees with type tags, and back.
+
+    Trees consist of scalars, lists, and dicts with string keys.
 
     Args:
         form: the name of the format, for messages.
@@ -230,7 +232,7 @@ def _of_datetime(tagger: Tagger, value: dt.datetime | dt.time, path: _Path) -> d
 
 
 def _at_offset(tagger: Tagger, value: dt.datetime | dt.time, path: _Path) -> dt.datetime | dt.time:
-    """Replace the zone by its offset at that time, or drop it if that needs a date."""
+    """Replace the zone by its offset; drop it if that needs a date."""
     if tagger.converted is None:
         raise tagger.refusal(value.tzinfo, path)
     try:
