@@ -67,7 +67,7 @@ def keep(context: TaskContext, task: Task, result: object) -> object:
     facts = _facts(context, SUCCESS, route)
     with suppress(AttributeError):  # the request takes no attributes
         setattr(context.request, _KEPT, context.started_at)
-    store = context.store._operations.store_result
+    store = context.store._outcomes.store_result
     try:
         key = Key(context.flow_name, route.task_name, context.task_id)
         try:
@@ -154,7 +154,7 @@ class Ending:
         try:
             # If the result could not be stored, the time for retries is used up.
             retry = self._kept_at is None or not isinstance(exc, FlowstoreError)
-            context.store._operations.store_error(route, key, exc, facts, self._name, retry)
+            context.store._outcomes.store_error(route, key, exc, facts, self._name, retry)
             stored = True
         finally:
             # No retries if the error could not be stored either.
@@ -244,7 +244,7 @@ def _take_back(context: TaskContext, route: Route, key: Key, started_at: float) 
         head = operations.read(route.storage, lambda records: records.get(key, RESULT, payload=False))
         if all(head.headers.get(name) == value for name, value in mine.items()):
             operations.write(route.storage, lambda records: records.delete(key, RESULT, if_revision=head.revision))
-            operations.caches.drop(route.storage.name, head.ref)
+            context.store._outcomes.caches.drop(route.storage.name, head.ref)
     except (NotFoundError, ConflictError, UnsupportedError):
         return  # already deleted or replaced, or the adapter keeps no records
     except Exception as exc:

@@ -9,6 +9,7 @@ from flowstore.config import Configuration
 from flowstore.duration import Duration, seconds
 from flowstore.record import Key
 from flowstore.store.operations import Operations
+from flowstore.store.outcomes import Outcomes
 from flowstore.store.registry import Registry
 from flowstore.store.routing import Route, Router
 from flowstore.store.run_reader import RunReader
@@ -41,8 +42,9 @@ class StoreBase:
         self._configuration = configuration
         self._router = Router(configuration)
         self._registry = Registry(configuration)
-        self._operations = Operations(configuration, self._registry)
-        self._run_reader = RunReader(self._router, self._operations)
+        self._operations = Operations(self._registry)
+        self._outcomes = Outcomes(configuration, self._operations)
+        self._run_reader = RunReader(self._router, self._operations, self._outcomes)
 
     def _routed(
         self, flow_name: str, task_name: str, task_id: str, expires_in: Duration | None = CONFIGURED

@@ -12,7 +12,7 @@ from flowstore.record import ERROR, RESULT, Key, Record, Ref
 from flowstore.record.failure import RemoteTaskError
 from flowstore.storage import RecordStorage
 from flowstore.store.base import RAISE, StoreBase
-from flowstore.store.operations import refuse_readonly, times
+from flowstore.store.outcomes import refuse_readonly, times
 from flowstore.store.routing import Route
 from flowstore.store.schema import check_result
 
@@ -139,7 +139,7 @@ class BatchesMixin(StoreBase):
         return self._operations.write(entry, encoded)
 
     def _store_each(self, batch: Sequence[_Item]) -> list[str | None]:
-        return [self._operations.store_result(item.route, item.key, item.value, {}) for item in batch]
+        return [self._outcomes.store_result(item.route, item.key, item.value, {}) for item in batch]
 
     def _store_records(self, entry: StorageEntry, records: Sequence[Record]) -> list[str]:
         try:
@@ -149,7 +149,7 @@ class BatchesMixin(StoreBase):
                 self._add_records(entry, records)
         finally:
             for record in records:
-                self._operations.caches.drop(entry.name, record.ref)
+                self._outcomes.caches.drop(entry.name, record.ref)
         return [record.ref.address.hex() for record in records]
 
     def _add_records(self, entry: StorageEntry, records: Sequence[Record]) -> None:
@@ -177,7 +177,7 @@ class BatchesMixin(StoreBase):
         if not entry.keeps_records:
             return [self._retrieve_or_missing(item) for item in batch]
         refs = [item.ref for item in batch]
-        records = self._operations.caches.get_many(entry.name, refs, partial(self._read_records, entry))
+        records = self._outcomes.caches.get_many(entry.name, refs, partial(self._read_records, entry))
         decode = self._operations.pipeline(entry).decode
         found = [records.get(item.ref.address) for item in batch]
         return [_MISSING if record is None else decode(record) for record in found]
@@ -187,18 +187,18 @@ class BatchesMixin(StoreBase):
 
     def _retrieve_or_missing(self, item: _Item) -> Any:
         try:
-            return self._operations.retrieve(item.route, item.key)
+            return self._outcomes.retrieve(item.route, item.key)
         except NotFoundError:
             return _MISSING
 
     def _delete_batch(self, entry: StorageEntry, batch: Sequence[_Item]) -> int:
         if not entry.keeps_records:
-            return sum(self._operations.delete(item.route, item.key) for item in batch)
+            return sum(self._outcomes.delete(item.route, item.key) for item in batch)
         try:
             return self._operations.once(entry, lambda storage: storage.delete_tasks(item.key for item in batch))
         finally:
             for item in batch:
-                self._operations.caches.drop(entry.name, item.ref)
+                self._outcomes.caches.drop(entry.name, item.ref)
 
     def _item(self, position: int, key: KeyLike, value: object = None) -> _Item:
         parts = (key.flow_name, key.task_name, key.task_id) if isinstance(key, Key) else key

@@ -10,7 +10,7 @@ from flowstore.encoding.codec import file_size
 from flowstore.record import BLOB, Record
 from flowstore.storage import Readable, RecordStorage
 from flowstore.store.base import CONFIGURED, StoreBase
-from flowstore.store.operations import refuse_readonly, times
+from flowstore.store.outcomes import refuse_readonly, times
 
 
 class BlobsMixin(StoreBase):

@@ -11,7 +11,7 @@ from flowstore.duration import Duration
 from flowstore.record import RESULT, Ref
 from flowstore.storage import RecordStorage
 from flowstore.store.base import CONFIGURED, StoreBase
-from flowstore.store.operations import refuse_readonly, times
+from flowstore.store.outcomes import refuse_readonly, times
 from flowstore.store.schema import check_result
 
 
@@ -57,7 +57,7 @@ class ClaimsMixin(StoreBase):
         try:
             return self._operations.write(route.storage, get_or_store)
         finally:
-            self._operations.caches.drop(route.storage.name, Ref(RESULT, key))
+            self._outcomes.caches.drop(route.storage.name, Ref(RESULT, key))
 
     def claim(
         self,

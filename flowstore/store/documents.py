@@ -13,7 +13,8 @@ from typing import Any, Final
 from flowstore.errors import ConflictError, NotFoundError, OutcomeUnknownError
 from flowstore.record import Key, Query, Record, Ref
 from flowstore.storage import RecordStorage
-from flowstore.store.operations import Operations, made_once, refuse_readonly, times
+from flowstore.store.operations import Operations, made_once
+from flowstore.store.outcomes import refuse_readonly, times
 from flowstore.store.patience import Patience
 from flowstore.store.routing import Route
 

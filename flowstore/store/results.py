@@ -47,7 +47,7 @@ class ResultsMixin(StoreBase):
             StorageError: the result could not be stored.
         """
         route, key = self._routed(flow_name, task_name, task_id, expires_in)
-        return self._operations.store_result(route, key, result, {"state": "SUCCESS"})
+        return self._outcomes.store_result(route, key, result, {"state": "SUCCESS"})
 
     def retrieve(self, flow_name: str, task_name: str, task_id: str, default: Any = RAISE) -> Any:
         """Return a result. Every call returns a new object.
@@ -63,7 +63,7 @@ class ResultsMixin(StoreBase):
         """
         route, key = self._routed(flow_name, task_name, task_id)
         try:
-            return self._operations.retrieve(route, key)
+            return self._outcomes.retrieve(route, key)
         except NotFoundError:
             if default is RAISE:
                 raise
@@ -88,7 +88,7 @@ class ResultsMixin(StoreBase):
         """
         route, key = self._routed(flow_name, task_name, task_id)
         exc = exc_info if isinstance(exc_info, BaseException) else exc_info[1]
-        return self._operations.store_error(route, key, exc, {"node_args": node_args, "error": summarize(exc)})
+        return self._outcomes.store_error(route, key, exc, {"node_args": node_args, "error": summarize(exc)})
 
     def retrieve_error(
         self, flow_name: str, task_name: str, task_id: str, default: Any = RAISE, *, attempt: int | None = None
@@ -106,7 +106,7 @@ class ResultsMixin(StoreBase):
         """
         route, key = self._routed(flow_name, task_name, task_id)
         try:
-            return self._operations.retrieve_error(route, key, "" if attempt is None else str(attempt))
+            return self._outcomes.retrieve_error(route, key, "" if attempt is None else str(attempt))
         except NotFoundError:
             if default is RAISE:
                 raise
@@ -135,7 +135,7 @@ class ResultsMixin(StoreBase):
             UnknownStorageError, StorageError: as ``store``.
         """
         route, key = self._routed(flow_name, task_name, task_id)
-        return self._operations.delete(route, key)
+        return self._outcomes.delete(route, key)
 
     # References
 
@@ -164,4 +164,4 @@ class ResultsMixin(StoreBase):
         if not isinstance(reference, ResultReference):
             reference = ResultReference.from_dict(reference)
         key = reference.key
-        return self._operations.retrieve(Route(self._router.get_entry(reference.storage), key.task_name), key)
+        return self._outcomes.retrieve(Route(self._router.get_entry(reference.storage), key.task_name), key)

@@ -11,6 +11,7 @@ from flowstore.errors import NotFoundError, StorageError
 from flowstore.record import ERROR, RESULT, RUN, Key, Query, Record, Ref
 from flowstore.record.failure import RemoteTaskError
 from flowstore.store.operations import Operations
+from flowstore.store.outcomes import Outcomes
 from flowstore.store.plan import Plan
 from flowstore.store.routing import Router
 from flowstore.store.task_run import ENDED_BADLY, TaskRun
@@ -25,9 +26,10 @@ class RunReader:
     Records come without payloads, each with the name of its storage.
     """
 
-    def __init__(self, router: Router, operations: Operations) -> None:
+    def __init__(self, router: Router, operations: Operations, outcomes: Outcomes) -> None:
         self._router = router
         self._operations = operations
+        self._outcomes = outcomes
 
     def records(
         self, run_id: str, kinds: tuple[str, ...] | None = None, failures: dict[str, StorageError] | None = None
@@ -135,7 +137,7 @@ class RunReader:
         def read(missing: Sequence[Ref]) -> list[Record | None]:
             return self._operations.read(entry, lambda storage: storage.get_many(missing))
 
-        return self._operations.caches.get_many(entry.name, refs, read, run_id)
+        return self._outcomes.caches.get_many(entry.name, refs, read, run_id)
 
     def _by_storage(
         self, flow_name: str, tasks: Sequence[LastTask]
@@ -152,7 +154,7 @@ class RunReader:
         found: dict[LastTask, Any] = {}
         for ref, task in tasks.items():
             with suppress(NotFoundError):
-                found[task] = self._operations.retrieve(self._router.get_route(flow_name, task[0]), ref.key)
+                found[task] = self._outcomes.retrieve(self._router.get_route(flow_name, task[0]), ref.key)
         return found
 
 

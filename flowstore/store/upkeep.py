@@ -83,7 +83,7 @@ class UpkeepMixin(StoreBase):
             try:
                 deleted += self._operations.write(entry, lambda storage: storage.delete_run(run_id))
             finally:
-                self._operations.caches.clear(entry.name)
+                self._outcomes.caches.clear(entry.name)
         return deleted
 
     def clear(self, storage: str) -> int:
@@ -126,7 +126,7 @@ class UpkeepMixin(StoreBase):
             try:
                 deleted += self._operations.once(entry, lambda records: self._clean(records, age, kinds, progress))
             finally:
-                self._operations.caches.clear(entry.name)
+                self._outcomes.caches.clear(entry.name)
         return deleted
 
     def _clean(
@@ -174,7 +174,7 @@ class UpkeepMixin(StoreBase):
         try:
             return self._operations.once(entry, operation)
         finally:
-            self._operations.caches.clear(entry.name)
+            self._outcomes.caches.clear(entry.name)
 
     def _record_entries(self) -> list[StorageEntry]:
         return [entry for entry in self._router.used_storages() if entry.keeps_records]

@@ -142,13 +142,13 @@ def test_a_report_in_the_main_process_is_stored_by_another_thread(
 ) -> None:
     store = FlowStore(MEMORY, app=app)
     threads = []
-    plain = store._operations.store_error
+    plain = store._outcomes.store_error
 
     def store_error(*args: Any) -> Any:
         threads.append(threading.current_thread())
         return plain(*args)
 
-    monkeypatch.setattr(store._operations, "store_error", store_error)
+    monkeypatch.setattr(store._outcomes, "store_error", store_error)
     request = Context({"id": "1", "task": "lost", "args": [], "kwargs": {}, "delivery_info": {}})
     writer.become_main_process()
     REPORTS[name](app.backend, request)

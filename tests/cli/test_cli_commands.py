@@ -34,7 +34,7 @@ def put(store: FlowStore, run: FlowRun, task: str, id: str, result: object, **he
     route = store._router.find_route(run.flow_name, task)
     assert route is not None
     facts = {"state": "SUCCESS", "run_id": run.id, "attempt": 1, "started_at": 1000.0, "finished_at": 1001.5, **headers}
-    store._operations.store_result(route, Key(run.flow_name, task, id), result, facts)
+    store._outcomes.store_result(route, Key(run.flow_name, task, id), result, facts)
 
 
 def put_error(store: FlowStore, run: FlowRun, task: str, id: str, name: str = "", **headers: Any) -> None:

@@ -69,7 +69,7 @@ def call(patience: Patience | float, operation: Callable[[], Any]) -> Any:
     configuration = loading.load({"storages": [entry]})
     if not isinstance(patience, Patience):
         patience = Patience("S", patience)
-    operations = Operations(configuration, Registry(configuration))
+    operations = Operations(Registry(configuration))
     return operations.run(configuration.storages["S"], lambda _: operation(), patience)
 
 

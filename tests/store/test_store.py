@@ -170,7 +170,7 @@ def test_an_earlier_execution_is_passed_over(caplog: pytest.LogCaptureFixture) -
         route, key = store._router.find_route("f", "t"), Key("f", "t", "1")
         assert route is not None
         stored = [
-            store._operations.store_result(route, key, value, {"attempt": attempt, "started_at": started_at})
+            store._outcomes.store_result(route, key, value, {"attempt": attempt, "started_at": started_at})
             for value, attempt, started_at in (("second", 2, 20.0), ("first", 1, 10.0), ("once more", 2, 15.0))
         ]
         assert len(set(stored)) == 1
@@ -180,7 +180,7 @@ def test_an_earlier_execution_is_passed_over(caplog: pytest.LogCaptureFixture) -
         assert "attempt 1, begun at 10.000" in told[0]
         for number, started_at in enumerate((20.0, 10.0)):
             facts = {"attempt": 1, "started_at": started_at}
-            store._operations.store_error(route, key, ValueError(number), facts)
+            store._outcomes.store_error(route, key, ValueError(number), facts)
         assert store.retrieve_error("f", "t", "1").failure.args == (0,)
 
 

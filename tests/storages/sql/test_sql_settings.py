@@ -100,7 +100,7 @@ def test_what_can_work_is_taken(connection_string: str) -> None:
 def test_a_missing_driver_is_told_with_the_configuration() -> None:
     script = (
         "import sys; sys.modules['psycopg'] = sys.modules['pymysql'] = None\n"
-        "from flowstore import loading, FlowstoreError\n"
+        "from flowstore import FlowstoreError; from flowstore.config import loading\n"
         "for url in ('postgresql://u:p@h/d', 'mysql://u:p@h/d', 'sqlite://'):\n"
         "    entry = {'name': 'S', 'classname': 'SqlStorage', 'configuration': {'connection_string': url}}\n"
         "    try:\n"

@@ -207,7 +207,7 @@ def test_a_folder_in_which_nobody_may_write_is_named(shared_folder: Path, which:
     def work() -> None:
         if not os.getuid():
             os.setuid(65534)  # root may write anywhere
-        with pytest.raises(UnreachableError, match="SQLite writes beside the file, even to read it"):
+        with pytest.raises(UnreachableError, match="SQLite writes beside the file even to read it"):
             sql(path).connect()
 
     try:
