@@ -110,10 +110,7 @@ class Ending:
         return f"the error of {label(self._context)}"
 
     def write(self) -> None:
-        """Store the error. Never raises.
-
-        Celery has to report the task's own error.
-        """
+        """Store the error. Never raises: Celery reports the task's error."""
         try:
             self._write()
         except Exception as exc:
@@ -169,10 +166,7 @@ def label(context: TaskContext) -> str:
 
 
 def _is_ignored(task: Task, request: Any) -> bool:
-    """Return whether the result is ignored.
-
-    The message takes precedence over the task.
-    """
+    """Return whether the result is ignored, by the message or by the task."""
     ignored = getattr(request, "__dict__", {}).get("ignore_result")  # not the default of the request's class
     return bool(getattr(task, "ignore_result", False) if ignored is None else ignored)
 
@@ -273,10 +267,7 @@ def _key(context: TaskContext, route: Route) -> Key:
 
 
 def _facts(context: TaskContext, state: str, route: Route, finished_at: float | None = None) -> dict[str, Any]:
-    """Return the headers of a record about an execution.
-
-    Unknown facts are left out.
-    """
+    """Return the known headers of a record about an execution."""
     facts: dict[str, Any] = {
         "state": state,
         "run_id": context.run_id,

@@ -106,7 +106,7 @@ def test_the_printed_way_to_remove_it_works(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     ended = demo("--keep", str(folder), "--files", "1")
     line = ended.stdout.splitlines()[-1]
-    assert line.startswith("Remove it all with: rm -r ")
+    assert line.startswith("Remove everything: rm -r ")
     subprocess.run(line.partition(": ")[2], shell=True, check=True)
     assert not folder.exists()
 
