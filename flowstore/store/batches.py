@@ -13,8 +13,8 @@ from flowstore.record.failure import RemoteTaskError
 from flowstore.storage import RecordStorage
 from flowstore.store.base import RAISE, StoreBase
 from flowstore.store.outcomes import refuse_readonly, times
+from flowstore.store.output_schema import check_result
 from flowstore.store.routing import Route
-from flowstore.store.schema import check_result
 
 KeyLike = Key | tuple[str, str, str]
 """A key, or its flow name, task name and task id."""

@@ -157,14 +157,14 @@ class Caches:
                     found[ref.address] = cached
         missing = list({ref.address: ref for ref in refs if ref.address not in found}.values())
         if missing:
-            keep = self.keeper(storage)
+            keep = self.begin_read(storage)
             for record in read(missing):
                 if record is not None:
                     found[record.ref.address] = record
                     keep(record.ref, record)
         return found
 
-    def keeper(self, storage: str) -> Callable[[Ref, Record | tuple[Any]], None]:
+    def begin_read(self, storage: str) -> Callable[[Ref, Record | tuple[Any]], None]:
         """Return a function that caches what is read from now on."""
         cache = self._caches.get(storage)
         if cache is None:

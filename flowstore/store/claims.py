@@ -12,7 +12,7 @@ from flowstore.record import RESULT, Ref
 from flowstore.storage import RecordStorage
 from flowstore.store.base import CONFIGURED, StoreBase
 from flowstore.store.outcomes import refuse_readonly, times
-from flowstore.store.schema import check_result
+from flowstore.store.output_schema import check_result
 
 
 class ClaimsMixin(StoreBase):

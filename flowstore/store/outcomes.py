@@ -6,22 +6,19 @@ import copy
 import logging
 from collections.abc import Mapping
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from flowstore.config import Configuration, StorageEntry
 from flowstore.errors import ConflictError, NotFoundError, ReadonlyError, UnsupportedError
 from flowstore.record import ERROR, RESULT, Key, Record, Ref
 from flowstore.record.failure import RemoteTaskError
-from flowstore.storage import DataStorage, RecordStorage, keeps_errors
+from flowstore.storage import DataStorage, ExcInfo, RecordStorage, keeps_errors
 from flowstore.store.cache import Caches
 from flowstore.store.operations import Operations
+from flowstore.store.output_schema import check_result
 from flowstore.store.routing import Route
-from flowstore.store.schema import check_result
 
 log = logging.getLogger(__name__)
-
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 class Outcomes:
@@ -117,7 +114,7 @@ class Outcomes:
         kept = self.caches.get(entry.name, ref)
         if kept is not None:
             return self._operations.pipeline(entry).decode(kept) if isinstance(kept, Record) else copy.deepcopy(kept[0])
-        keep = self.caches.keeper(entry.name)
+        keep = self.caches.begin_read(entry.name)
 
         def read(storage: DataStorage) -> Any:
             value, found = _read(key, storage)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from flowstore.duration import Duration
@@ -11,6 +10,7 @@ from flowstore.errors import NotFoundError
 from flowstore.record import ERROR, Query
 from flowstore.record.failure import RemoteTaskError
 from flowstore.record.reference import ResultReference
+from flowstore.storage import ExcInfo
 from flowstore.store.base import CONFIGURED, RAISE, StoreBase
 from flowstore.store.routing import Route
 from flowstore.texts import summarize
@@ -75,7 +75,7 @@ class ResultsMixin(StoreBase):
         flow_name: str,
         task_name: str,
         task_id: str,
-        exc_info: BaseException | tuple[type[BaseException], BaseException, TracebackType | None],
+        exc_info: BaseException | ExcInfo,
     ) -> str | None:
         """Store the error that ended a task.
 

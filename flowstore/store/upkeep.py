@@ -58,11 +58,10 @@ class UpkeepMixin(StoreBase):
             UnsupportedError: the storage keeps no records.
             StorageError: a storage failed. Some records may be deleted.
         """
-        kept = None if kinds is None else tuple(kinds)
+        age = None if older_than is None else seconds(older_than)
+        only = None if kinds is None else tuple(kinds)
         with damage_reported_once():
-            return self._cleanup(
-                None if older_than is None else seconds(older_than), storage, kept, seconds(stalled_after)
-            )
+            return self._cleanup(age, storage, only, seconds(stalled_after))
 
     def delete_run(self, run_id: str) -> int:
         """Delete a run in all storages in use; return the number of records.
