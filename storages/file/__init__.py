@@ -1,4 +1,4 @@
-"""``FileStorage``."""
+"""``FileStorage``: records in files."""
 
 from __future__ import annotations
 

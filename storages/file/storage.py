@@ -30,16 +30,16 @@ Position = tuple[Any, Any]
 
 
 class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
-    """Keep each record in a file of its own, below one folder.
+    """Keep each record in a separate file, below one folder.
 
-    A file's first line is JSON and tells what the record is; the payload follows as it is, so that ``head -1`` and
+    A file's first line is JSON and describes the record; the payload follows unchanged, so that ``head -1`` and
     ``tail -n +2`` show them. Names of files are hashes. A file is replaced as a whole: readers see the old or the new
     record, at any time and without waiting. Any number of threads and processes of one machine may use the folder at
     once.
 
     What ``store`` has returned for survives the death of the process and, unless ``durable`` is false, a loss of
     power. The folder has to be on a local file system: over NFS and the like, neither locks nor replacing can be
-    relied on. Blobs are files of their own below ``blobs/``, with nothing in them but their bytes.
+    relied on. Blobs are separate files below ``blobs/``, which hold nothing but their bytes.
 
     Listing the records of a run reads those of that run, any other listing those of its kinds, for every page again:
     for many thousands of records, a database is faster.

@@ -1,4 +1,4 @@
-"""``MongoStorage``."""
+"""``MongoStorage``: records in MongoDB."""
 
 from __future__ import annotations
 

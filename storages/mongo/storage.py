@@ -50,38 +50,38 @@ _TRIES: Final = 100
 
 
 class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExpiry):
-    """Keep each record in a document of its own, in a collection of MongoDB.
+    """Keep each record in a separate document, in a collection of MongoDB.
 
-    A payload that is JSON is the document's ``value``, which MongoDB's own tools can query, if MongoDB can hold it so
-    that the same bytes come out again: up to 64 KiB, integers within 64 bits, keys that are not empty and have no dot,
+    A payload that is JSON is the document's ``value``, which MongoDB's tools can query, if MongoDB returns exactly the
+    same bytes: up to 64 KiB, integers within 64 bits, keys that are not empty and have no dot,
     no NUL and no dollar in front, not more than 50 levels. Any other is its ``payload``, as bytes. Its ``_id`` is
-    a hash of the record's kind, key and name, which stand in fields of their own.
+    a hash of the record's kind, key and name, which have fields too.
 
-    Each change is one atomic step of one document. With the write concern ``majority`` and ``journal``, which are the
-    defaults, what ``store`` has returned for survives the death of any minority of the servers and a loss of power.
+    Each change is one atomic step on one document. With the write concern ``majority`` and ``journal``, which are the
+    defaults, what was stored survives the death of any minority of the servers and a loss of power.
     Reads come from the primary. A document takes up to 16 MiB less 64 KiB, with headers and key. Payloads over 4 MiB,
     and blobs, are in GridFS, in ``<collection_name>_blobs``; the generation that a record names is the file's ``_id``.
-    Any number of threads and processes may use a collection at once; a fork is met with a new client.
+    Any number of threads and processes may use a collection at once; a forked process makes a new client.
 
     Indexes are created in the collection when connecting, if they are missing. One of them lets the server delete
-    records a day after they have expired, even if nobody cleans up; compatible servers may not have that. Documents
-    that are no records are left alone.
+    records a day after they have expired, even without a cleanup; compatible servers may not support that. Other
+    documents are left alone.
 
     Args:
         db_name: the database.
         collection_name: the collection.
         host, port: the server; ``host`` may be a list of ``host:port``, the members of a replica set.
         uri: ``mongodb://`` or ``mongodb+srv://`` with any of the driver's options, instead of host and port.
-        username, password: may be left out where the URI holds them, or where none are needed.
-        auth_source: the database that knows the user.
+        username, password: may be omitted if the URI has them, or the server needs none.
+        auth_source: the database in which the user is defined.
         replica_set: the name of the replica set.
         tls: encrypt the connection.
         tls_ca_file: the path of a file with the certificates to trust.
-        write_concern: how many servers have to have a change before it counts; a number or ``majority``.
+        write_concern: how many servers must confirm a change; a number or ``majority``.
         journal: wait until a change is in the server's journal.
-        connect_timeout: seconds to wait for a server that takes the call, and for a connection to it.
+        connect_timeout: seconds to wait for a server that can be used, and for a connection to it.
         read_timeout: seconds to wait for an answer.
-        max_pool_size: connections of a process at most.
+        max_pool_size: the most connections of a process.
 
     Raises:
         ConfigurationError: an argument is missing, or contradicts another one.

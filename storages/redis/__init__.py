@@ -1,4 +1,4 @@
-"""``RedisStorage``."""
+"""``RedisStorage``: records in Redis or Valkey."""
 
 from __future__ import annotations
 

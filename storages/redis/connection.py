@@ -62,7 +62,7 @@ class Connection:
     next calls look up the server again.
 
     Args:
-        timeout: seconds to wait for an answer. Making a connection has a timeout of its own.
+        timeout: seconds to wait for an answer. Making a connection has another timeout.
     """
 
     def __init__(self, topology: Topology, timeout: float) -> None:

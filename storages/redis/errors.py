@@ -87,7 +87,7 @@ def translate(exc: Exception, server: str) -> StorageError | None:
     """Return the flowstore error for a driver's exception, or None for one that is a bug."""
     if not isinstance(exc, RedisError):
         return None
-    # The driver cuts the code off errors that have classes of their own.
+    # The driver cuts the code off errors that have a class.
     if isinstance(exc, ReadOnlyError):
         return UnreachableError(f"{server} {_UNUSABLE['READONLY']}")
     if isinstance(exc, NoPermissionError):
@@ -116,7 +116,7 @@ def _response(text: str, server: str) -> StorageError | None:
     if "non local key" in text:
         return UnreachableError(f"{server} {_UNUSABLE['TRYAGAIN']}")
     for code, meaning in _UNUSABLE.items():
-        # Older servers put the error of a command in a script at the end of one of their own.
+        # Older servers put a script's error at the end of another one.
         if text.startswith(code) or f"-{code}" in text:
             return UnreachableError(f"{server} {meaning}")
     return None

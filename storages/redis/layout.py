@@ -1,4 +1,4 @@
-"""How records lie in Redis: the names of keys, the scripts that change them, and the way back.
+"""Keys and scripts of records in Redis.
 
 Every key starts with ``prefix:{shard}:``. The braces make a Redis Cluster keep all keys of one shard on one server,
 where a script may change a record together with its indexes. The names are the same without a cluster, so that data can
@@ -34,9 +34,9 @@ local common = { ['result'] = true, ['error'] = true }
 """
 
 COMMON: Final = frozenset((b"result", b"error"))
-"""The kinds that listings always look for; what others there are is noted in a set."""
+"""The kinds that listings always read; a set holds the others."""
 
-# The record is written last: where an index is not what it should be, the script ends before anything is replaced.
+# The record is written last: if an index has the wrong type, the script ends before anything is replaced.
 PUT: Final = (
     _NAMES
     + """
@@ -111,7 +111,7 @@ return 1
 """
 ).encode()
 
-# Of a record that somebody else has deleted or evicted, its entry in an index may be left.
+# A record that another program deleted, or the server evicted, leaves its index entries.
 FORGET: Final = b"""
 if redis.call('HGET', KEYS[1], 'number') ~= ARGV[1] then
   return redis.call('ZREM', KEYS[2], string.sub(KEYS[1], -64))
@@ -132,7 +132,7 @@ class Layout:
     """The keys of one prefix, and the commands on them."""
 
     def __init__(self, prefix: str, *, shared_counter: bool) -> None:
-        """Lay out a prefix; with ``shared_counter`` all shards number their records together, on one server."""
+        """Lay out a prefix. With ``shared_counter``, all shards on one server share a counter."""
         self._bases = [f"{prefix}:{{{shard}}}:".encode() for shard in range(SHARDS)]
         self._records = [base + b"record:" for base in self._bases]
         self._counters = [(self._bases[0] if shared_counter else base) + b"number" for base in self._bases]
@@ -209,13 +209,13 @@ class Layout:
 
 
 def dump_ref(ref: Ref) -> bytes:
-    """Encode a reference so that people can read it."""
+    """Return a reference as readable JSON."""
     key = ref.key
     return orjson.dumps((ref.kind, key.flow_name, key.task_name, key.task_id, ref.name))
 
 
 def load_ref(text: bytes) -> Ref:
-    """Decode a reference.
+    """Return the reference in a text.
 
     Raises:
         CorruptError: the text is not one.
@@ -224,11 +224,11 @@ def load_ref(text: bytes) -> Ref:
         kind, flow_name, task_name, task_id, name = orjson.loads(text)
         return Ref(kind, Key(flow_name, task_name, task_id), name)
     except (TypeError, ValueError) as exc:
-        raise CorruptError(f"a record holds {text[:200]!r}, which is no reference") from exc
+        raise CorruptError(f"a record holds {text[:200]!r}, which is not a reference") from exc
 
 
 def read_record(fields: Sequence[Any], ref: Ref | None, payload: bool) -> Record | None:
-    """Build a record from the fields that ``Layout.get`` asks for; ``None`` where there is none.
+    """Return the record in the fields that ``Layout.get`` reads, or None if missing.
 
     Raises:
         CorruptError: fields are missing or can't be read.
@@ -241,7 +241,7 @@ def read_record(fields: Sequence[Any], ref: Ref | None, payload: bool) -> Record
             ref = load_ref(text)
         raise corrupt(ref, f"the hash of {ref or 'a record'} lacks fields of a record")
     if ref is None or text != dump_ref(ref):
-        # A record under somebody else's address keeps its own reference, which the caller's check refuses.
+        # A record under another one's address keeps its reference, which the caller's check refuses.
         ref = load_ref(text)
     try:
         number = int(revision)

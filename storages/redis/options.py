@@ -47,7 +47,7 @@ class Options:
     unsafe_settings: Unsafe
 
     def describe(self) -> str:
-        """Say what these lead to, without secrets."""
+        """Return what these lead to, without secrets."""
         kind = "Redis Cluster" if self.cluster else "Redis"
         if self.sentinels:
             known = ", ".join(f"{host}:{port}" for host, port in self.sentinels)
@@ -63,11 +63,11 @@ class Options:
         return f"{kind} at {place}, database {parts.path.strip('/') or self.db}"
 
     def check(self) -> None:
-        """Refuse arguments that contradict each other.
+        """Raise if an argument contradicts another one, or can't be used.
 
         Raises:
-            ConfigurationError: they do.
-            ValueError: one of them is not a value that it may have.
+            ConfigurationError: arguments contradict each other.
+            ValueError: an argument has a value that is not allowed.
         """
         if not self.prefix or not self.prefix.isprintable() or "{" in self.prefix or "}" in self.prefix:
             raise ValueError(f"prefix must be printable text without braces, not {self.prefix!r}")
@@ -128,10 +128,10 @@ def _check_url(url: str) -> None:
 
 
 def cert_reqs(text: str) -> str:
-    """Return ``required``, ``optional`` or ``none``, also where Celery's and Python's names for them are written.
+    """Return ``required``, ``optional`` or ``none``, also from Celery's and Python's names.
 
     Raises:
-        ConfigurationError: it is none of them.
+        ConfigurationError: the text is none of them.
     """
     name = text.lower().removeprefix("cert_")
     if name not in _CERT_REQS:
@@ -140,7 +140,7 @@ def cert_reqs(text: str) -> str:
 
 
 def sentinel_addresses(sentinels: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Read ``host``, ``host:port`` or ``[ipv6]:port``.
+    """Return the addresses in ``host``, ``host:port`` or ``[ipv6]:port``.
 
     Raises:
         ConfigurationError: one of them is something else.

@@ -29,17 +29,17 @@ class RedisStorage(ConnectedStorage["Connection"], RecordStorage, Batches):
     sets find records by kind, flow, task and run. Storing, also under a condition, is one script that changes the
     record and its indexes together, in one round trip; retrieving is one round trip too.
 
-    What survives is the server's affair: the death of this process always; a crash of the server or a loss of power
-    only with ``appendonly yes``, and to the last record only with ``appendfsync always``. A failover, by Sentinel or in
-    a cluster, can lose what was stored just before it, because replicas follow a little later. ``connect`` looks at the
+    Records survive the death of this process. They survive a crash of the server or a loss of power only with
+    ``appendonly yes``, and to the last record only with ``appendfsync always``. A failover, by Sentinel or in
+    a cluster, can lose what was stored just before it, because replicas lag behind. ``connect`` checks the
     settings; see ``unsafe_settings``.
 
-    A record that has expired stays until it is cleaned up: keys get no time to live, so that a server that is full and
-    has a policy of ``volatile-*`` never drops one of them. Listings of one server have the order of first storing; in a
+    A record that has expired stays until a cleanup: keys get no time to live, so that a full server with a
+    ``volatile-*`` policy evicts none. Listings of one server have the order of first storing; in a
     cluster, where each server numbers by its own clock, the order of different servers' records is as exact as those.
 
     Payloads over 4 MiB, and blobs, are kept in pieces: in records of the kind ``piece``, of 1 MiB each. Any
-    number of threads may use an instance; each has a connection of its own.
+    number of threads may use an instance; each has its own connection.
 
     Args:
         host: the server's name or address; with ``cluster`` that of any of its servers.
@@ -62,11 +62,11 @@ class RedisStorage(ConnectedStorage["Connection"], RecordStorage, Batches):
         sentinel_username: the user at the Sentinels.
         sentinel_password: the password at the Sentinels.
         cluster: the server belongs to a Redis Cluster.
-        prefix: what all keys begin with. Storages with different prefixes in one database don't see each other.
+        prefix: the prefix of all keys. Storages with different prefixes share a database without seeing each other.
         timeout: seconds to wait for an answer.
         connect_timeout: seconds to wait for a connection, and for each answer of Sentinels, and of a cluster about
             itself.
-        unsafe_settings: what ``connect`` does if the server may evict records, or keeps nothing over a restart:
+        unsafe_settings: what ``connect`` does if the server may evict records, or loses them on a restart:
             ``warn`` logs it, ``refuse`` raises ``UnsupportedError``, ``ignore`` only notes it in ``warnings``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""``RoutingStorage``."""
+"""``RoutingStorage``: records in several storages."""
 
 from __future__ import annotations
 

@@ -22,17 +22,17 @@ class RoutingStorage(RoutedRecords, Batches):
     """Keep records in other storages, chosen by kind, flow, task or size.
 
     The home of a record is the storage of the first route that applies to its kind, flow and task and has no
-    ``min_size``, else the default. It decides who wins, counts revisions, and is what is listed. A payload that a route
-    with a ``min_size`` sends elsewhere is kept there under a name of its own, while the rest of its record stays at
-    home: a record that grows or shrinks has one revision after the other, and no second copy that could be read.
+    ``min_size``, else the default. It decides who wins, counts revisions, and is listed. A payload that a route with a
+    ``min_size`` sends elsewhere is kept there under another name, while the rest of its record stays at home: a record
+    that grows or shrinks keeps its revisions, and leaves no second copy.
 
     Args:
         storages: by name, the names of declared storages, or entries with ``classname``, ``import``, ``configuration``.
             What a route sends to a storage should be all that is stored there of that kind, flow and task.
         default: the name of the storage for what no route applies to.
-        routes: tried in this order, the first one that applies is taken.
-        write_through: names of storages that get a copy of everything.
-        fallback: names of storages to go on with, in this order, while another one can't be reached.
+        routes: the first one that applies is used.
+        write_through: names of storages that get a copy of each record.
+        fallback: names of storages to use, in this order, while another one can't be reached.
     """
 
     guarantees: ClassVar[tuple[Guarantees, ...]] = (
@@ -93,7 +93,7 @@ class RoutingStorage(RoutedRecords, Batches):
         return f"by {self._default!r} and rules, of {', '.join(self._children.names)}"
 
     def connect(self) -> None:
-        """Connect to all storages; with a fallback, one that can't be reached is left for later.
+        """Connect to all storages; with a fallback, unreachable ones may connect later.
 
         Raises:
             UnreachableError: one can't be reached, and there is no fallback, or none can.

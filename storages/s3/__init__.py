@@ -1,4 +1,4 @@
-"""``S3Storage``."""
+"""``S3Storage``: records in S3."""
 
 from __future__ import annotations
 

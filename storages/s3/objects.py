@@ -104,7 +104,7 @@ def put(connection: Connection, record: Record, if_revision: int | None, now: fl
 
 
 def _write(connection: Connection, place: Place, record: Record, data: bytes, etag: str | None) -> str | None:
-    """Write an object over the one with an ETag, or where none is; return its ETag, or None if refused."""
+    """Write an object over the one with an ETag, or a new one; return its ETag, or None if refused."""
     # Two lines of JSON, or a line of JSON and any bytes.
     content_type = "application/x-ndjson" if record.is_json else "application/octet-stream"
     key = connection.index.record(place)

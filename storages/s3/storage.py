@@ -22,28 +22,28 @@ _LARGEST: Final = 4 << 30
 
 
 class S3Storage(ConnectedStorage["Connection"], RecordStorage, Batches, NativeBlobs):
-    """Keep each record in an object of its own, in a bucket of AWS or of a compatible store.
+    """Keep each record in a separate object, in a bucket of AWS or a compatible store.
 
-    An object's first line is JSON and tells what the record is; the payload follows as it is. Names of objects are
-    hashes, below ``records/<kind>/`` behind the prefix. Objects of no bytes below ``index/`` list the records of each
+    An object's first line is JSON and describes the record; the payload follows unchanged. Names of objects are
+    hashes, below ``records/<kind>/`` after the prefix. Empty objects below ``index/`` list the records of each
     flow and run by time: such a listing does not go through the whole bucket, and reads only the records of its page.
     ``descending`` goes through all names of the flow or run first. Selecting by state, time, task or id alone reads
-    each record of the kinds and flows that are asked for.
+    each record of the query's kinds and flows.
 
-    What ``store`` has returned for is as durable as the store makes it; AWS keeps it in several places before it
-    answers. A record is replaced as a whole: readers see the old or the new one. A first ``store`` takes two trips to
-    the store, markers and record; replacing reads before it writes, and ``delete`` reads, writes and deletes.
+    What was stored is as durable as the store makes it; AWS keeps it in several places before it answers. A record is
+    replaced as a whole: readers see the old or the new one. A first ``store`` takes two trips to the store, markers and
+    record; replacing reads before it writes, and ``delete`` reads, writes and deletes.
 
-    Revisions rest on conditional writes. Whether the store keeps to them is tried once in each process, with one small
-    object that is deleted again. Where it does not, or the credentials may not write, ``if_revision`` raises
+    Revisions need conditional writes. Each process tries once whether the store honours them, with a small object that
+    is deleted again. Where it does not, or the credentials may not write, ``if_revision`` raises
     ``UnsupportedError``, and of two who replace a record at once, one is lost. Where only deleting knows no conditions,
     a small object stays in the place of each record that is deleted one by one.
 
-    A writer that dies may leave a marker without a record. It is passed over, and deleted by the next cleanup that
-    finds it older than a day. Whatever else is in the bucket is left alone. Any number of threads and processes
-    may use a bucket at once; a fork is met with new connections.
+    A writer that dies may leave a marker without a record. It is ignored, and deleted by the next cleanup that
+    finds it older than a day. Other objects in the bucket are left alone. Any number of threads and processes
+    may use a bucket at once; a forked process opens new connections.
 
-    Payloads over 64 MiB, and blobs, are objects of their own below ``blobs/``, uploaded in parts of 8 MiB and more. An
+    Payloads over 64 MiB, and blobs, are separate objects below ``blobs/``, uploaded in parts of 8 MiB and more. An
     upload of a process that died is ended by the next cleanup that finds it older than a day; for that, the credentials
     have to be allowed to list and to abort uploads.
 
