@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import settings
 from flowstore.testing import rules
 from tests.reliability.figures import COLLECTED
 from tests.servers import met
-from tests.storages.places import SERVERS
+from tests.storages.places import PLACES, SERVERS
 
 # A shared machine is slow at times: how long an example takes says nothing about it.
 settings.register_profile("flowstore", deadline=None, print_blob=True)
@@ -31,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not isinstance(item, pytest.Function):
             continue
         one, chosen = _one_of_several(item), item.get_closest_marker("each_time")
+        if chosen and (unknown := {*chosen.args} - {*PLACES, *_aspects(item)}):
+            raise pytest.UsageError(f"{item.nodeid}: 'each_time' names no kind of storage and no aspect: {unknown}")
         if one in SERVERS:
             item.add_marker(pytest.mark.server)
         if chosen and one not in {None, *chosen.args}:
@@ -43,6 +46,10 @@ def _one_of_several(item: pytest.Function) -> str | None:
     if isinstance(kind, str):
         return kind
     return rules.aspects_of(item.cls).get(item.originalname) if item.cls else None
+
+
+def _aspects(item: pytest.Function) -> Iterable[str]:
+    return rules.aspects_of(item.cls).values() if item.cls else ()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
