@@ -1,4 +1,4 @@
-"""Connecting lazily, once per process: what adapters with a client or a pool share."""
+"""Connecting once per process: what adapters with a client share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowstore.storage.primitives import Primitives
 
 
 class Connection(Protocol):
-    """What an adapter talks to its database through: a client, a pool, a set of sockets."""
+    """How an adapter reaches its database: a client, a pool, sockets."""
 
     def close(self) -> None:
         """Close it, and whatever it holds open."""
@@ -46,7 +46,7 @@ class ConnectedStorage(Primitives, Generic[C]):
         """
 
     def _prepare(self, connection: C) -> None:
-        """Check the database over a new connection, and create what is missing. If it raises, that is closed."""
+        """Check the database over a new connection; if this raises, close it."""
 
     def connect(self) -> None:
         """Connect to the database. Does nothing while connected."""

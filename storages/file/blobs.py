@@ -21,7 +21,7 @@ _NAME: Final = re.compile(r"([0-9a-f]{16}-[0-9a-f]{64})\.([0-9a-f]{32})")
 
 
 class BlobFiles:
-    """The files ``blobs/<kind>/<two digits>/<name of the record's file>.<generation>``: the bytes as they are."""
+    """The files ``blobs/<kind>/<shard>/<record's file>.<generation>``."""
 
     def __init__(self, root: str, folder: Folder, durable: bool) -> None:
         self._root = root
@@ -74,7 +74,7 @@ class BlobFiles:
             os.unlink(self._path(place, generation))
 
     def all(self) -> Iterator[tuple[Place, str, float]]:
-        """Iterate over all files: the place of the record, the generation and the time of each."""
+        """Iterate over all files: the record's place, the generation, the time."""
         # Other files are not flowstore's to delete.
         for kind in filter(KIND.fullmatch, self._folder.names("blobs")):
             for shard in filter(SHARD.fullmatch, self._folder.names("blobs", kind)):

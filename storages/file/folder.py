@@ -36,7 +36,7 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
-    """The files and folders below a root. If ``durable``, changes wait for the disk."""
+    """The files below a root; if ``durable``, changes wait for the disk."""
 
     def __init__(self, root: str, durable: bool, timeout: float) -> None:
         self._root = root
@@ -50,7 +50,7 @@ class Folder:
         return f"{self._root}/records/{place.kind}/{place.shard}/{place.name}"
 
     def prepare(self) -> None:
-        """Create what is missing, and delete the temporary files of writers that died.
+        """Create what is missing; delete temporary files of dead writers.
 
         Raises:
             StorageError: the folder holds other files; they are left alone.
@@ -131,7 +131,7 @@ class Folder:
         return os.path.lexists(self.path(place))
 
     def lock(self, place: Place) -> AbstractContextManager[int]:
-        """Lock a shard against other writers, in all processes; yield its folder's descriptor."""
+        """Lock a shard against other writers; yield its folder's descriptor."""
         path = f"{self._root}/records/{place.kind}/{place.shard}"
 
         def opened() -> int:
@@ -180,7 +180,7 @@ class Folder:
         self._runs.add(run_id, place)
 
     def unpoint(self, run_id: str, place: Place) -> None:
-        """Remove a record from a run, after it is deleted; its place must be locked."""
+        """Remove a deleted record from a run; its place must be locked."""
         self._runs.remove(run_id, place)
 
     def sweep_runs(self) -> None:
@@ -188,7 +188,7 @@ class Folder:
         self._runs.sweep(self.holds, self.lock)
 
     def places(self, query: Query) -> Iterator[Place]:
-        """Iterate over the places of all records that a query may select; log other files once."""
+        """Iterate over the places that a query may select; log other files."""
         kinds = None if query.kinds is None else {kind_folder(kind) for kind in query.kinds}
         if query.run_id is not None:
             for path, place in self._runs.of(query.run_id):
@@ -205,7 +205,7 @@ class Folder:
                         yield Place(kind, name)
 
     def purge(self) -> int:
-        """Delete all records, damaged ones too; return how many, without pieces. Other files stay."""
+        """Delete all records, damaged ones too; return how many."""
         deleted = 0
         for kind in filter(KIND.fullmatch, self.names("records")):
             for shard in filter(SHARD.fullmatch, self.names("records", kind)):
@@ -240,7 +240,7 @@ class Folder:
             log.warning("ignoring %s: not a file of flowstore", path)
 
     def names(self, *path: str) -> list[str]:
-        """Return the names in a folder below the root, without hidden ones; none if it is missing."""
+        """Return the names in a folder below the root, without hidden ones."""
         try:
             names = os.listdir("/".join((self._root, *path)))
         except NotADirectoryError:

@@ -15,7 +15,7 @@ _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 
 
 class RunPointers:
-    """The files ``runs/<hash of the run's id>/<kind>.<name of the record's file>``.
+    """The files ``runs/<hash of the run's id>/<kind>.<record's file>``.
 
     A pointer is written before its record and deleted after it, while the record's place is locked: no record lacks
     its pointer. A stale one, without a record or to a record of another run, is left by a writer that died. It is
@@ -59,7 +59,7 @@ class RunPointers:
         self._remove(_folder_of(run_id), f"{place.kind}.{place.name}")
 
     def of(self, run_id: str) -> Iterator[tuple[str, Place | None]]:
-        """Iterate over a run's folder: the path of each file, and its record's place."""
+        """Iterate over a run's files: their paths, and their records' places."""
         run = _folder_of(run_id)
         for name in self._names("runs", run):
             yield f"{self._root}/runs/{run}/{name}", _place_of(name)

@@ -33,7 +33,7 @@ Found = tuple[str, float, str | None, partial[None]]
 
 
 class BlobFiles:
-    """The files in ``<collection>_blobs.files`` and ``<collection>_blobs.chunks``, by generation."""
+    """The files of the bucket ``<collection>_blobs``, by generation."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -44,7 +44,7 @@ class BlobFiles:
         self._is_indexed = False
 
     def write(self, address: str, generation: str, source: Source) -> int:
-        """Write a file and return the number of its chunks. A write that fails is undone."""
+        """Write a file; return the number of chunks. Failed writes are undone."""
         self._index()
         number = 0
         try:
@@ -73,7 +73,7 @@ class BlobFiles:
         return number
 
     def read(self, generation: str, chunks: int) -> Generator[bytes, None, None]:
-        """Yield a file's bytes, chunk by chunk: a slow reader holds no cursor open.
+        """Yield a file's bytes; slow readers hold no cursor open.
 
         Raises:
             NotFoundError: a chunk is missing.
@@ -122,7 +122,7 @@ class BlobFiles:
             yield page
 
     def _written_at(self, generation: str) -> float | None:
-        """Return when the last chunk of an unfinished file was written, or None if unknown."""
+        """Return when an unfinished file was last written, None if unknown."""
         with self._connection.calling():
             last = self._chunks.find_one({"files_id": generation}, {"written_at": True}, sort=[("n", DESCENDING)])
         written_at = None if last is None else last.get("written_at")

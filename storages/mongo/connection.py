@@ -42,7 +42,7 @@ _RECLAIM: Final = "flowstore_reclaim"
 
 
 class Connection:
-    """A client and its collection. All methods may be called from several threads.
+    """A client and its collection; several threads may call it.
 
     Attributes:
         where: the collection and its servers, for messages.
@@ -75,7 +75,7 @@ class Connection:
         self._client.close()
 
     def prepare(self) -> None:
-        """Check the server, create the indexes that are missing, and read the server's clock.
+        """Check the server, create missing indexes, and read the clock.
 
         Raises:
             UnsupportedError: the server can't change a document in one atomic step.
@@ -111,7 +111,7 @@ class Connection:
 
     @contextmanager
     def calling(self, *, mutates: bool = False) -> Iterator[None]:
-        """Translate the driver's exceptions; those of documents that exist already pass through.
+        """Translate the driver's exceptions, except for existing documents.
 
         Args:
             mutates: whether a call without an answer may have changed something.
@@ -141,7 +141,7 @@ class Connection:
         return True
 
     def update(self, condition: Mapping[str, Any], change: Document) -> int | None:
-        """Update a document; return its new revision, or None if the condition does not hold."""
+        """Update a document; return its new revision, or None if refused."""
         with self.calling(mutates=True):
             document = self.collection.find_one_and_update(
                 condition, change, REVISION, return_document=ReturnDocument.AFTER

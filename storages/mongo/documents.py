@@ -199,7 +199,7 @@ def _like(pattern: str) -> list[Document]:
 
 
 def _regex(part: str) -> str:
-    """Return a regular expression for text without stars; ``?`` matches any character."""
+    """Return a regular expression for a pattern without stars."""
     return "".join(
         "." if character == "?" else character if ord(character) > 127 else f"\\x{ord(character):02x}"
         for character in part
@@ -230,7 +230,7 @@ def expired(now: float) -> Document:
 
 
 def _native(record: Record) -> tuple[bool, Any]:
-    """Return whether MongoDB can keep the payload as a value without changing a byte, and the value."""
+    """Return whether MongoDB keeps a payload exactly, and its value."""
     if not record.is_json or len(record.payload) > _LARGEST_NATIVE:
         return False, None
     try:

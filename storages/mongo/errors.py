@@ -37,7 +37,7 @@ _EXISTS: Final = 11000
 
 
 def translate(exc: Exception, where: str, mutates: bool) -> StorageError | None:
-    """Return the flowstore error for a driver's exception, or None for one that is a bug."""
+    """Return flowstore's error for a driver's exception, or None for a bug."""
     lost = OutcomeUnknownError if mutates else UnreachableError
     name = type(exc).__name__
     if isinstance(exc, ServerSelectionTimeoutError | WaitQueueTimeoutError):

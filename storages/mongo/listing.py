@@ -44,7 +44,7 @@ def count(connection: Connection, query: Query) -> int:
 
 
 def purge(connection: Connection) -> int:
-    """Delete all records; return how many, without pieces. Other documents stay."""
+    """Delete all records; return how many, without pieces."""
     deleted, last = 0, ""
     while True:
         with connection.calling():
@@ -61,7 +61,7 @@ def purge(connection: Connection) -> int:
 
 
 def heads(connection: Connection, addresses: Sequence[str]) -> Callable[[str | None], Record | None]:
-    """Read the records with some addresses, without payloads; return a function from address to record."""
+    """Read records without payloads; return a function by address."""
     with connection.calling():
         found = {one["_id"]: one for one in connection.collection.find({"_id": {"$in": addresses}}, HEAD)}
     return lambda address: read_document(found[address], False) if address in found else None
@@ -82,7 +82,7 @@ def _documents(
 
 
 def _having_fields(found: Iterable[Document], query: Query, damaged: list[Damaged]) -> Iterator[Document]:
-    """Leave out documents whose values don't match ``query.where``: the filter lets more pass."""
+    """Leave out documents whose values don't match ``query.where``."""
     for document in found:
         record = _read(document, True, damaged)
         if record is not None and query.matches(record):

@@ -63,7 +63,7 @@ class Options:
         return f"MongoDB at {hosts}{port}, collection {self.db_name}.{self.collection_name}"
 
     def check(self) -> None:
-        """Raise ConfigurationError if an argument contradicts another one, or can't be used."""
+        """Raise ConfigurationError if arguments contradict or can't be used."""
         if self.uri is not None and (self.host is not None or self.port is not None):
             raise ConfigurationError("uri: give either the URI, or host and port")
         if self.uri is not None and not self.uri.startswith(("mongodb://", "mongodb+srv://")):

@@ -52,7 +52,7 @@ def put_batch(connection: Connection, records: Sequence[Record], put: Callable[[
 def add_batch(
     connection: Connection, records: Sequence[Record], now: float, add: Callable[[Record], bool]
 ) -> list[bool]:
-    """Insert a batch of records that don't exist yet; return a flag per record.
+    """Insert records that don't exist yet; return a flag per record.
 
     Args:
         add: inserts a single record, for those that exist but have expired.
@@ -74,7 +74,7 @@ def _existing(connection: Connection, batch: Sequence[_Write]) -> list[_Write]:
 
 
 def _replace(connection: Connection, batch: Sequence[_Write]) -> list[_Write]:
-    """Replace the records that no other writer changes meanwhile; return the rest."""
+    """Replace the records that no other writer changes; return the rest."""
     with connection.calling():
         answer = connection.collection.find({"_id": {"$in": [write.address for write in batch]}}, REVISION)
         known = {document["_id"]: int(document["revision"]) for document in answer}
@@ -97,7 +97,7 @@ def _change(write: _Write) -> tuple[Document, Document]:
 
 
 def _renumber(connection: Connection, write: _Write) -> None:
-    """Give a new revision to a record that was deleted before it was to be replaced, and so is new."""
+    """Give a new revision to a record that was deleted in the meantime."""
     here = {"_id": write.address, "revision": write.revision, "position": write.identity["position"]}
     with connection.calling(mutates=True):
         changed = connection.collection.update_one(here, {"$set": {"revision": write.record.revision}})

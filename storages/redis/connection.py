@@ -1,4 +1,4 @@
-"""Connections to Redis: one per thread and server, one round trip per call, no retries."""
+"""Connections to Redis: one per thread and server, without retries."""
 
 # The driver leaves most of its functions without annotations.
 # mypy: disallow-untyped-calls=False
@@ -35,7 +35,7 @@ _BROKEN = (RedisConnectionError, RedisTimeoutError, InvalidResponse, OSError)
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class _Socket:
-    """A thread's connection to a server; other threads may close it between two calls."""
+    """A thread's connection, which others may close between two calls."""
 
     server: Server
     connection: AbstractConnection
@@ -54,7 +54,7 @@ class _Socket:
 
 
 class Connection:
-    """All connections of one process. All methods may be called from several threads.
+    """All connections of one process; several threads may call it.
 
     A call takes a connection of its thread, or makes one, and puts it back once the answer is read to the end. An
     error, a timeout or a signal's handler in the middle of a call closes the connection: no answer is left in it for
@@ -87,7 +87,7 @@ class Connection:
             return self._again(base, command, exc, mutates)
 
     def call_many(self, commands: Sequence[tuple[bytes, Command]], *, mutates: bool = False) -> list[Any]:
-        """Send commands, many per round trip, each to the server of its key; return the answers in order.
+        """Send commands, many per round trip; return the answers in order.
 
         Raises:
             UnreachableError, OutcomeUnknownError, ResponseError: as ``call``; others may have been executed.
@@ -110,11 +110,11 @@ class Connection:
         return answers
 
     def everywhere(self, command: Command) -> list[tuple[Server, Any]]:
-        """Send a command that changes nothing to each server; return the answers, errors included."""
+        """Send a read-only command to each server; return answers and errors."""
         return [(server, self._exchange_many(server, [command], False)[0]) for server in self._topology.servers()]
 
     def keys(self, pattern: bytes) -> Iterator[list[bytes]]:
-        """Iterate over batches of the keys that match a pattern, on all servers; a key may come twice."""
+        """Iterate over batches of keys that match a pattern; keys may repeat."""
         for server in self._topology.servers():
             cursor = b"0"
             while True:
@@ -177,7 +177,7 @@ class Connection:
         return answers
 
     def _settle(self, socket: _Socket, answers: Iterable[object]) -> None:
-        """Put a connection back after its answers were read; close it if they say that its server was replaced."""
+        """Put a connection back, or close it if its server was replaced."""
         if not any(map(is_elsewhere, answers)):
             self._local.idle[socket.server].append(socket)
             return
@@ -198,7 +198,7 @@ class Connection:
         return answers
 
     def _again(self, base: bytes, command: Command, exc: NoScriptError | AskError, mutates: bool) -> Any:
-        """Send a command again that was not executed: the server lacks the script, or the key is elsewhere."""
+        """Send a command again that failed for want of its script or key."""
         server, asking = self._topology.server(base), False
         for _ in range(_REDIRECTIONS):
             if isinstance(exc, NoScriptError):

@@ -45,7 +45,7 @@ _UNUSABLE = {
 
 
 def named(exc: ResponseError) -> ResponseError:
-    """Return a redirection as its own class, which old drivers know in their cluster client only."""
+    """Return a redirection as its own class: old drivers don't."""
     if type(exc) is ResponseError:
         code, _, rest = str(exc).partition(" ")
         if code in _REDIRECTIONS:
@@ -54,7 +54,7 @@ def named(exc: ResponseError) -> ResponseError:
 
 
 def is_elsewhere(exc: object) -> bool:
-    """Return whether an answer says that another server may take the place of this one.
+    """Return whether an answer says that another server may be in charge.
 
     A former primary lives on as a replica, an isolated one misses its replicas, a restarted one loads its data. The
     connection to it stays open but of no use, while looking up the name again finds its successor.
@@ -68,7 +68,7 @@ def is_elsewhere(exc: object) -> bool:
 
 
 def broken(exc: Exception, server: str, *, mutates: bool) -> UnreachableError:
-    """Return the error for a connection that broke after a command may have been sent."""
+    """Return the error for a connection that broke during a command."""
     if isinstance(exc, _REFUSED):
         return UnreachableError(f"{server} refused: {_reason(exc)}")
     if mutates:
@@ -84,7 +84,7 @@ def unreachable(exc: Exception, server: str) -> UnreachableError:
 
 
 def translate(exc: Exception, server: str) -> StorageError | None:
-    """Return the flowstore error for a driver's exception, or None for one that is a bug."""
+    """Return flowstore's error for a driver's exception, or None for a bug."""
     if not isinstance(exc, RedisError):
         return None
     # The driver cuts the code off errors that have a class.

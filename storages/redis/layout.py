@@ -132,7 +132,7 @@ class Layout:
     """The keys of one prefix, and the commands on them."""
 
     def __init__(self, prefix: str, *, shared_counter: bool) -> None:
-        """Lay out a prefix. With ``shared_counter``, all shards on one server share a counter."""
+        """Lay out a prefix; ``shared_counter`` is for all shards on one server."""
         self._bases = [f"{prefix}:{{{shard}}}:".encode() for shard in range(SHARDS)]
         self._records = [base + b"record:" for base in self._bases]
         self._counters = [(self._bases[0] if shared_counter else base) + b"number" for base in self._bases]
@@ -228,7 +228,7 @@ def load_ref(text: bytes) -> Ref:
 
 
 def read_record(fields: Sequence[Any], ref: Ref | None, payload: bool) -> Record | None:
-    """Return the record in the fields that ``Layout.get`` reads, or None if missing.
+    """Return the record in the fields of ``Layout.get``, None if missing.
 
     Raises:
         CorruptError: fields are missing or can't be read.

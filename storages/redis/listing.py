@@ -139,7 +139,7 @@ class Scan:
         return [fields for entry in entries for fields in self._fields([entry], payload)]
 
     def _forget(self, entries: Sequence[_Entry]) -> None:
-        """Remove entries whose record was deleted just now, deleted by another program, or evicted."""
+        """Remove index entries whose record was deleted or evicted."""
         commands = [
             (entry.shard, self._layout.forget(entry.shard, entry.source, entry.address, entry.number))
             for entry in entries
@@ -151,7 +151,7 @@ class Scan:
             log.debug("can't remove %d stale index entries: %s", len(entries), exc)
 
     def _sources(self) -> list[tuple[int, bytes]]:
-        """Return indexes that hold all selected records, each in one of them at most."""
+        """Return indexes that hold each selected record exactly once."""
         query, layout = self._query, self._layout
         shards: Sequence[int] = range(SHARDS)
         if query.flow_name is not None and query.task_name is not None and query.task_id is not None:
@@ -245,7 +245,7 @@ class Scan:
 
 
 def purge(connection: Connection, layout: Layout) -> int:
-    """Delete all keys of a prefix; return the number of records, without pieces.
+    """Delete all keys of a prefix; return the number of records.
 
     Goes through all keys of each server in batches, since no index leads to stale entries.
     """

@@ -128,7 +128,7 @@ def _check_url(url: str) -> None:
 
 
 def cert_reqs(text: str) -> str:
-    """Return ``required``, ``optional`` or ``none``, also from Celery's and Python's names.
+    """Return ``required``, ``optional`` or ``none``, whatever the notation.
 
     Raises:
         ConfigurationError: the text is none of them.

@@ -62,7 +62,7 @@ def unsafe(facts: Mapping[str, str]) -> list[str]:
 
 
 def check_version(version: str, server: str) -> None:
-    """Raise UnsupportedError if a server is too old; one without a version passes."""
+    """Raise UnsupportedError if a server's known version is too old."""
     parts = version.split(".")[:2]
     if all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < _OLDEST:
         raise UnsupportedError(f"{server} has version {version}; {'.'.join(map(str, _OLDEST))} or newer is needed")

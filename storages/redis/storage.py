@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 
 class RedisStorage(ConnectedStorage["Connection"], RecordStorage, Batches):
-    """Keep records in Redis 5 or newer, or in Valkey: one server, one that Sentinels watch, or a cluster.
+    """Keep records in Redis 5 or newer, or in Valkey.
+
+    The server may be a single one, the primary of Sentinels, or a cluster.
 
     Each record is a hash with the fields ``ref``, ``headers`` and ``payload``, which redis-cli shows as JSON; sorted
     sets find records by kind, flow, task and run. Storing, also under a condition, is one script that changes the
@@ -168,7 +170,7 @@ class RedisStorage(ConnectedStorage["Connection"], RecordStorage, Batches):
         return Connection(find_topology(self._options), self._options.timeout)
 
     def _prepare(self, connection: Connection) -> None:
-        """Check the servers' version and settings, and read the clock. Nothing is created.
+        """Check the servers' version and settings, and read the clock.
 
         Raises:
             UnreachableError: no server answers, or it refuses the user or password.

@@ -1,4 +1,4 @@
-"""Which server has a key: the only one, the primary that Sentinels know, or one of a cluster."""
+"""Which server has a key: a single one, a primary, or one of a cluster."""
 
 # The driver leaves most of its functions without annotations.
 # mypy: disallow-untyped-calls=False
@@ -78,7 +78,7 @@ class OneServer(Topology):
 
 
 class Sentinels(Topology):
-    """The server that is the primary by the Sentinels when a connection is made."""
+    """The primary that the Sentinels name when a connection is made."""
 
     def __init__(self, options: Options) -> None:
         arguments = {**_common(options), **_ssl(options)}
@@ -171,7 +171,7 @@ class Cluster(Topology):
 
 
 def find_topology(options: Options) -> Topology:
-    """Return the configured topology; connects to a cluster to find its servers."""
+    """Return the configured topology; a cluster is connected to."""
     if options.sentinels:
         return Sentinels(options)
     return Cluster(options) if options.cluster else OneServer(options)
@@ -209,7 +209,7 @@ def _ssl(options: Options) -> dict[str, Any]:
 
 
 def _arguments(options: Options) -> tuple[dict[str, Any], type[AbstractConnection], str]:
-    """Return a connection's arguments and class, and the server's name for messages."""
+    """Return a connection's arguments and class, and the server's name."""
     arguments = {**_common(options), **_ssl(options)}
     if options.url is not None:
         try:

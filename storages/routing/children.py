@@ -14,7 +14,7 @@ _PAGE: Final = 200
 
 
 class Children:
-    """Storages by name, with the operations that adapters implement; they raise flowstore's errors."""
+    """Storages by name, with the operations that adapters implement."""
 
     def __init__(self, children: Mapping[str, NestedStorage]) -> None:
         self._children = dict(children)

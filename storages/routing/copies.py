@@ -89,7 +89,9 @@ def _revision(record: Record | None) -> int | None:
 
 
 class Fallbacks:
-    """Keep records in another storage while their home can't be reached, and move them there later.
+    """Keep records in another storage while their home can't be reached.
+
+    They move to their home later.
 
     Args:
         at_home: reads records from their homes.
@@ -160,7 +162,7 @@ class Fallbacks:
         return moved
 
     def settle_all(self, query: Query) -> dict[Ref, Record | None]:
-        """Move the records that a query may select to their homes; return the moved ones."""
+        """Move home what a query may select; return the moved records."""
         homes = self._rules.homes(query)
         found = {
             _record_of(pending).ref: None
@@ -170,7 +172,7 @@ class Fallbacks:
         return self.settle(ref for ref in found if self._rules.home(ref) in homes)
 
     def copy_in_mirror(self, ref: Ref, mirrors: Sequence[str]) -> Record | None:
-        """Return the copy of a record in a fallback that is a mirror too; None if missing."""
+        """Return the copy of a record in a fallback that is a mirror too."""
         for name in self.names:
             if name in mirrors and name != self._rules.home(ref):
                 try:

@@ -43,7 +43,7 @@ class Listing:
         self._children = children
 
     def page(self, query: Query, cursor: str | None, limit: int) -> Page:
-        """Return up to ``limit`` records without payloads, in the order of the query.
+        """Return up to ``limit`` records without payloads, in order.
 
         Within a storage the order is the storage's. Records of different storages are ordered by ``stored_at``.
         """
@@ -75,7 +75,7 @@ class Listing:
         return sum(1 for _ in self.heads(query, homes))
 
     def heads(self, query: Query, homes: list[str]) -> Iterator[Record]:
-        """Iterate over the selected records without payloads, one storage after the other."""
+        """Iterate over the selected records, without payloads."""
         for name in homes:
             yield from (record for record in self._children.scan(name, query) if self._belongs(name, record.ref))
 
@@ -106,7 +106,7 @@ class Listing:
         return stream.next is not None or stream.taken < len(stream.page)
 
     def _position(self, stream: _Stream, query: Query) -> str | None:
-        """Return the cursor after the last record taken; storages have cursors of whole pages only."""
+        """Return the cursor after the last record taken."""
         if stream.taken == len(stream.page):
             return stream.next
         taken = {record.ref for record in stream.page[: stream.taken]}

@@ -116,7 +116,7 @@ class RoutedRecords(RecordStorage):
                 )
 
     def _content_places(self, ref: Ref) -> list[str]:
-        """Return where a payload may be, the storages of its routes first: routes may have changed."""
+        """Return the storages that may have a payload, likely ones first."""
         return list(dict.fromkeys([*self._rules.places(ref), *self._children.names]))
 
     def _home(self, record: Record) -> str:
@@ -125,7 +125,7 @@ class RoutedRecords(RecordStorage):
     def _spread(
         self, items: Sequence[T], home: Callable[[T], str], operation: Callable[[str, Sequence[T]], list[U]]
     ) -> list[U]:
-        """Run an operation once per storage; return the results in the order of the items."""
+        """Run an operation once per storage; return the results in order."""
         homes: dict[str, list[int]] = defaultdict(list)
         for at, item in enumerate(items):
             homes[home(item)].append(at)

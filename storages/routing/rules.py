@@ -76,7 +76,7 @@ class Rules:
         return next(route.storage for route in self._routes if route.min_size is None and route.concerns(ref))
 
     def away(self, ref: Ref, reaches: Callable[[int], bool]) -> str | None:
-        """Return the name of the storage that keeps a payload; None if it stays with its record.
+        """Return the storage of a payload; None if it stays with its record.
 
         Args:
             reaches: returns whether the payload has at least that many bytes.
@@ -90,7 +90,7 @@ class Rules:
         raise AssertionError("the last route applies to everything")
 
     def places(self, ref: Ref) -> list[str]:
-        """Return the names of the storages that may keep a record's payload, likely ones first."""
+        """Return the storages that may keep a payload, likely ones first."""
         sized = [route.storage for route in self._routes if route.min_size is not None and route.concerns(ref)]
         return list(dict.fromkeys([*sized, self.home(ref)]))
 

@@ -93,7 +93,7 @@ class RoutingStorage(RoutedRecords, Batches):
         return f"by {self._default!r} and rules, of {', '.join(self._children.names)}"
 
     def connect(self) -> None:
-        """Connect to all storages; with a fallback, unreachable ones may connect later.
+        """Connect to all storages, later to unreachable ones with a fallback.
 
         Raises:
             UnreachableError: one can't be reached, and there is no fallback, or none can.
@@ -117,7 +117,7 @@ class RoutingStorage(RoutedRecords, Batches):
         return self._connected
 
     def now(self) -> float:
-        """Return the time of the default storage, or of a fallback while that can't be reached."""
+        """Return the time of the default storage, or of a reachable fallback."""
         names = (self._default, *self._fallbacks.names)
         for name in names[:-1]:
             try:

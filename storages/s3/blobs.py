@@ -31,14 +31,14 @@ Found = tuple[Place, str, float]
 
 
 class BlobObjects:
-    """The objects ``blobs/<kind>/<name of the record's object>.<generation>``: the bytes as they are."""
+    """The objects ``blobs/<kind>/<record's object>.<generation>``."""
 
     def __init__(self, bucket: Bucket, prefix: str) -> None:
         self._bucket = bucket
         self._folder = f"{prefix}blobs/"
 
     def write(self, place: Place, generation: str, source: Source) -> None:
-        """Write an object as a whole or not at all; by an upload in parts unless it is small."""
+        """Write an object as a whole or not at all, in parts if it is large."""
         key, data = self._key(place, generation), source.read(_PART)
         if len(data) < _PART:
             self._bucket.put(key, data, content_type=_BYTES)
@@ -61,7 +61,7 @@ class BlobObjects:
             raise
 
     def read(self, place: Place, generation: str) -> Generator[bytes, None, None]:
-        """Yield an object's bytes, a request for each part: a slow reader holds no connection open.
+        """Yield an object's bytes; slow readers hold no connection open.
 
         Raises:
             NotFoundError: the object is missing.
@@ -92,7 +92,7 @@ class BlobObjects:
                 yield found
 
     def unfinished(self) -> Iterator[tuple[float, partial[Any]]]:
-        """Iterate over unfinished uploads: when each was begun, and a function that aborts it."""
+        """Iterate over unfinished uploads: their times, and functions to abort."""
         try:
             for entry in self._pages("list_multipart_uploads", "Uploads", "KeyMarker", "UploadIdMarker"):
                 if found := self._found(entry["Key"], entry["Initiated"]):

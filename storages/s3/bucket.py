@@ -27,7 +27,7 @@ _TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An object's bytes, or its first line at least; its full size; and its ETag."""
+    """An object's first line at least, its full size, and its ETag."""
 
     data: bytes
     total: int
@@ -139,7 +139,7 @@ class Bucket:
     def put(
         self, key: str, data: bytes, *, content_type: str, if_match: str | None = None, if_absent: bool = False
     ) -> str | None:
-        """Write an object and return its ETag; None if the condition does not hold.
+        """Write an object; return its ETag, or None if the condition fails.
 
         Raises:
             UnsupportedError: the object is too large; nothing was sent.
@@ -187,7 +187,7 @@ class Bucket:
                 raise StorageError(f"{self.where} did not delete {error.get('Key')}: {error.get('Code')}")
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
-        """Iterate over the keys with a prefix that come after another key, in byte order."""
+        """Iterate over the keys with a prefix after another key, in order."""
         following = {"StartAfter": after} if after else {}
         while True:
             answer = self.ask("list_objects_v2", Prefix=prefix, **following)
@@ -209,7 +209,7 @@ class Bucket:
             following = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def ask(self, request: str, **parameters: Any) -> Any:
-        """Send a request that changes nothing; up to three times if the server is too busy.
+        """Send a read-only request; up to three times if the server is busy.
 
         Returns:
             The answer, with the body read.

@@ -13,7 +13,7 @@ from .errors import code_of
 
 
 class Checksums:
-    """Send bodies with a Content-MD5 as soon as the bucket has refused one without.
+    """Send bodies with a Content-MD5 once the bucket refused one without.
 
     A bucket with Object Lock and a default retention requires checksums, and not every store supports the newer ones. A
     refused body has changed nothing, so that it can be sent again.
@@ -23,7 +23,7 @@ class Checksums:
         self._is_needed = False
 
     def send(self, request: Callable[..., Any], body: bytes, **parameters: Any) -> Any:
-        """Send a request with a body; again with a checksum if it was refused without."""
+        """Send a request with a body, with a checksum if required."""
         if not self._is_needed:
             try:
                 return request(Body=body, **parameters)

@@ -1,4 +1,4 @@
-"""Conditional requests: which of them a store honours, found out by trying."""
+"""Conditional requests, and which of them a store honours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _known: dict[tuple[str | None, str], Conditions] = {}
 
 
 def conditions_of(bucket: Bucket, prefix: str) -> Conditions:
-    """Return which conditions the store honours; tried once per process, with small objects.
+    """Return which conditions the store honours; tried once per process.
 
     Credentials that may not write can't find out: they get no conditions.
 
@@ -51,7 +51,7 @@ def conditions_of(bucket: Bucket, prefix: str) -> Conditions:
 
 
 def _try(bucket: Bucket, key: str) -> Conditions | None:
-    """Return which conditions the store honours, or None if it refused a write that met its condition.
+    """Return which conditions the store honours, or None if that failed.
 
     A refusal proves nothing: a busy store refuses now and then. Only a write against its condition that succeeds proves
     that the store ignores conditions.

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class Connection:
-    """A client of S3 and a bucket. All methods may be called from several threads.
+    """A client of S3 and a bucket; several threads may call it.
 
     Attributes:
         bucket: the bucket.
@@ -49,7 +49,7 @@ class Connection:
         self.bucket.close()
 
     def prepare(self) -> None:
-        """Check the bucket, or create it; read the clock and find out which conditions hold.
+        """Check or create the bucket, read the clock, try the conditions.
 
         Raises:
             StorageError: the bucket does not exist, or is not versioned as the options say.
@@ -76,7 +76,7 @@ class Connection:
         return ServerClock(parsedate_to_datetime(date).timestamp() if date else None, 1.0, asked)
 
     def each(self, work: Callable[[T], R], items: Sequence[T]) -> Iterable[R]:
-        """Call a function with each item, several at a time; return the results in order."""
+        """Call a function with each item, in threads; return ordered results."""
         if len(items) < 2:
             return map(work, items)
         try:

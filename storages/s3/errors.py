@@ -31,7 +31,7 @@ _NO_CREDENTIALS: Final = (NoCredentialsError, PartialCredentialsError, Credentia
 
 
 def translate(exc: ClientError | BotoCoreError, where: str, mutates: bool) -> StorageError | None:
-    """Return the flowstore error for a driver's exception, or None for one that is a bug."""
+    """Return flowstore's error for a driver's exception, or None for a bug."""
     lost = OutcomeUnknownError if mutates else UnreachableError
     if isinstance(exc, ClientError):
         status, code = _status(exc), code_of(exc)
@@ -57,7 +57,7 @@ def translate(exc: ClientError | BotoCoreError, where: str, mutates: bool) -> St
 
 
 def is_passing(exc: BaseException) -> bool:
-    """Return whether the server answered with a failure that passes: an internal error, or too busy.
+    """Return whether the server failed in a way that passes.
 
     S3 answers so now and then, and so do stores on a file system while an object is being replaced or deleted
     (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ErrorBestPractices.html).
@@ -71,11 +71,11 @@ def _status(exc: ClientError) -> int:
 
 
 def code_of(exc: BaseException | None) -> str:
-    """Return the server's code of an error; an empty string if the server did not answer."""
+    """Return the server's error code; empty if the server did not answer."""
     return str(exc.response.get("Error", {}).get("Code", "")) if isinstance(exc, ClientError) else ""
 
 
 def failed_condition(exc: BaseException | None) -> bool:
-    """Return whether a request was refused because its condition does not hold."""
+    """Return whether a request was refused because of its condition."""
     # 404: the object is gone. 409: another conditional request is running.
     return isinstance(exc, ClientError) and (_status(exc) in _CONDITION_FAILED or code_of(exc) == "NoSuchKey")

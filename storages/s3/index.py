@@ -43,7 +43,7 @@ class Index:
         return f"{self._prefix}records/{place.kind}/{place.name}"
 
     def markers(self, stored: Stored) -> list[str]:
-        """Return the keys of a record's markers: one of its flow, and one of its run if it has one."""
+        """Return the keys of a record's markers: of its flow and its run."""
         record, place = stored.record, Place.of(stored.record.ref)
         leaf = leaf_of(place, stored.created)
         markers = [f"{self._prefix}index/flows/{place.kind}/{_hash(record.key.flow_name)}/{leaf}"]
@@ -56,7 +56,7 @@ class Index:
         self._bucket.put(marker, b"", content_type="text/plain")
 
     def find(self, query: Query, after: str | None, created: Callable[[Place], int | None]) -> Iterator[Found]:
-        """Iterate over the leaves of all records that a query may select, in its order.
+        """Iterate over the leaves that a query may select, in its order.
 
         Args:
             after: the leaf after which to begin.
@@ -75,7 +75,7 @@ class Index:
         )
 
     def everything(self) -> Iterator[tuple[str, bool]]:
-        """Iterate over the keys of all records and markers: records first, so that none lacks its markers.
+        """Iterate over the keys of all records, then of all markers.
 
         Each comes with whether it counts as a record: markers of flows do, except those of pieces.
         """

@@ -59,7 +59,7 @@ def scan(connection: Connection, query: Query, cursor: str | None, limit: int, p
 
 
 def purge(connection: Connection) -> int:
-    """Delete all records, damaged ones too, and all markers; return how many records, without pieces."""
+    """Delete all records and markers; return how many records."""
     deleted = 0
     keys = connection.index.everything()
     while batch := list(islice(keys, _BATCH)):
@@ -69,7 +69,7 @@ def purge(connection: Connection) -> int:
 
 
 def _listed(connection: Connection, leaf: str, payload: bool) -> tuple[bool, Record | Damaged | None]:
-    """Return whether a leaf is stale, left over from a deleted record, and its record otherwise."""
+    """Return whether a leaf is stale, and its record otherwise."""
     created, place = read_leaf(leaf)
     try:
         found = read(connection, place, payload)

@@ -104,7 +104,7 @@ def put(connection: Connection, record: Record, if_revision: int | None, now: fl
 
 
 def _write(connection: Connection, place: Place, record: Record, data: bytes, etag: str | None) -> str | None:
-    """Write an object over the one with an ETag, or a new one; return its ETag, or None if refused."""
+    """Write an object over a known ETag; return the new one, None if refused."""
     # Two lines of JSON, or a line of JSON and any bytes.
     content_type = "application/x-ndjson" if record.is_json else "application/octet-stream"
     key = connection.index.record(place)
@@ -148,7 +148,7 @@ def delete_seen(connection: Connection, record: Record) -> bool:
 
 
 def keys_of(connection: Connection, place: Place) -> tuple[str, list[str]] | None:
-    """Return the keys of a record's object and of its markers; None if the record is missing."""
+    """Return the keys of a record and of its markers; None if missing."""
     key = connection.index.record(place)
     try:
         found = read(connection, place, False)
@@ -158,7 +158,7 @@ def keys_of(connection: Connection, place: Place) -> tuple[str, list[str]] | Non
 
 
 def _remove(connection: Connection, place: Place, found: Found) -> bool:
-    """Delete a record's object and markers; return False if another writer has changed the object."""
+    """Delete a record's object and markers; return False if it has changed."""
     bucket, key = connection.bucket, connection.index.record(place)
     if not connection.conditions.put:
         bucket.delete(key)
@@ -183,7 +183,7 @@ def _require_conditions(connection: Connection) -> None:
 
 
 def _tries(where: str) -> Iterator[int]:
-    """Count tries to write what others write too, with a short, growing, random pause between them."""
+    """Count tries, with a short, growing, random pause between them."""
     for number in range(_TRIES):
         if number:
             time.sleep(random.uniform(0, min(0.1, 0.002 * number)))

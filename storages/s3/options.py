@@ -48,7 +48,7 @@ class Options:
         return f"S3{where}, bucket {self.bucket!r}, prefix {self.prefix!r}"
 
     def check(self) -> None:
-        """Raise ConfigurationError if an argument contradicts another one, or can't be used."""
+        """Raise ConfigurationError if arguments contradict or can't be used."""
         if not _BUCKET.fullmatch(self.bucket):
             raise ConfigurationError(f"bucket: {self.bucket!r} can't be the name of a bucket")
         _check_prefix(self.prefix)
@@ -78,7 +78,7 @@ def one_of(**given: str | None) -> str | None:
 
 
 def _check_prefix(prefix: str) -> None:
-    """Raise ConfigurationError for a prefix that is too long, or that some stores change.
+    """Raise ConfigurationError for a prefix that stores change or refuse.
 
     A store on a file system drops a leading slash and empty parts, and resolves dots: records could be read, but never
     listed, counted or deleted.

@@ -22,7 +22,7 @@ _LARGEST: Final = 4 << 30
 
 
 class S3Storage(ConnectedStorage["Connection"], RecordStorage, Batches, NativeBlobs):
-    """Keep each record in a separate object, in a bucket of AWS or a compatible store.
+    """Keep each record in a separate object, in a bucket.
 
     An object's first line is JSON and describes the record; the payload follows unchanged. Names of objects are
     hashes, below ``records/<kind>/`` after the prefix. Empty objects below ``index/`` list the records of each

@@ -11,12 +11,12 @@ _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def elapsed() -> float:
-    """Return seconds since some moment, including suspended ones if the system counts them."""
+    """Return monotonic seconds, including suspended ones if possible."""
     return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
 class ServerClock:
-    """A server's clock: the time of one answer, plus the time that has passed since.
+    """A server's clock: the time of one answer, plus the time since.
 
     Within the resolution of the answer, this machine's clock counts: machines whose clocks agree with the server's
     agree with each other.

@@ -20,7 +20,7 @@ NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a record's file: ``records/<kind>/<first two digits of the name>/<name>``.
+    """The place of a record's file: ``records/<kind>/<shard>/<name>``.
 
     The name begins with a hash of the key, so that all records of a key are found together. No part of a key is part of
     a path.
@@ -44,7 +44,7 @@ class Place:
 
 
 def kind_folder(kind: str) -> str:
-    """Return the name of a kind's folder: the kind if that is safe, otherwise its hash after a 0."""
+    """Return a kind's folder: the kind if that is safe, otherwise its hash."""
     return kind if _PLAIN_KIND.fullmatch(kind) else "0" + hashlib.sha256(kind.encode()).hexdigest()
 
 
@@ -54,7 +54,7 @@ def key_hash(key: Key) -> str:
 
 
 def key_hashes(query: Query) -> set[str] | None:
-    """Return the hashes of the keys that a query selects, or None if it does not name whole keys."""
+    """Return the hashes of a query's keys, or None if keys are not given."""
     task_ids = query.task_ids if query.task_id is None else (query.task_id,)
     if query.flow_name is None or query.task_name is None or task_ids is None:
         return None
