@@ -98,7 +98,7 @@ PLACES: Final[Mapping[str, Callable[[], AbstractContextManager[Place]]]] = {
 
 
 class Made(io.RawIOBase):
-    """A file of so many bytes that are made while it is read, at most a MiB at a time; no two parts are the same."""
+    """A file whose bytes are generated while it is read, at most a MiB at a time; no two parts are the same."""
 
     def __init__(self, size: int) -> None:
         self._size = size

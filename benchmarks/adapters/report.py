@@ -51,7 +51,7 @@ class Report:
         }
 
     def skip(self, name: str, why: str) -> None:
-        """Tell that an adapter was not measured."""
+        """Print that an adapter was not measured."""
         self._console.print(f"{name}: not measured: {why}", style="yellow", highlight=False)
         self._figures["adapters"][name] = {"missing": why}
 
