@@ -82,12 +82,12 @@ def test_the_drawn_tree_of_errors_is_that_of_the_code() -> None:
     drawn = {}
     parents: list[str] = []
     for line in drawing[1].splitlines():
-        name = re.search(r"\w+Error", line)
-        assert name is not None
-        depth = name.start() // 4
+        drawn_name = re.search(r"\w+Error", line)
+        assert drawn_name is not None
+        depth = drawn_name.start() // 4
         also = re.search(r"\(also an? (\w+)\)", line)
-        parents[depth:] = [name[0]]
-        drawn[name[0]] = (parents[depth - 1] if depth else "Exception", also[1] if also else None)
+        parents[depth:] = [drawn_name[0]]
+        drawn[drawn_name[0]] = (parents[depth - 1] if depth else "Exception", also[1] if also else None)
     real = {}
     for name in flowstore.__all__:
         value = getattr(flowstore, name)
