@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from flowstore.record import Key, Page, Query, Record, Ref
     from flowstore.record.failure import Failure, RemoteTaskError
-    from flowstore.record.reference import ResultReference
+    from flowstore.record.reference import Reference
     from flowstore.storage import DataStorage, RecordStorage
     from flowstore.store import FlowStore
     from flowstore.store.documents import Documents
@@ -72,7 +72,7 @@ _HOMES = {
     "store.state": ("Checkpoints",),
     "store.task_run": ("TaskRun",),
     "record": ("Key", "Page", "Query", "Record", "Ref"),
-    "record.reference": ("ResultReference",),
+    "record.reference": ("Reference",),
     "storage": ("DataStorage", "RecordStorage"),
     "store": ("FlowStore",),
 }
@@ -103,8 +103,8 @@ __all__ = [
     "Record",
     "RecordStorage",
     "Ref",
+    "Reference",
     "RemoteTaskError",
-    "ResultReference",
     "ResultSchemaError",
     "ResultTooLargeError",
     "SerializationError",

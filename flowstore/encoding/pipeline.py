@@ -20,7 +20,6 @@ from flowstore.encoding.serialize import CONTENT_TYPES, ConvertedPaths
 from flowstore.encoding.stream import BinaryReader
 from flowstore.errors import CorruptError
 from flowstore.record import FORMAT, Record, Ref
-from flowstore.record.capture import capture_exception
 from flowstore.record.failure import Failure, RemoteTaskError
 
 _CODED: Final = "application/octet-stream"
@@ -197,7 +196,7 @@ class Pipeline:
         headers = {"state": "FAILURE", **facts}
         if self._encrypts and "error" in headers:
             headers["error"] = type(exc).__name__
-        return self.encode(ref, capture_exception(exc, headers.pop("node_args", None)).to_dict(), headers)
+        return self.encode(ref, Failure.of(exc, headers.pop("node_args", None)).to_dict(), headers)
 
     def decode_error(self, record: Record) -> RemoteTaskError:
         """Decode the record of an error.

@@ -27,16 +27,7 @@ _RECORDING: Final = "flowstore.celery."
 _STAND_IN: Final = ("celery.utils.serialization", "UnpickleableExceptionWrapper")
 
 
-def capture_exception(exc: BaseException, node_args: object = None) -> Failure:
-    """Describe an exception and its whole chain.
-
-    Args:
-        node_args: the arguments of the failed task; kept as text.
-    """
-    return _Capture().describe(exc, node_args)
-
-
-class _Capture:
+class Capture:
     """Describe each exception of a chain once, up to ``MAX_EXCEPTIONS``."""
 
     def __init__(self) -> None:

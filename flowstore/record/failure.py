@@ -57,6 +57,17 @@ class Failure:
     node_args: str | None = None
 
     @classmethod
+    def of(cls, exc: BaseException, node_args: object = None) -> Failure:
+        """Describe an exception and its whole chain.
+
+        Args:
+            node_args: the arguments of the failed task; kept as text.
+        """
+        from flowstore.record.capture import Capture  # which makes failures
+
+        return Capture().describe(exc, node_args)
+
+    @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Failure:
         """Parse what ``to_dict`` returned; unknown names are ignored.
 

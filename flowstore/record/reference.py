@@ -14,7 +14,7 @@ _PARTS: Final = ("storage", "flow_name", "task_name", "task_id")
 
 
 @dataclass(frozen=True, slots=True)
-class ResultReference:
+class Reference:
     """Where a result is stored.
 
     Any process with the same storages can load it. As an argument of a task it is sent as Celery's JSON, and arrives as
@@ -38,7 +38,7 @@ class ResultReference:
     __json__ = to_dict
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ResultReference:
+    def from_dict(cls, data: Mapping[str, Any]) -> Reference:
         """Parse what ``to_dict`` returned.
 
         Raises:

@@ -9,7 +9,7 @@ from flowstore.duration import Duration
 from flowstore.errors import NotFoundError
 from flowstore.record import ERROR, Query
 from flowstore.record.failure import RemoteTaskError
-from flowstore.record.reference import ResultReference
+from flowstore.record.reference import Reference
 from flowstore.storage import ExcInfo
 from flowstore.store.base import CONFIGURED, RAISE, StoreBase
 from flowstore.store.routing import Route
@@ -139,7 +139,7 @@ class ResultsMixin(StoreBase):
 
     # References
 
-    def reference(self, flow_name: str, task_name: str, task_id: str) -> ResultReference:
+    def reference(self, flow_name: str, task_name: str, task_id: str) -> Reference:
         """Return a reference to a result, whether or not it is stored yet.
 
         Connects to no storage.
@@ -148,9 +148,9 @@ class ResultsMixin(StoreBase):
             UnknownStorageError: the task has no storage.
         """
         route, key = self._routed(flow_name, task_name, task_id)
-        return ResultReference(route.storage.name, key)
+        return Reference(route.storage.name, key)
 
-    def load(self, reference: ResultReference | Mapping[str, Any]) -> Any:
+    def load(self, reference: Reference | Mapping[str, Any]) -> Any:
         """Return the result that a reference points to, as a new object.
 
         Args:
@@ -161,7 +161,7 @@ class ResultsMixin(StoreBase):
             UnknownStorageError: its storage is not declared here.
             NotFoundError, CorruptError, UnreachableError: as ``retrieve``.
         """
-        if not isinstance(reference, ResultReference):
-            reference = ResultReference.from_dict(reference)
+        if not isinstance(reference, Reference):
+            reference = Reference.from_dict(reference)
         key = reference.key
         return self._outcomes.retrieve(Route(self._router.get_entry(reference.storage), key.task_name), key)

@@ -111,7 +111,8 @@ def test_the_table_of_extras_is_that_of_the_package() -> None:
 def test_files_that_a_page_names_exist(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     named = re.findall(r"`((?:flowstore|storages|tests|docs|benchmarks|yaml_examples)/[\w./-]*)`", text)
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    built = "docs/_build/"
+    assert [path for path in named if not path.startswith(built) and not (ROOT / path).exists()] == []
 
 
 def test_the_map_has_each_room_once() -> None:

@@ -20,7 +20,7 @@ from flowstore.encoding.pipeline import Pipeline
 from flowstore.encoding.serialize import dumps, loads
 from flowstore.errors import CorruptError, StorageError
 from flowstore.record import ERROR, Ref
-from flowstore.record.capture import MAX_FRAMES, MAX_ITEMS, capture_exception
+from flowstore.record.capture import MAX_FRAMES, MAX_ITEMS
 from flowstore.record.failure import MAX_EXCEPTIONS
 from flowstore.texts import MAX_TEXT, summarize
 
@@ -79,16 +79,16 @@ def grouped() -> None:
 
 
 def test_cause_and_context_are_told_apart() -> None:
-    failure = capture_exception(raised(caused))
+    failure = Failure.of(raised(caused))
     assert (failure.type_name, failure.module, failure.message) == ("ValueError", "builtins", "outer")
     assert failure.cause is not None
     assert failure.cause.summary == "KeyError: 'missing'"
     assert failure.context is None
-    failure = capture_exception(raised(in_context))
+    failure = Failure.of(raised(in_context))
     assert failure.cause is None
     assert failure.context is not None
     assert failure.context.type_name == "KeyError"
-    failure = capture_exception(raised(suppressed))
+    failure = Failure.of(raised(suppressed))
     assert (failure.cause, failure.context) == (None, None)
 
 
@@ -96,16 +96,16 @@ def test_cause_and_context_are_told_apart() -> None:
 def test_it_reads_as_python_prints_it(function: Callable[[], Any]) -> None:
     exc = raised(function)
     printed = "".join(traceback.format_exception(exc))
-    ours = capture_exception(exc).format()
+    ours = Failure.of(exc).format()
     marks = "".join(
         line for line in printed.splitlines(keepends=True) if set(line.strip()) - set("^~") or not line.strip()
     )
     assert ours == marks.rstrip("\n")
-    survives(capture_exception(exc))
+    survives(Failure.of(exc))
 
 
 def test_groups_keep_all_members_with_their_causes() -> None:
-    failure = capture_exception(raised(grouped))
+    failure = Failure.of(raised(grouped))
     assert [member.type_name for member in failure.members] == ["ValueError", "ValueError", "ExceptionGroup"]
     assert failure.members[0].cause is not None
     assert failure.members[2].members[0].args == (2, "no such file")
@@ -119,7 +119,7 @@ def test_notes_are_kept() -> None:
     exc = ValueError("x")
     exc.add_note("first")
     exc.add_note("second\nline")
-    failure = capture_exception(exc)
+    failure = Failure.of(exc)
     assert failure.notes == ("first", "second\nline")
     assert failure.format().endswith("first\nsecond\nline")
     survives(failure)
@@ -129,17 +129,17 @@ def test_notes_that_are_not_what_they_should_be_do_no_harm() -> None:
     for notes in (None, 5, "text", [1, object()], {"a": 1}):
         exc = ValueError("x")
         exc.__notes__ = notes  # type: ignore[assignment]
-        survives(capture_exception(exc))
+        survives(Failure.of(exc))
 
 
 def test_cycles_end() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
     one.__context__, other.__context__ = other, one
-    assert size(capture_exception(one)) == 2
+    assert size(Failure.of(one)) == 2
     own = ValueError("own")
     own.__cause__ = own
-    assert size(capture_exception(own)) == 1
+    assert size(Failure.of(own)) == 1
 
 
 def test_long_chains_and_wide_groups_are_bounded() -> None:
@@ -148,12 +148,12 @@ def test_long_chains_and_wide_groups_are_bounded() -> None:
         outer = ValueError(str(number))
         outer.__cause__ = exc
         exc = outer
-    failure = capture_exception(exc)
+    failure = Failure.of(exc)
     assert failure.message == "4999"
     assert size(failure) <= MAX_EXCEPTIONS
     survives(failure)
     wide = ExceptionGroup("wide", [ValueError(str(number)) for number in range(5000)])
-    assert size(capture_exception(wide)) <= MAX_EXCEPTIONS
+    assert size(Failure.of(wide)) <= MAX_EXCEPTIONS
 
 
 def test_deep_recursion_keeps_both_ends_of_the_traceback() -> None:
@@ -162,14 +162,14 @@ def test_deep_recursion_keeps_both_ends_of_the_traceback() -> None:
             recurse(depth - 1)
         raise ValueError("bottom")
 
-    failure = capture_exception(raised(lambda: recurse(sys.getrecursionlimit() // 2)))
+    failure = Failure.of(raised(lambda: recurse(sys.getrecursionlimit() // 2)))
     assert len(failure.frames) == MAX_FRAMES
     assert failure.frames[0].function == "raised"
     assert failure.frames[-1].source == 'raise ValueError("bottom")'
 
 
 def test_huge_messages_args_and_arguments_are_cut_and_say_so() -> None:
-    failure = capture_exception(ValueError("x" * 1_000_000, ["y" * 1_000_000] * 3), {"args": ["z" * 1_000_000] * 1000})
+    failure = Failure.of(ValueError("x" * 1_000_000, ["y" * 1_000_000] * 3), {"args": ["z" * 1_000_000] * 1000})
     assert len(json.dumps(failure.to_dict())) < 5 * MAX_TEXT
     assert "characters" in failure.message
     survives(failure)
@@ -194,16 +194,16 @@ class Hostile:
 
 
 def test_broken_str_and_repr_do_no_harm() -> None:
-    failure = capture_exception(Broken(Broken()), Broken())
+    failure = Failure.of(Broken(Broken()), Broken())
     assert "RuntimeError" in failure.message
     survives(failure)
-    survives(capture_exception(Odd("x")))
+    survives(Failure.of(Odd("x")))
 
 
 def test_an_exception_whose_notes_break_does_no_harm() -> None:
     exc = ValueError("x")
     exc.__notes__ = [Broken()]  # type: ignore[list-item]
-    survives(capture_exception(exc))
+    survives(Failure.of(exc))
 
 
 def test_a_class_with_keyword_arguments_only_is_described_too() -> None:
@@ -211,14 +211,14 @@ def test_a_class_with_keyword_arguments_only_is_described_too() -> None:
         def __init__(self, *, code: int) -> None:
             super().__init__(f"code {code}")
 
-    failure = capture_exception(KeywordError(code=5))
+    failure = Failure.of(KeywordError(code=5))
     assert failure.type_name.endswith("KeywordError")
     assert failure.message == "code 5"
     survives(failure)
 
 
 def test_what_is_not_utf8_is_escaped() -> None:
-    failure = capture_exception(ValueError("bad \ud800", "\udfff", b"\xff", float("nan"), float("inf"), 10**30))
+    failure = Failure.of(ValueError("bad \ud800", "\udfff", b"\xff", float("nan"), float("inf"), 10**30))
     survives(failure)
     assert "\\ud800" in failure.message
 
@@ -230,7 +230,7 @@ def test_what_is_not_utf8_is_escaped() -> None:
 )
 def test_any_arguments_survive(args: list[Any]) -> None:
     exc = ValueError(*args)
-    survives(capture_exception(exc, {"args": args, "kwargs": {}}))
+    survives(Failure.of(exc, {"args": args, "kwargs": {}}))
 
 
 def test_reading_needs_no_class_and_passes_over_what_is_new() -> None:
@@ -241,7 +241,7 @@ def test_reading_needs_no_class_and_passes_over_what_is_new() -> None:
 
 
 def test_a_remote_error_can_be_raised_pickled_and_read() -> None:
-    error = RemoteTaskError(capture_exception(raised(caused)), Key("flow", "task", "id"), {"attempt": 3})
+    error = RemoteTaskError(Failure.of(raised(caused)), Key("flow", "task", "id"), {"attempt": 3})
     with pytest.raises(RemoteTaskError, match="outer") as caught:
         raise error
     assert "direct cause" in str(caught.value)
@@ -327,15 +327,15 @@ def test_whatever_the_exception_its_error_is_stored_and_read(name: str, serializ
 def test_an_exception_that_hides_its_attributes_keeps_them() -> None:
     exc = HidesItself("a", 1)
     getattr(BaseException, "__cause__").__set__(exc, KeyError("cause"))  # noqa: B009 - the class has hidden it
-    failure = capture_exception(exc)
+    failure = Failure.of(exc)
     assert (failure.args, failure.cause and failure.cause.type_name) == (("a", 1), "KeyError")
 
 
 def test_what_is_left_out_is_said() -> None:
-    failure = capture_exception(ValueError(*range(1000)))
+    failure = Failure.of(ValueError(*range(1000)))
     assert failure.args[:3] == (0, 1, 2)
     assert (len(failure.args), failure.args[-1]) == (MAX_ITEMS + 1, "… (1000 arguments)")
-    notes = capture_exception(with_notes(*"n" * 1000)).notes
+    notes = Failure.of(with_notes(*"n" * 1000)).notes
     assert (len(notes), notes[-1]) == (MAX_ITEMS + 1, "… (1000 notes)")
 
 
@@ -345,7 +345,7 @@ def test_all_texts_together_are_bounded() -> None:
         outer = with_notes(*["n" * MAX_TEXT] * MAX_ITEMS)
         outer.__cause__ = deep
         deep = outer
-    failure = capture_exception(deep)
+    failure = Failure.of(deep)
     assert size(failure) == MAX_EXCEPTIONS
     assert len(json.dumps(failure.to_dict())) < 3_000_000
 
@@ -358,9 +358,7 @@ class UnpickleableExceptionWrapper(Exception):
 
 
 def test_a_stand_in_for_what_cannot_be_pickled_is_described_as_the_original() -> None:
-    failure = capture_exception(
-        UnpickleableExceptionWrapper("shop.errors", "Refused", ("card", 5), "Refused('card', 5)")
-    )
+    failure = Failure.of(UnpickleableExceptionWrapper("shop.errors", "Refused", ("card", 5), "Refused('card', 5)"))
     assert failure.summary == "shop.errors.Refused: Refused('card', 5)"
     assert failure.args == ("card", 5)
 
@@ -396,11 +394,11 @@ def test_frames_of_the_recording_are_left_out_wherever_they_stand() -> None:
     again = within("flowstore.celery.other", calls, watched)
     traced = within("celery.app.trace", calls, again)
     exc = raised(lambda: traced(None))
-    files = [frame.file for frame in capture_exception(exc).frames]
+    files = [frame.file for frame in Failure.of(exc).frames]
     assert [file for file in files if file != __file__] == ["celery.app.trace", "sentry", "shop.tasks"]
     while exc.__traceback__ and exc.__traceback__.tb_frame.f_globals["__name__"] != "celery.app.trace":
         exc.__traceback__ = exc.__traceback__.tb_next
-    assert capture_exception(exc).frames[0].file != "celery.app.trace"
+    assert Failure.of(exc).frames[0].file != "celery.app.trace"
 
 
 PLAIN = {"type_name": "ValueError", "module": "builtins", "message": "x"}

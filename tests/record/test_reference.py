@@ -13,7 +13,7 @@ from flowstore import (
     InvalidKeyError,
     Key,
     NotFoundError,
-    ResultReference,
+    Reference,
     SerializationError,
     UnknownStorageError,
 )
@@ -35,14 +35,14 @@ def test_it_loads_what_is_stored_also_after_a_journey(flows: FlowStore) -> None:
 
 def test_celerys_json_takes_it_as_it_is(memory: FlowStore) -> None:
     reference = memory.reference("flow", "task", "1")
-    assert ResultReference.from_dict(json.loads(dumps([reference]))[0]) == reference
+    assert Reference.from_dict(json.loads(dumps([reference]))[0]) == reference
 
 
 def test_it_holds_names_only(memory: FlowStore) -> None:
     key = Key('f"lo\nw', "tä/sk", "")
     reference = memory.reference(key.flow_name, key.task_name, key.task_id)
     assert (reference.storage, reference.key) == ("Results", key)
-    assert ResultReference.from_dict(reference.to_dict()) == reference
+    assert Reference.from_dict(reference.to_dict()) == reference
     assert len(json.dumps(reference.to_dict())) < 200
 
 
@@ -95,7 +95,7 @@ def test_as_a_result_it_is_stored_as_a_mapping(memory: FlowStore) -> None:
     strict = FlowStore(
         {"storages": [{"name": "S", "classname": "MemoryStorage", "strict": True}], "global": {"default_storage": "S"}}
     )
-    with pytest.raises(SerializationError, match=r"ResultReference.*to_dict"):
+    with pytest.raises(SerializationError, match=r"Reference.*to_dict"):
         strict.store("flow", "task", "2", reference)
 
 
