@@ -135,7 +135,7 @@ def test_copy_and_verify(place: Place, results: RecordStorage, store: FlowStore)
     assert rows(place, "verify", "Results", "Files")[0]["same"] == 6
     store.storage("Files").store("f", "t", "1", "other")
     ended = run(place, "verify", "Results", "Files", status=1)
-    assert "result 'f' / 't' / '1': it is another one in the target" in ended.stderr
+    assert "result 'f' / 't' / '1': the target has a different record" in ended.stderr
     ended = run(place, "copy", "Results", "Files")
     assert "kept" in ended.stderr
     assert rows(place, "copy", "Results", "Files", "--on-conflict", "replace")[0]["conflicts"] == 1
