@@ -52,7 +52,9 @@ def first_line(record: Record, revision: int, created: int) -> bytes:
     }
     line = orjson.dumps(envelope, option=orjson.OPT_APPEND_NEWLINE)
     if len(line) > _MAX_LINE:
-        raise SerializationError(f"the names and headers of {ref.kind} take {len(line)} bytes, the most is {_MAX_LINE}")
+        raise SerializationError(
+            f"the names and headers of {ref.kind} take {len(line)} bytes, the maximum is {_MAX_LINE}"
+        )
     return line
 
 
@@ -79,7 +81,7 @@ def read_envelope(data: bytes, total: int, payload: bool, where: str, expected: 
 
 def _parse(line: bytes, payload: bytes, where: str, expected: Ref | None) -> tuple[Stored, int]:
     if len(line) > _MAX_LINE:
-        raise damaged(where, f"its first line has {len(line)} bytes, the most is {_MAX_LINE}")
+        raise damaged(where, f"its first line has {len(line)} bytes, the maximum is {_MAX_LINE}")
     try:
         envelope: dict[str, Any] = orjson.loads(line)
         if envelope["format"] != FORMAT:

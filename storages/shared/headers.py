@@ -30,7 +30,7 @@ def dump_headers(record: Record) -> bytes:
     except (TypeError, ValueError) as exc:
         raise SerializationError(f"the headers of {record.ref} are not JSON: {exc}", "$.headers") from exc
     if len(text) > MAX_HEADERS:
-        message = f"the headers of {record.ref} take {len(text)} bytes; the most is {MAX_HEADERS}"
+        message = f"the headers of {record.ref} take {len(text)} bytes; the maximum is {MAX_HEADERS}"
         raise SerializationError(message, "$.headers")
     # JSON changes some types; headers that could not be read again must not be stored.
     if mistake_in(headers) is not None and (mistake := mistake_in(orjson.loads(text))) is not None:
@@ -45,7 +45,7 @@ def load_headers(text: str | bytes, ref: Ref) -> dict[str, Any]:
         CorruptError: the text is not a JSON object or too long, or a known header has the wrong type.
     """
     if len(text) > MAX_HEADERS:
-        raise corrupt(ref, f"the stored headers of {ref} have {len(text)} bytes; the most is {MAX_HEADERS}")
+        raise corrupt(ref, f"the stored headers of {ref} have {len(text)} bytes; the maximum is {MAX_HEADERS}")
     try:
         headers = orjson.loads(text)
     except ValueError as exc:

@@ -116,7 +116,7 @@ def test_headers_are_bounded_when_they_are_written(classname: str, tmp_path: Pat
     entry = {"name": "S", "classname": classname, "configuration": configuration}
     store = FlowStore({"storages": [entry], "global": {"default_storage": "S"}})
     storage: Any = store.storage("S")
-    with pytest.raises(SerializationError, match="the most is"):
+    with pytest.raises(SerializationError, match="the maximum is"):
         storage.put(Pipeline().encode(REF, 1, {"mine": "x" * 2**20}))
     assert store.retrieve("flow", "task", "1", default=None) is None
     storage.put(Pipeline().encode(REF, 1, {"mine": "x" * 2**19}))
@@ -126,7 +126,7 @@ def test_headers_are_bounded_when_they_are_written(classname: str, tmp_path: Pat
 def test_headers_that_are_too_long_are_not_read() -> None:
     from flowstore.storages.shared.headers import load_headers
 
-    with pytest.raises(CorruptError, match="the most is"):
+    with pytest.raises(CorruptError, match="the maximum is"):
         load_headers(b'{"a":[' + b"[]," * 2**20 + b"0]}", Ref(RESULT, Key("f", "t", "1")))
 
 
@@ -134,5 +134,5 @@ def test_a_first_line_that_is_too_long_is_not_read() -> None:
     from flowstore.storages.shared.envelope import read_envelope
 
     data = b'{"headers":[' + b"[]," * 2**23 + b"0]}\n"
-    with pytest.raises(CorruptError, match="the most is"):
+    with pytest.raises(CorruptError, match="the maximum is"):
         read_envelope(data, len(data), True, "a file")

@@ -223,7 +223,7 @@ def test_a_record_that_is_too_large_is_refused_before_it_is_sent(storage: MongoS
         lambda large: storage.put(large, if_revision=revision),
         lambda large: storage.put_many([record(Key("f", "t", "2"), "small"), large]),
     ):
-        with pytest.raises(SerializationError, match="the most is 1048576"):
+        with pytest.raises(SerializationError, match="the maximum is 1048576"):
             work(record(KEY, "new", note="x" * (16 << 20)))
     assert storage.retrieve("f", "t", "1") == "old"
     assert storage.count(Query()) == 1

@@ -111,7 +111,7 @@ def test_refuses_a_value_that_redis_can_not_keep(server: servers.Server, storage
     with server.client() as client:
         before = client.info("stats")["total_net_input_bytes"]
         # A payload of that size is kept in pieces; headers are never that large.
-        with pytest.raises(SerializationError, match="the most is"):
+        with pytest.raises(SerializationError, match="the maximum is"):
             storage.put(Record(Ref(RESULT, KEY), b"", {"note": "x" * (512 * 1024 * 1024)}))
         assert client.info("stats")["total_net_input_bytes"] - before < 10_000
     assert storage.retrieve("flow", "task", "1") == "old"
