@@ -16,7 +16,7 @@ from celery.utils.functional import _regen, regen
 
 from flowstore.store.plan import Chain, Chord, Group, Member, Part
 
-Name = Callable[[str], str]
+Naming = Callable[[str], str]
 
 
 def prepared(canvas: Any, app: Celery, options: dict[str, Any]) -> Signature:
@@ -57,7 +57,7 @@ def prepared(canvas: Any, app: Celery, options: dict[str, Any]) -> Signature:
     return copy
 
 
-def part_of(signature: Signature, name: Name) -> Part | None:
+def part_of(signature: Signature, name: Naming) -> Part | None:
     """Return the layout of a prepared signature; ``None`` without tasks.
 
     Args:
@@ -101,7 +101,7 @@ def _each_with_id(tasks: Any, app: Celery) -> Any:
     return regen(iter(copies)) if isinstance(tasks, _regen) else copies
 
 
-def _part(signature: Any, name: Name) -> Part | None:
+def _part(signature: Any, name: Naming) -> Part | None:
     if isinstance(signature, _chain):
         return _one_after_another(signature.tasks, name)
     if isinstance(signature, group):
@@ -114,7 +114,7 @@ def _part(signature: Any, name: Name) -> Part | None:
     return Member(name(signature.task), str(signature.options["task_id"]))
 
 
-def _side_by_side(tasks: Any, name: Name, frozen: bool = True) -> Iterator[Part]:
+def _side_by_side(tasks: Any, name: Naming, frozen: bool = True) -> Iterator[Part]:
     """Yield the parts of a group; inner groups are flattened.
 
     Empty parts are left out.
@@ -134,7 +134,7 @@ def _side_by_side(tasks: Any, name: Name, frozen: bool = True) -> Iterator[Part]
             yield part
 
 
-def _one_after_another(tasks: Any, name: Name) -> Part | None:
+def _one_after_another(tasks: Any, name: Naming) -> Part | None:
     parts: list[Part] = []
     empty: Part | None = None  # an empty group is left out unless the chain has nothing else
     for task in _spliced(tasks):

@@ -26,7 +26,7 @@ class _Job:
         self.done = threading.Event()
 
 
-class Writer:
+class BackgroundWriter:
     """A queue of writes and its thread, which starts with the first write."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Writer:
                 self._queue.task_done()
 
 
-_writer = Writer()
+_writer = BackgroundWriter()
 _main_process: int | None = None
 
 
@@ -93,7 +93,7 @@ def become_main_process() -> None:
     """Queue writes of this process from now on, until ``end_main_process``."""
     global _writer, _main_process
     if _main_process != os.getpid():
-        _writer = Writer()
+        _writer = BackgroundWriter()
         _main_process = os.getpid()
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from flowstore.cli.status import ERROR, INTERRUPTED
+from flowstore.cli.status import EXIT_ERROR, EXIT_INTERRUPTED
 
 _STOPPED: Final = 2
 _NOTHING_SELECTED: Final = 5
@@ -84,4 +84,4 @@ def conformance(
     if status == _NOTHING_SELECTED:
         raise click.UsageError(f"-k {select!r} matches no test")
     if status:
-        raise click.exceptions.Exit(INTERRUPTED if status == _STOPPED else ERROR)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED if status == _STOPPED else EXIT_ERROR)

@@ -10,7 +10,7 @@ import click
 from flowstore.cli import output
 from flowstore.cli.reading import records_of
 from flowstore.cli.root import source
-from flowstore.cli.status import ERROR
+from flowstore.cli.status import EXIT_ERROR
 from flowstore.cli.transfer import Problems, conflict_option, print_copied, progress, selection, selection_options
 
 
@@ -92,7 +92,7 @@ def verify(
     row = {"source": from_, "target": to, **asdict(result)}
     output.print_rows(form, _COMPARED, [row], lambda row: [row["source"], row["target"]])
     if not result.is_same:
-        raise click.exceptions.Exit(ERROR)
+        raise click.exceptions.Exit(EXIT_ERROR)
 
 
 _COMPARED = output.counts(

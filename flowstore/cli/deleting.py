@@ -11,16 +11,16 @@ import click
 from flowstore.cli import output, reading, text
 from flowstore.cli.reading import records_of
 from flowstore.cli.root import source
-from flowstore.cli.status import INTERRUPTED, USAGE, say
+from flowstore.cli.status import EXIT_INTERRUPTED, EXIT_USAGE, say
 
 if TYPE_CHECKING:
     from flowstore.record import Record
     from flowstore.store import FlowStore
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _deleting_options(command: Command) -> Command:
+def _deleting_options(command: _Command) -> _Command:
     for option in (
         click.option("-y", "--yes", is_flag=True, help="Delete without confirmation."),
         click.option("--dry-run", is_flag=True, help="Only show what would be deleted."),
@@ -113,12 +113,12 @@ def _agreed(question: str, dry_run: bool, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         say("nothing was deleted: no terminal for confirmation; pass --yes to delete")
-        raise click.exceptions.Exit(USAGE)
+        raise click.exceptions.Exit(EXIT_USAGE)
     try:
         agreed = click.confirm(question, err=True)
     except click.Abort:
         say("\ninterrupted: nothing was deleted")
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     if not agreed:
         say("nothing was deleted")
     return agreed

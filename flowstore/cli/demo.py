@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowstore.cli import output, text
-from flowstore.cli.status import ERROR, say
+from flowstore.cli.status import EXIT_ERROR, say
 from flowstore.cli.tree import print_tree
 
 if TYPE_CHECKING:
-    from flowstore.demo.run import Outcome, Progress
+    from flowstore.demo.run import DemoOutcome, DemoProgress
     from flowstore.demo.sources import Selection
 
 
@@ -70,7 +70,7 @@ def demo(keep: Path | None, files: int, path: Path | None) -> None:
         say(f"error: {text.one_line(str(exc))}")
         say(f"Last lines of the worker's log, {folder / 'worker.log'}:")
         say(text.printable(log_tail(folder), keep=text.LINES))
-        raise click.exceptions.Exit(ERROR) from None
+        raise click.exceptions.Exit(EXIT_ERROR) from None
 
 
 def _folder(keep: Path | None) -> Path:
@@ -89,7 +89,7 @@ def _introduce(folder: Path, selection: Selection) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Progress | None], None]]:
+def _progress() -> Iterator[Callable[[DemoProgress | None], None]]:
     """Yield a function that shows progress on stderr; ``None`` ends it.
 
     Shows a bar on a terminal, and a few lines otherwise.
@@ -104,7 +104,7 @@ def _progress() -> Iterator[Callable[[Progress | None], None]]:
     with Bar(*columns, console=output.console(err=True), transient=True) as bar:
         task = bar.add_task("starting the worker", total=None)
 
-        def report(progress: Progress | None) -> None:
+        def report(progress: DemoProgress | None) -> None:
             if progress is None:
                 bar.stop()
                 return
@@ -120,7 +120,7 @@ class _Lines:
     def __init__(self) -> None:
         self._quarter = -1
 
-    def __call__(self, progress: Progress | None) -> None:
+    def __call__(self, progress: DemoProgress | None) -> None:
         if progress is None:
             return
         quarter = 4 * progress.finished // progress.total
@@ -129,7 +129,7 @@ class _Lines:
             say(f"{progress.finished} of {progress.total} tasks finished, {progress.failed} of them failed")
 
 
-def _present(outcome: Outcome, configuration: Path) -> None:
+def _present(outcome: DemoOutcome, configuration: Path) -> None:
     from rich.text import Text
 
     console = output.console()

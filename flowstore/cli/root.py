@@ -19,7 +19,7 @@ _DEFAULT_FILE = "flowstore.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StoreSource:
     """Where the configuration comes from.
 
     Attributes:
@@ -67,9 +67,9 @@ class Source:
         )
 
 
-def source() -> Source:
+def source() -> StoreSource:
     """Return the configuration source of the running command."""
-    current: Source = click.get_current_context().meta[_META]
+    current: StoreSource = click.get_current_context().meta[_META]
     return current
 
 
@@ -119,4 +119,4 @@ def flowstore(ctx: click.Context, config: str | None, overrides: dict[str, str],
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     # Not in ctx.obj, which belongs to Celery's command and carries the app.
-    ctx.meta[_META] = Source(config, overrides, getattr(ctx.obj, "app", None))
+    ctx.meta[_META] = StoreSource(config, overrides, getattr(ctx.obj, "app", None))

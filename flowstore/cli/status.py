@@ -13,13 +13,13 @@ import click
 
 from flowstore.cli.text import LINES, one_line, printable
 
-ERROR: Final = 1
-USAGE: Final = 2
-CONFIGURATION: Final = 3
-NOT_FOUND: Final = 4
-UNREACHABLE: Final = 5
-PARTLY_FAILED: Final = 6
-INTERRUPTED: Final = 130
+EXIT_ERROR: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_CONFIGURATION: Final = 3
+EXIT_NOT_FOUND: Final = 4
+EXIT_UNREACHABLE: Final = 5
+EXIT_PARTLY_FAILED: Final = 6
+EXIT_INTERRUPTED: Final = 130
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def outcomes(*, debug: bool) -> Iterator[None]:
         raise click.exceptions.Exit(0) from None
     except KeyboardInterrupt:
         say("interrupted")
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     except Exception as exc:
         if debug:
             click.echo(printable(traceback.format_exc(), keep=LINES), err=True, nl=False)
@@ -60,12 +60,12 @@ def status_of(exc: BaseException) -> int:
     from flowstore import errors
 
     statuses: tuple[tuple[type[BaseException], int], ...] = (
-        (errors.ConfigurationError, CONFIGURATION),
-        (errors.InvalidKeyError, USAGE),
-        (errors.NotFoundError, NOT_FOUND),
-        (errors.UnreachableError, UNREACHABLE),
+        (errors.ConfigurationError, EXIT_CONFIGURATION),
+        (errors.InvalidKeyError, EXIT_USAGE),
+        (errors.NotFoundError, EXIT_NOT_FOUND),
+        (errors.UnreachableError, EXIT_UNREACHABLE),
     )
-    return next((status for kind, status in statuses if isinstance(exc, kind)), ERROR)
+    return next((status for kind, status in statuses if isinstance(exc, kind)), EXIT_ERROR)
 
 
 def describe(exc: BaseException) -> str:
@@ -97,7 +97,7 @@ def fail(exc: BaseException) -> None:
 
 def partly_failed() -> click.exceptions.Exit:
     """Return the exception to raise if only part of the work was done."""
-    return click.exceptions.Exit(PARTLY_FAILED)
+    return click.exceptions.Exit(EXIT_PARTLY_FAILED)
 
 
 def end_with_failures(failures: Mapping[str, Exception], storages: int) -> None:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from flowstore.copying import CopyResult, Problem
     from flowstore.record import Query
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _SHOWN: Final = 20  # problems that are printed one by one
 
 
-def selection_options(command: Command) -> Command:
+def selection_options(command: _Command) -> _Command:
     """Add the options that select records."""
     for option in (
         click.option("--run", "run_id", metavar="RUN", help="Only records of this run."),
@@ -43,7 +43,7 @@ def selection(kinds: tuple[str, ...], flow: str | None, task: str | None, run_id
     return Query(kinds or None, flow, task, run_id=run_id)
 
 
-def conflict_option(command: Command) -> Command:
+def conflict_option(command: _Command) -> _Command:
     """Add the option that decides between two records with the same key."""
     option = click.option(
         "--on-conflict",

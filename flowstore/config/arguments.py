@@ -12,7 +12,7 @@ from pydantic import ConfigDict, SecretStr, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from flowstore.config.checking import check_inline
-from flowstore.config.document import Document, Fields, Node, Path, Scalar, children, is_usable, to_data
+from flowstore.config.document import Document, Fields, Node, Path, ScalarNode, children, is_usable, to_data
 from flowstore.config.mistakes import closest, did_you_mean
 from flowstore.config.model import StorageEntry, StorageReference
 from flowstore.config.secrets import file_of, read_secret
@@ -224,7 +224,7 @@ class _Argument:
 
         The text of an unquoted variable may be a number by YAML's rules, and a string if a string is expected.
         """
-        if isinstance(node, Scalar) and node.expanded is not None:
+        if isinstance(node, ScalarNode) and node.expanded is not None:
             texts = [node.expanded]
             return texts if is_secret_name(self._path[-1]) else [node.value, *texts]
         return [self._with_files(node)]

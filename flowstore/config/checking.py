@@ -14,10 +14,10 @@ from flowstore.config import selinon
 from flowstore.config.document import Document, Fields, Items, Path, children, dotted, to_data
 from flowstore.config.mistakes import Mistake, closest, did_you_mean, is_misspelt
 from flowstore.config.model import Configuration, FlowEntry, StorageEntry, TaskEntry
-from flowstore.config.overrides import named
+from flowstore.config.overrides import named_sections
 from flowstore.config.secrets import plain_secrets
 from flowstore.config.shapes import (
-    VERSION,
+    CONFIGURATION_VERSION,
     AnyShape,
     FlowShape,
     GlobalShape,
@@ -62,8 +62,10 @@ class _Check:
     def run(self) -> None:
         document = self._document
         top = self.shaped(TopShape, ())
-        if top is not None and top.version != VERSION:
-            document.report(("version",), f"unknown version {top.version}", f"This release reads version {VERSION}.")
+        if top is not None and top.version != CONFIGURATION_VERSION:
+            document.report(
+                ("version",), f"unknown version {top.version}", f"This release reads version {CONFIGURATION_VERSION}."
+            )
         for path in self._entries("storages"):
             self._storage(path)
         for path in self._entries("tasks"):
@@ -205,7 +207,7 @@ class _Check:
         return shape.default_storage
 
     def _check_storage_name(self, path: Path, storage: str | None) -> None:
-        names = [name for name, _ in named(self._document.node(("storages",)))]
+        names = [name for name, _ in named_sections(self._document.node(("storages",)))]
         if storage is not None and storage not in names and path not in self._guessed:
             self._document.report(path, f"unknown storage {storage!r}", did_you_mean(storage, names))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from flowstore.config.mistakes import Mistake, Place, Source
+from flowstore.config.mistakes import Mistake, Place, SourceText
 from flowstore.config.model import Configuration, FlowEntry, StorageEntry, TaskEntry
 from flowstore.texts import Span, mask, spans_in_text
 
@@ -35,7 +35,7 @@ class TooDeepError(Exception):
 
 
 @dataclass(slots=True)
-class Problem:
+class NodeProblem:
     """Why a value can't be used: a mistake, unless it is overridden."""
 
     message: str
@@ -43,7 +43,7 @@ class Problem:
 
 
 @dataclass(slots=True)
-class Scalar:
+class ScalarNode:
     """A single value.
 
     Attributes:
@@ -58,7 +58,7 @@ class Scalar:
     text: str | None = None
     plain: bool = False
     expanded: str | None = None
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[NodeProblem] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Fields:
         self.entries[meant] = self.entries.pop(key)
 
 
-Node = Scalar | Items | Fields
+Node = ScalarNode | Items | Fields
 
 
 def from_data(value: Any, place: Place, path: Path = ()) -> Node:
@@ -108,7 +108,7 @@ def from_data(value: Any, place: Place, path: Path = ()) -> Node:
         return Fields(place, {key: Field(place, from_data(each, place, (*path, key))) for key, each in value.items()})
     if isinstance(value, list | tuple):
         return Items(place, [from_data(each, place, (*path, index)) for index, each in enumerate(value)])
-    return Scalar(place, value, text=value if isinstance(value, str) else None)
+    return ScalarNode(place, value, text=value if isinstance(value, str) else None)
 
 
 def to_data(node: Node) -> Any:
@@ -129,9 +129,9 @@ def children(node: Node) -> Iterator[tuple[Any, Node]]:
         yield from enumerate(node.items)
 
 
-def scalars(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
+def scalars(node: Node, path: Path = ()) -> Iterator[tuple[Path, ScalarNode]]:
     """Yield every scalar of a tree with its path."""
-    if isinstance(node, Scalar):
+    if isinstance(node, ScalarNode):
         yield path, node
     for step, child in children(node):
         yield from scalars(child, (*path, step))
@@ -181,7 +181,7 @@ class Document:
     name: str
     base: FilePath
     tree: Fields
-    sources: dict[str, Source] = field(default_factory=dict)
+    sources: dict[str, SourceText] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     storages: list[tuple[Path, StorageEntry]] = field(default_factory=list)
     tasks: list[tuple[Path, TaskEntry]] = field(default_factory=list)
@@ -207,7 +207,7 @@ class Document:
     def report(self, path: Path, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
         """Add a mistake, unless its value is already reported as unusable."""
         node = self.node(path)
-        if of_key or not (isinstance(node, Scalar) and node.problems):
+        if of_key or not (isinstance(node, ScalarNode) and node.problems):
             self.add(Mistake(self.place(path, of_key), dotted(path), message, hint))
 
     def add(self, *mistakes: Mistake) -> None:

@@ -10,7 +10,7 @@ from pydantic.errors import PydanticUserError
 from flowstore.config.adapters import named_adapters
 from flowstore.config.arguments import UNKNOWN, parameters, takes_file, validator_of
 from flowstore.config.model import OWN_MODULE, CacheClass, ConflictPolicy, HistoryPolicy, StoreErrorPolicy
-from flowstore.config.shapes import VERSION
+from flowstore.config.shapes import CONFIGURATION_VERSION
 from flowstore.encoding.codec import LEVELS, CompressionCodec
 from flowstore.encoding.serialize import Serializer
 
@@ -87,7 +87,7 @@ def json_schema(adapters: Mapping[str, type] | None = None) -> dict[str, Any]:
     flow = _object({"name": _NAME, "storage": reference, "history": history, "expires": expires}, required=["name"])
     top = _object(
         {
-            "version": {"const": VERSION},
+            "version": {"const": CONFIGURATION_VERSION},
             "storages": {"type": ["array", "null"], "items": storage},
             "tasks": {"type": ["array", "null"], "items": task},
             "flows": {"type": ["array", "null"], "items": {"anyOf": [flow, _NAME]}},

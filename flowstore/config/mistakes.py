@@ -91,7 +91,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Source:
+class SourceText:
     """The lines of a configuration file, to show with mistakes.
 
     Attributes:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flowstore.config.document import Field, Fields, Items, Node, Scalar, from_data
+from flowstore.config.document import Field, Fields, Items, Node, ScalarNode, from_data
 from flowstore.config.mistakes import Mistake, Place, did_you_mean
 from flowstore.config.shapes import StorageShape, known_keys
 
@@ -26,7 +26,7 @@ def name_plain_flows(tree: Fields) -> None:
     flows = tree.get("flows")
     if isinstance(flows, Items):
         for index, item in enumerate(flows.items):
-            if isinstance(item, Scalar) and isinstance(item.value, str):
+            if isinstance(item, ScalarNode) and isinstance(item.value, str):
                 flows.items[index] = Fields(item.place, {"name": Field(item.place, item)})
 
 
@@ -48,7 +48,7 @@ def merge(base: Fields, over: Fields) -> None:
 
 
 def _merge_named(base: Items, over: Items) -> None:
-    known = dict(named(base))
+    known = dict(named_sections(base))
     for item in over.items:
         mine = known.get(name_of(item))
         if mine is not None and isinstance(item, Fields):
@@ -78,7 +78,7 @@ def _is_other_class(base: Fields, over: Fields) -> bool:
 
 def _value(fields: Fields, key: str) -> Any:
     node = fields.get(key)
-    return node.value if isinstance(node, Scalar) else None
+    return node.value if isinstance(node, ScalarNode) else None
 
 
 def name_of(node: Node) -> Any:
@@ -87,7 +87,7 @@ def name_of(node: Node) -> Any:
     return name if isinstance(name, str) else None
 
 
-def named(section: Node | None) -> Iterator[tuple[str, Fields]]:
+def named_sections(section: Node | None) -> Iterator[tuple[str, Fields]]:
     """Yield the entries of a section that have a name, by name."""
     for item in section.items if isinstance(section, Items) else ():
         name = name_of(item)
@@ -135,7 +135,7 @@ def _apply(tree: Fields, target: str, node: Node, spelling: _Spelling) -> list[M
     if section == "global":
         keys = rest.split(spelling.separator)
         return _set(tree, ["global", *keys], node)
-    entries = list(named(tree.get(section)))
+    entries = list(named_sections(tree.get(section)))
     entry, rest = _find(entries, rest, spelling)
     if entry is None:
         return [Mistake(node.place, section, *_not_found(entries, section, rest, spelling))]

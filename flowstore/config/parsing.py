@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import yaml
 
-from flowstore.config.document import DEEPEST, Field, Fields, Items, Node, Path, Problem, Scalar, dotted
-from flowstore.config.mistakes import Mistake, Place, Source
+from flowstore.config.document import DEEPEST, Field, Fields, Items, Node, NodeProblem, Path, ScalarNode, dotted
+from flowstore.config.mistakes import Mistake, Place, SourceText
 from flowstore.config.secrets import file_of
 from flowstore.config.variables import VARIABLE_NAME
 from flowstore.texts import is_secret_name
@@ -57,7 +57,7 @@ class Parsed:
     The tree is None if the file is not valid YAML, is empty or is not a mapping.
     """
 
-    source: Source
+    source: SourceText
     tree: Fields | None = None
     mistakes: list[Mistake] = field(default_factory=list)
 
@@ -67,7 +67,7 @@ def parse(text: str, file: str) -> Parsed:
 
     Mistakes are returned, not raised.
     """
-    parsed = Parsed(Source(file, text))
+    parsed = Parsed(SourceText(file, text))
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as exc:
@@ -103,7 +103,7 @@ def parse(text: str, file: str) -> Parsed:
     return parsed
 
 
-def _syntax_mistake(exc: yaml.MarkedYAMLError, source: Source) -> Mistake:
+def _syntax_mistake(exc: yaml.MarkedYAMLError, source: SourceText) -> Mistake:
     at_end = exc.problem is not None and exc.problem.endswith("end of stream")
     mark = (exc.context_mark if at_end else None) or exc.problem_mark
     place = Place(source.file, mark.line + 1, mark.column + 1) if mark else Place(source.file)
@@ -138,8 +138,8 @@ class _Builder:
         if self._count > MOST_VALUES:
             raise _TooManyValuesError
         if len(path) > DEEPEST:
-            problem = Problem(f"nested deeper than {DEEPEST} levels, or an alias that contains itself")
-            return Scalar(self.place(node), None, problems=[problem])
+            problem = NodeProblem(f"nested deeper than {DEEPEST} levels, or an alias that contains itself")
+            return ScalarNode(self.place(node), None, problems=[problem])
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -151,29 +151,29 @@ class _Builder:
     def _tagged(self, node: yaml.Node, built: Items | Fields, tag: str, path: Path) -> Node:
         if node.tag == _TAG + tag:
             return built
-        return Scalar(built.place, None, problems=[_unknown_tag(node, path)])
+        return ScalarNode(built.place, None, problems=[_unknown_tag(node, path)])
 
-    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Scalar:
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> ScalarNode:
         place = self.place(node)
         plain = node.style is None
         text = node.value if plain or node.tag in _TEXT_TAGS else None
         if node.tag in _TEXT_TAGS:
-            return Scalar(place, node.value, text=text, plain=plain)
+            return ScalarNode(place, node.value, text=text, plain=plain)
         if node.tag not in _TYPED_TAGS:
-            return Scalar(place, None, problems=[_unknown_tag(node, path)])
+            return ScalarNode(place, None, problems=[_unknown_tag(node, path)])
         try:
-            return Scalar(place, self._constructor.construct_object(node, deep=True), text=text, plain=plain)
+            return ScalarNode(place, self._constructor.construct_object(node, deep=True), text=text, plain=plain)
         except (ValueError, yaml.YAMLError):
             kind = node.tag.removeprefix(_TAG)
-            problem = Problem(f"not a valid {kind}", "Quote it to make it a string.")
-            return Scalar(place, node.value, text=text, plain=plain, problems=[problem])
+            problem = NodeProblem(f"not a valid {kind}", "Quote it to make it a string.")
+            return ScalarNode(place, node.value, text=text, plain=plain, problems=[problem])
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> Node:
         place = self.place(node)
         variable = self._unquoted_variable(node)
         if variable:
             message = f"an unquoted {{{variable}}} is a mapping, not a variable"
-            return Scalar(place, None, problems=[Problem(message, f"Quote it: '{{{variable}}}'.")])
+            return ScalarNode(place, None, problems=[NodeProblem(message, f"Quote it: '{{{variable}}}'.")])
         merged: dict[Any, Field] = {}
         own: dict[Any, Field] = {}
         merges: list[yaml.Node] = []
@@ -243,7 +243,7 @@ def _end(node: yaml.Node) -> yaml.Mark:
     return node.end_mark
 
 
-def _unknown_tag(node: yaml.Node, path: Path) -> Problem:
+def _unknown_tag(node: yaml.Node, path: Path) -> NodeProblem:
     # It may be the beginning of an unquoted password.
     shown = "a YAML tag" if any(map(is_secret_name, path)) else f"the YAML tag {node.tag.replace(_TAG, '!!')}"
-    return Problem(f"{shown} is not allowed here", "Quote a value that begins with '!'.")
+    return NodeProblem(f"{shown} is not allowed here", "Quote a value that begins with '!'.")

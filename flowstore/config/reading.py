@@ -9,7 +9,17 @@ from pathlib import Path as FilePath
 from typing import Any, Final
 
 from flowstore.config.checking import check
-from flowstore.config.document import Document, Fields, Path, Scalar, TooDeepError, children, dotted, from_data, scalars
+from flowstore.config.document import (
+    Document,
+    Fields,
+    Path,
+    ScalarNode,
+    TooDeepError,
+    children,
+    dotted,
+    from_data,
+    scalars,
+)
 from flowstore.config.mistakes import Mistake, Place
 from flowstore.config.model import Configuration
 from flowstore.config.overrides import (
@@ -32,11 +42,11 @@ EXTENSION: Final = "x-"
 
 _PROFILE_NAME: Final = re.compile(r"\w[\w.-]*")
 
-Source = str | os.PathLike[str] | Mapping[str, Any]
+ConfigurationSource = str | os.PathLike[str] | Mapping[str, Any]
 
 
 def read(
-    source: Source | None = None,
+    source: ConfigurationSource | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -56,7 +66,7 @@ def read(
 
 
 def read_document(
-    source: Source | None = None,
+    source: ConfigurationSource | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -167,7 +177,7 @@ def _prepare(document: Document, tree: Fields, environ: Mapping[str, str]) -> No
                 first[name] = item.entries["name"].node.place if isinstance(item, Fields) else item.place
 
 
-def _expand(scalar: Scalar, environ: Mapping[str, str]) -> None:
+def _expand(scalar: ScalarNode, environ: Mapping[str, str]) -> None:
     if not isinstance(scalar.value, str) or scalar.problems:
         return
     expansion = expand(scalar.value, environ)

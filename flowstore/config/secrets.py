@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Final
 
-from flowstore.config.document import Fields, Node, Path, Scalar, children, scalars
+from flowstore.config.document import Fields, Node, Path, ScalarNode, children, scalars
 from flowstore.config.variables import literal_parts
 from flowstore.texts import is_secret_name, spans_in_text
 
@@ -51,7 +51,7 @@ def plain_secrets(configuration: Node, path: Path = ()) -> Iterator[Path]:
 
 
 def _in_plain_text(node: Node, path: Path) -> Iterator[Path]:
-    if isinstance(node, Scalar) and node.text and literal_parts(node.text):
+    if isinstance(node, ScalarNode) and node.text and literal_parts(node.text):
         yield path
     if file_of(node) is None:
         for step, child in children(node):
@@ -66,7 +66,7 @@ def known_secrets(node: Node, secret: bool = False) -> Iterator[str]:
     """Yield every secret text of a tree, with variables expanded."""
     for step, child in children(node):
         yield from known_secrets(child, (secret or is_secret_name(step)) and file_of(child) is None)
-    if isinstance(node, Scalar):
+    if isinstance(node, ScalarNode):
         text = node.value if node.expanded is None else node.expanded
         if secret and not isinstance(text, bool | None):
             yield str(text)

@@ -13,7 +13,7 @@ from flowstore.duration import seconds
 from flowstore.encoding.codec import CompressionCodec
 from flowstore.encoding.serialize import Serializer
 
-VERSION: Final = 1
+CONFIGURATION_VERSION: Final = 1
 
 _FLAGS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -53,9 +53,9 @@ def _patience(value: float) -> float:
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Span = Annotated[float | None, BeforeValidator(_span), AfterValidator(_positive)]
-Patience = Annotated[float, BeforeValidator(_span), AfterValidator(_patience)]
-Name = Annotated[str, Field(min_length=1)]
+Seconds = Annotated[float | None, BeforeValidator(_span), AfterValidator(_positive)]
+PatienceSeconds = Annotated[float, BeforeValidator(_span), AfterValidator(_patience)]
+NonEmptyName = Annotated[str, Field(min_length=1)]
 
 
 class Shape(BaseModel):
@@ -73,7 +73,7 @@ class TopShape(Shape):
     Entries are checked one by one, so that a wrong one leaves the others.
     """
 
-    version: Annotated[int, BeforeValidator(_number)] = VERSION
+    version: Annotated[int, BeforeValidator(_number)] = CONFIGURATION_VERSION
     storages: list[Any] | None = None
     tasks: list[Any] | None = None
     flows: list[Any] | None = None
@@ -91,15 +91,15 @@ class CacheShape(Shape):
 class StorageShape(Shape):
     """An item of ``storages``."""
 
-    name: Name
-    classname: Name | None = None
-    module: Name = Field(default=OWN_MODULE, alias="import")
+    name: NonEmptyName
+    classname: NonEmptyName | None = None
+    module: NonEmptyName = Field(default=OWN_MODULE, alias="import")
     configuration: dict[str, Any] | None = None
     on_store_error: Any = "retry"
     on_conflict: ConflictPolicy = "replace"
     history: HistoryPolicy = "none"
     cache: Any = None
-    expires: Span = None
+    expires: Seconds = None
     allow_clear: Flag = True
     max_result_size: Annotated[int, Field(gt=0), BeforeValidator(_number)] | None = None
     blob_threshold: Annotated[int, Field(gt=0), BeforeValidator(_number)] | None = None
@@ -113,7 +113,7 @@ class StorageShape(Shape):
 class PatienceShape(Shape):
     """``on_store_error`` of a storage, as a mapping."""
 
-    retry: Patience
+    retry: PatienceSeconds
 
 
 class CompressionShape(Shape):
@@ -128,42 +128,42 @@ class EncryptionShape(Shape):
     """``encryption`` of a storage."""
 
     keys: Any
-    active: Name
+    active: NonEmptyName
     required: Flag = False
 
 
 class InlineShape(Shape):
     """A storage that is declared inside another one's configuration."""
 
-    classname: Name
-    module: Name = Field(default=OWN_MODULE, alias="import")
+    classname: NonEmptyName
+    module: NonEmptyName = Field(default=OWN_MODULE, alias="import")
     configuration: dict[str, Any] | None = None
 
 
 class TaskShape(Shape):
     """An item of ``tasks``."""
 
-    name: Name
-    storage: Name | None = None
+    name: NonEmptyName
+    storage: NonEmptyName | None = None
     storage_readonly: Flag = False
-    storage_task_name: Name | None = None
-    output_schema: Name | None = None
-    expires: Span = None
+    storage_task_name: NonEmptyName | None = None
+    output_schema: NonEmptyName | None = None
+    expires: Seconds = None
 
 
 class FlowShape(Shape):
     """An item of ``flows``."""
 
-    name: Name
-    storage: Name | None = None
+    name: NonEmptyName
+    storage: NonEmptyName | None = None
     history: HistoryPolicy | None = None
-    expires: Span = None
+    expires: Seconds = None
 
 
 class GlobalShape(Shape):
     """``global``."""
 
-    default_storage: Name | None = None
+    default_storage: NonEmptyName | None = None
 
 
 def known_keys(shape: type[Shape]) -> list[str]:

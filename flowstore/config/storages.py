@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Protocol, get_args
 
 from flowstore.config import selinon
-from flowstore.config.document import Document, Fields, Node, Path, Scalar, children, is_usable, to_data
+from flowstore.config.document import Document, Fields, Node, Path, ScalarNode, children, is_usable, to_data
 from flowstore.config.mistakes import did_you_mean
 from flowstore.config.model import PATIENCE, CacheEntry, StorageEntry, StoreErrorPolicy
 from flowstore.config.secrets import file_of, read_secret
@@ -191,7 +191,7 @@ def _key(document: Document, path: Path, node: Node) -> bytes | None:
 
 
 def _text(node: Node) -> str | None:
-    if not isinstance(node, Scalar):
+    if not isinstance(node, ScalarNode):
         return None
     text = node.value if node.expanded is None else node.expanded
     return text if isinstance(text, str) else None

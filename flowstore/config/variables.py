@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowstore.config.document import Problem
+from flowstore.config.document import NodeProblem
 from flowstore.config.mistakes import did_you_mean
 
 _TOKEN: Final = re.compile(
@@ -38,7 +38,7 @@ class Expansion:
 
     text: str
     only_variables: bool = False
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[NodeProblem] = field(default_factory=list)
 
 
 def expand(text: str, environ: Mapping[str, str]) -> Expansion:
@@ -46,7 +46,7 @@ def expand(text: str, environ: Mapping[str, str]) -> Expansion:
 
     One that can't be replaced stays as it is and adds a problem.
     """
-    problems: list[Problem] = []
+    problems: list[NodeProblem] = []
     parts: list[str] = []
     end = 0
     literal = False
@@ -70,12 +70,12 @@ def literal_parts(text: str) -> str:
     return _TOKEN.sub(lambda token: (token["operand"] or "") if token["operator"] == "-" else "", text)
 
 
-def _escape(token: re.Match[str], problems: list[Problem]) -> str:
+def _escape(token: re.Match[str], problems: list[NodeProblem]) -> str:
     if token["brace"]:
         return token["brace"][0]
     if token["broken"]:
         problems.append(
-            Problem(
+            NodeProblem(
                 "'${' does not begin a variable here",
                 "Write ${VAR}, ${VAR:-default} or ${VAR:?message} (without braces inside), or $$ for a dollar.",
             )
@@ -84,17 +84,17 @@ def _escape(token: re.Match[str], problems: list[Problem]) -> str:
     return "$" + (token["verbatim"] or "")
 
 
-def _variable(token: re.Match[str], name: str, environ: Mapping[str, str], problems: list[Problem]) -> str:
+def _variable(token: re.Match[str], name: str, environ: Mapping[str, str], problems: list[NodeProblem]) -> str:
     value = environ.get(name)
     operator = token["operator"]
     if operator and not value:
         if operator == "-":
             return token["operand"]
-        problems.append(Problem(f"the variable {name} is not set: {token['operand'] or 'it is required'}"))
+        problems.append(NodeProblem(f"the variable {name} is not set: {token['operand'] or 'it is required'}"))
         return token[0]
     if value is None:
         meant = did_you_mean(name, environ) or ""
         hint = meant if meant.startswith("Did") else f"Set it, or give a default: ${{{name}:-...}}."
-        problems.append(Problem(f"the variable {name} is not set", hint))
+        problems.append(NodeProblem(f"the variable {name} is not set", hint))
         return token[0]
     return value

@@ -18,8 +18,8 @@ from flowstore.copying.atomic import atomic_write
 from flowstore.encoding.stream import ChunkStream
 from flowstore.errors import CorruptError, UnsupportedError
 
-FORMAT: Final = "flowstore-export"
-VERSION: Final = 1
+EXPORT_FORMAT: Final = "flowstore-export"
+EXPORT_VERSION: Final = 1
 
 _MAX_LINE: Final = 1 << 30  # bytes of a line
 
@@ -70,7 +70,7 @@ class LineWriter:
         self._file = file
         self._lines = 0
         self._hash = hashlib.blake2b(digest_size=16)
-        self.write({"format": FORMAT, "version": VERSION})
+        self.write({"format": EXPORT_FORMAT, "version": EXPORT_VERSION})
 
     def write(self, line: dict[str, Any]) -> None:
         text = orjson.dumps(line) + b"\n"
@@ -91,10 +91,12 @@ class LineReader:
         self._hash = hashlib.blake2b(digest_size=16)
         self.number = 0
         first = self._next()
-        if first.get("format") != FORMAT:
+        if first.get("format") != EXPORT_FORMAT:
             raise CorruptError("the file is not an export of flowstore")
-        if first.get("version") != VERSION:
-            raise UnsupportedError(f"the file has version {first.get('version')!r}; this release reads {VERSION}")
+        if first.get("version") != EXPORT_VERSION:
+            raise UnsupportedError(
+                f"the file has version {first.get('version')!r}; this release reads {EXPORT_VERSION}"
+            )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while (line := self.line()) is not None:

@@ -12,7 +12,7 @@ from flowstore.demo.sources import Selection
 from flowstore.store import FlowStore
 
 FLOW = "survey"
-CONFIGURATION = "flowstore.yaml"
+CONFIGURATION_FILE = "flowstore.yaml"
 
 _BROKER = ("messages", "processed", "control")
 _BACKEND = "celery-results"
@@ -46,7 +46,7 @@ def create_app(folder: Path) -> tuple[Celery, FlowStore]:
     app.task(name=tasks.INSPECT)(tasks.inspect)
     app.task(name=tasks.SUMMARIZE)(tasks.summarize)
     app.task(name=tasks.PUBLISH, bind=True)(tasks.publish)
-    return app, FlowStore(folder / CONFIGURATION, app=app)
+    return app, FlowStore(folder / CONFIGURATION_FILE, app=app)
 
 
 def canvas(app: Celery, selection: Selection) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowstore.demo.app import CONFIGURATION, FLOW, canvas, create_app
+from flowstore.demo.app import CONFIGURATION_FILE, FLOW, canvas, create_app
 from flowstore.demo.process import READY, DemoError, Worker
 from flowstore.demo.sources import Selection
 from flowstore.demo.tasks import PUBLISH, SUMMARIZE
@@ -46,7 +46,7 @@ global:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class DemoProgress:
     """How many tasks of the run have finished."""
 
     finished: int
@@ -55,7 +55,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoOutcome:
     """A finished run and its store."""
 
     store: FlowStore
@@ -79,7 +79,7 @@ class Outcome:
 
 def write_configuration(folder: Path) -> Path:
     """Write the demo's flowstore.yaml into a folder."""
-    path = folder / CONFIGURATION
+    path = folder / CONFIGURATION_FILE
     text = _CONFIGURATION.format(
         database=_quoted(f"sqlite:///{folder / 'results.db'}"), summaries=_quoted(str(folder / "summaries"))
     )
@@ -88,7 +88,7 @@ def write_configuration(folder: Path) -> Path:
 
 
 @contextmanager
-def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], None]) -> Iterator[Outcome]:
+def run_survey(folder: Path, selection: Selection, report: Callable[[DemoProgress], None]) -> Iterator[DemoOutcome]:
     """Survey files with a worker.
 
     Yields the outcome while the worker shuts down.
@@ -112,7 +112,7 @@ def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], 
             tasks = _wait_for_tasks(run, selection, worker, report)
             seconds = time.monotonic() - began
             worker.stop()
-            yield Outcome(store, run, tasks, seconds)
+            yield DemoOutcome(store, run, tasks, seconds)
     finally:
         app.close()
         store.close()
@@ -121,7 +121,7 @@ def run_survey(folder: Path, selection: Selection, report: Callable[[Progress], 
 
 
 def _wait_for_tasks(
-    run: FlowRun, selection: Selection, worker: Worker, report: Callable[[Progress], None]
+    run: FlowRun, selection: Selection, worker: Worker, report: Callable[[DemoProgress], None]
 ) -> list[TaskRun]:
     """Wait until all tasks of the run have finished; return them."""
     total = len(selection.sound) + len(selection.broken) + 3
@@ -130,7 +130,7 @@ def _wait_for_tasks(
         tasks = run.tasks()
         done = [task for task in tasks if task.state != RETRY]
         failed = [task for task in done if task.state == FAILURE]
-        report(Progress(len(done), len(failed), total))
+        report(DemoProgress(len(done), len(failed), total))
         if len(failed) > len(selection.broken):
             raise DemoError(f"task {failed[-1].name} failed unexpectedly: {failed[-1].error}")
         if len(done) >= total:

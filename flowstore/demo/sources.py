@@ -23,7 +23,7 @@ def price(amount, rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """A file and its module name."""
 
     module: str
@@ -35,8 +35,8 @@ class Selection:
     """The files to survey: those that can be parsed, and those that can't."""
 
     title: str
-    sound: list[Source]
-    broken: list[Source]
+    sound: list[SourceFile]
+    broken: list[SourceFile]
 
 
 def choose(folder: Path | None, limit: int, broken_file: Path) -> Selection:
@@ -52,19 +52,19 @@ def choose(folder: Path | None, limit: int, broken_file: Path) -> Selection:
     Raises:
         ValueError: the folder has no valid Python file.
     """
-    sound: list[Source] = []
-    broken = [Source("unfinished", str(broken_file))]
+    sound: list[SourceFile] = []
+    broken = [SourceFile("unfinished", str(broken_file))]
     stdlib = Path(sysconfig.get_path("stdlib"))
     root = folder or stdlib
     for path in islice(_below(root) if folder else _of_stdlib(stdlib), limit):
-        source = Source(_module(path, root), str(path))
+        source = SourceFile(_module(path, root), str(path))
         (sound if is_python(path) else broken).append(source)
     if not sound:
         raise ValueError(f"there are no Python files in {root}; choose another folder with --path")
     broken_file.write_text(BROKEN, encoding="utf-8")
     if folder is None:
         bad = [path for pattern in _KNOWN_BAD for path in stdlib.glob(pattern) if not is_python(path)]
-        broken += [Source(_module(path, stdlib), str(path)) for path in bad]
+        broken += [SourceFile(_module(path, stdlib), str(path)) for path in bad]
         return Selection("the standard library", sound, broken)
     return Selection(str(folder), sound, broken)
 

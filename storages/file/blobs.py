@@ -11,7 +11,7 @@ from typing import Final
 
 from flowstore.errors import NotFoundError
 from flowstore.storage import PART, Source
-from flowstore.storages.shared.names import KIND, SHARD, Place
+from flowstore.storages.shared.names import KIND, SHARD, Location
 
 from .folder import Folder
 
@@ -28,7 +28,7 @@ class BlobFiles:
         self._folder = folder
         self._durable = durable
 
-    def write(self, place: Place, generation: str, source: Source) -> None:
+    def write(self, place: Location, generation: str, source: Source) -> None:
         """Write a file, as a whole or not at all."""
         temporary = f"{self._root}/tmp/{os.getpid()}-{secrets.token_hex(8)}"
         try:
@@ -51,7 +51,7 @@ class BlobFiles:
                 os.unlink(temporary)
             raise
 
-    def read(self, place: Place, generation: str) -> Generator[bytes, None, None]:
+    def read(self, place: Location, generation: str) -> Generator[bytes, None, None]:
         """Yield a file's bytes, even if it is deleted in the meantime.
 
         Raises:
@@ -68,12 +68,12 @@ class BlobFiles:
         finally:
             os.close(descriptor)
 
-    def remove(self, place: Place, generation: str) -> None:
+    def remove(self, place: Location, generation: str) -> None:
         """Delete a file if it exists."""
         with suppress(FileNotFoundError):
             os.unlink(self._path(place, generation))
 
-    def all(self) -> Iterator[tuple[Place, str, float]]:
+    def all(self) -> Iterator[tuple[Location, str, float]]:
         """Iterate over all files: the record's place, the generation, the time."""
         # Other files are not flowstore's to delete.
         for kind in filter(KIND.fullmatch, self._folder.names("blobs")):
@@ -82,7 +82,7 @@ class BlobFiles:
                     if found := _NAME.fullmatch(name):
                         with suppress(FileNotFoundError):
                             status = os.stat(f"{self._root}/blobs/{kind}/{shard}/{name}", follow_symlinks=False)
-                            yield Place(kind, found[1]), found[2], status.st_mtime
+                            yield Location(kind, found[1]), found[2], status.st_mtime
 
-    def _path(self, place: Place, generation: str) -> str:
+    def _path(self, place: Location, generation: str) -> str:
         return f"{self._root}/blobs/{place.kind}/{place.shard}/{place.name}.{generation}"

@@ -16,7 +16,7 @@ import orjson
 
 from flowstore.errors import CorruptError, StorageError, UnreachableError
 from flowstore.record import PIECE, Query
-from flowstore.storages.shared.names import KIND, NAME, SHARD, Place, key_hashes, kind_folder
+from flowstore.storages.shared.names import KIND, NAME, SHARD, Location, key_hashes, kind_folder
 
 from .lock import locked
 from .pointers import RunPointers
@@ -46,7 +46,7 @@ class Folder:
         self._prepared: os.stat_result | None = None
         self._reported: set[str] = set()
 
-    def path(self, place: Place) -> str:
+    def path(self, place: Location) -> str:
         return f"{self._root}/records/{place.kind}/{place.shard}/{place.name}"
 
     def prepare(self) -> None:
@@ -126,11 +126,11 @@ class Folder:
                     if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
                         os.unlink(entry.path)
 
-    def holds(self, place: Place) -> bool:
+    def holds(self, place: Location) -> bool:
         """Return whether a file is in that place, whatever it is."""
         return os.path.lexists(self.path(place))
 
-    def lock(self, place: Place) -> AbstractContextManager[int]:
+    def lock(self, place: Location) -> AbstractContextManager[int]:
         """Lock a shard against other writers; yield its folder's descriptor."""
         path = f"{self._root}/records/{place.kind}/{place.shard}"
 
@@ -143,7 +143,7 @@ class Folder:
 
         return locked(path, opened, self._timeout)
 
-    def replace(self, place: Place, shard: int, *parts: bytes) -> None:
+    def replace(self, place: Location, shard: int, *parts: bytes) -> None:
         """Write a file, as a whole or not at all; the shard must be locked."""
         temporary = f"{self._root}/tmp/{os.getpid()}-{secrets.token_hex(8)}"
         self._write(temporary, place.name, *parts, folder=shard)
@@ -165,7 +165,7 @@ class Folder:
         if folder is not None and self._durable:
             os.fsync(folder)
 
-    def remove(self, place: Place, shard: int) -> bool:
+    def remove(self, place: Location, shard: int) -> bool:
         """Delete a file; return whether it existed. The shard must be locked."""
         try:
             os.unlink(place.name, dir_fd=shard)
@@ -175,11 +175,11 @@ class Folder:
             os.fsync(shard)
         return True
 
-    def point(self, run_id: str, place: Place) -> None:
+    def point(self, run_id: str, place: Location) -> None:
         """Add a record to a run, before it is written; its place must be locked."""
         self._runs.add(run_id, place)
 
-    def unpoint(self, run_id: str, place: Place) -> None:
+    def unpoint(self, run_id: str, place: Location) -> None:
         """Remove a deleted record from a run; its place must be locked."""
         self._runs.remove(run_id, place)
 
@@ -187,7 +187,7 @@ class Folder:
         """Delete the pointers of runs to missing records."""
         self._runs.sweep(self.holds, self.lock)
 
-    def places(self, query: Query) -> Iterator[Place]:
+    def places(self, query: Query) -> Iterator[Location]:
         """Iterate over the places that a query may select; log other files."""
         kinds = None if query.kinds is None else {kind_folder(kind) for kind in query.kinds}
         if query.run_id is not None:
@@ -202,7 +202,7 @@ class Folder:
             for shard in self._named(SHARD, "records", kind) if keys is None else {key[:2] for key in keys}:
                 for name in self._named(NAME, "records", kind, shard):
                     if keys is None or name[:16] in keys:
-                        yield Place(kind, name)
+                        yield Location(kind, name)
 
     def purge(self) -> int:
         """Delete all records, damaged ones too; return how many."""
@@ -211,12 +211,12 @@ class Folder:
             for shard in filter(SHARD.fullmatch, self.names("records", kind)):
                 names = [name for name in self.names("records", kind, shard) if NAME.fullmatch(name)]
                 if names:
-                    count = self._remove_all(Place(kind, names[0]), names)
+                    count = self._remove_all(Location(kind, names[0]), names)
                     deleted += count if kind != PIECE else 0
         self.sweep_runs()
         return deleted
 
-    def _remove_all(self, place: Place, names: list[str]) -> int:
+    def _remove_all(self, place: Location, names: list[str]) -> int:
         deleted = 0
         with self.lock(place) as shard:
             for name in names:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Final
 
-from flowstore.storages.shared.names import KIND, NAME, Place
+from flowstore.storages.shared.names import KIND, NAME, Location
 
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -39,7 +39,7 @@ class RunPointers:
         self._sync = sync
         self._names = names
 
-    def add(self, run_id: str, place: Place) -> None:
+    def add(self, run_id: str, place: Location) -> None:
         """Add a record to a run; its place must be locked."""
         run = _folder_of(run_id)
         while True:
@@ -54,17 +54,19 @@ class RunPointers:
             break
         self._sync(f"{self._root}/runs/{run}")
 
-    def remove(self, run_id: str, place: Place) -> None:
+    def remove(self, run_id: str, place: Location) -> None:
         """Remove a record from a run; its place must be locked."""
         self._remove(_folder_of(run_id), f"{place.kind}.{place.name}")
 
-    def of(self, run_id: str) -> Iterator[tuple[str, Place | None]]:
+    def of(self, run_id: str) -> Iterator[tuple[str, Location | None]]:
         """Iterate over a run's files: their paths, and their records' places."""
         run = _folder_of(run_id)
         for name in self._names("runs", run):
             yield f"{self._root}/runs/{run}/{name}", _place_of(name)
 
-    def sweep(self, holds: Callable[[Place], bool], lock: Callable[[Place], AbstractContextManager[object]]) -> None:
+    def sweep(
+        self, holds: Callable[[Location], bool], lock: Callable[[Location], AbstractContextManager[object]]
+    ) -> None:
         """Delete stale pointers, and the empty folders of runs."""
         for run in self._names("runs"):
             for name in self._names("runs", run):
@@ -86,9 +88,9 @@ def _folder_of(run_id: str) -> str:
     return hashlib.sha256(run_id.encode()).hexdigest()
 
 
-def _place_of(pointer: str) -> Place | None:
+def _place_of(pointer: str) -> Location | None:
     kind, _, name = pointer.partition(".")
-    return Place(kind, name) if KIND.fullmatch(kind) and NAME.fullmatch(name) else None
+    return Location(kind, name) if KIND.fullmatch(kind) and NAME.fullmatch(name) else None
 
 
 def remove_folder(path: str) -> None:

@@ -17,7 +17,7 @@ from flowstore.record.matching import dump_cursor, load_cursor
 from flowstore.storage import Content, Guarantees, NativeBlobs, QueriesFields, RecordStorage, Source
 from flowstore.storages.shared.envelope import Stored, first_line
 from flowstore.storages.shared.headers import bad_cursor, conflict, without_payload
-from flowstore.storages.shared.names import Place
+from flowstore.storages.shared.names import Location
 
 from .blobs import BlobFiles
 from .folder import Folder
@@ -104,11 +104,11 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
         return self._connected
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
-        stored = self._read(Place.of(ref), payload, ref)
+        stored = self._read(Location.of(ref), payload, ref)
         return stored.record if stored else None
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
-        place = Place.of(record.ref)
+        place = Location.of(record.ref)
         with self._folder.lock(place) as shard:
             old = self._read(place, False, record.ref)
             live = None if old is None or old.record.has_expired(now) else old
@@ -130,7 +130,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
         return revision
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
-        place = Place.of(ref)
+        place = Location.of(ref)
         if not self._folder.holds(place):
             self._check_folder()
             return False
@@ -150,7 +150,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
                 self._folder.unpoint(old.record.run_id, place)
             return deleted
 
-    def _check(self, ref: Ref, place: Place, standing: Stored | None, if_revision: int | None) -> None:
+    def _check(self, ref: Ref, place: Location, standing: Stored | None, if_revision: int | None) -> None:
         if if_revision is not None and if_revision != (standing.record.revision if standing else 0):
             current = self._read(place, True) if standing else None
             raise conflict(ref, current.record if current else None, if_revision)
@@ -187,7 +187,7 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
 
     def _selected(
         self, query: Query, after: Position | None, damaged: list[Damaged]
-    ) -> Iterator[tuple[Position, Place, Stored]]:
+    ) -> Iterator[tuple[Position, Location, Stored]]:
         self._check_folder()
         for place in self._folder.places(query):
             try:
@@ -204,39 +204,39 @@ class FileStorage(RecordStorage, QueriesFields, NativeBlobs):
             if after is None or (position < after if query.descending else position > after):
                 yield position, place, stored
 
-    def _damaged(self, place: Place, error: CorruptError) -> Damaged:
+    def _damaged(self, place: Location, error: CorruptError) -> Damaged:
         return Damaged(error, place.plain_kind, partial(self._remove, place))
 
-    def _remove(self, place: Place) -> bool:
+    def _remove(self, place: Location) -> bool:
         """Delete a damaged record; its pointer becomes stale."""
         with self._folder.lock(place) as shard:
             return self._folder.remove(place, shard)
 
     def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
-        self._blobs.write(Place.of(ref), generation, source)
+        self._blobs.write(Location.of(ref), generation, source)
         return 1
 
     def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
-        return self._blobs.read(Place.of(ref), generation)
+        return self._blobs.read(Location.of(ref), generation)
 
     def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
-        self._blobs.remove(Place.of(ref), generation)
+        self._blobs.remove(Location.of(ref), generation)
 
     def _contents(self) -> Iterator[Content]:
         for place, generation, written_at in self._blobs.all():
             delete = partial(self._blobs.remove, place, generation)
             yield Content(generation, written_at, partial(self._head, place), delete)
 
-    def _head(self, place: Place) -> Record | None:
+    def _head(self, place: Location) -> Record | None:
         stored = self._read(place, False)
         return stored.record if stored else None
 
-    def _read(self, place: Place, payload: bool, expected: Ref | None = None) -> Stored | None:
+    def _read(self, place: Location, payload: bool, expected: Ref | None = None) -> Stored | None:
         path = self._folder.path(place)
         stored = read_record(path, payload, expected)
         if stored is None:
             self._check_folder()
-        elif stored.record.ref is not expected and Place.of(stored.record.ref) != place:
+        elif stored.record.ref is not expected and Location.of(stored.record.ref) != place:
             raise CorruptError(f"the file {path} holds another record: {stored.record.ref}")
         return stored
 

@@ -20,7 +20,7 @@ from pymongo.cursor import Cursor
 from flowstore.errors import CorruptError, NotFoundError, StorageError, UnreachableError
 from flowstore.storage import PART, Source, is_generation
 
-from .documents import Document
+from .documents import MongoDocument
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SUFFIX: Final = "_blobs"
 _PAGE: Final = 1000
 
-Found = tuple[str, float, str | None, partial[None]]
+_Found = tuple[str, float, str | None, partial[None]]
 """A generation, when it was written, the address of its record, and a function that deletes it."""
 
 
@@ -94,7 +94,7 @@ class BlobFiles:
             self._files.delete_one({"_id": generation})
             self._chunks.delete_many({"files_id": generation})
 
-    def all(self) -> Iterator[Found]:
+    def all(self) -> Iterator[_Found]:
         """Iterate over all files, and over the chunks of writers that died."""
         for files in self._pages(self._files.find({"metadata.record": {"$gt": ""}}, {"metadata": True})):
             for file in files:
@@ -110,7 +110,7 @@ class BlobFiles:
                 if generation not in whole and (written_at := self._written_at(generation)) is not None:
                     yield generation, written_at, None, partial(self.remove, generation)
 
-    def _pages(self, found: Cursor[Document]) -> Iterator[list[Document]]:
+    def _pages(self, found: Cursor[MongoDocument]) -> Iterator[list[MongoDocument]]:
         """Iterate over pages of documents: all may be more than memory holds."""
         with self._connection.calling():
             found.batch_size(_PAGE)

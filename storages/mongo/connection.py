@@ -24,7 +24,7 @@ from flowstore.errors import ConfigurationError, UnsupportedError
 from flowstore.storages.shared.clock import ServerClock, elapsed
 
 from .blobs import BlobFiles
-from .documents import REVISION, Document
+from .documents import REVISION, MongoDocument
 from .errors import REFUSED, only_exist, translate
 from .options import Options
 
@@ -57,7 +57,7 @@ class Connection:
         try:
             # Connects in the background. The driver sends nothing twice: a second try of a write looks like another
             # writer's, and one of a read would wait for a silent server as long as the first.
-            self._client: MongoClient[Document] = MongoClient(
+            self._client: MongoClient[MongoDocument] = MongoClient(
                 options.hosts, options.port, retryWrites=False, retryReads=False, **options.client
             )
         except (InvalidURI, DriverConfigurationError, ValueError) as exc:
@@ -65,7 +65,7 @@ class Connection:
             raise ConfigurationError(f"MongoDB's address or options are not right ({type(exc).__name__})") from None
         self.where = f"{options.db_name}.{options.collection_name} at {_servers(self._client)}"
         concern = WriteConcern(options.write_concern, j=options.journal or None)
-        self.collection: Collection[Document] = self._client[options.db_name].get_collection(
+        self.collection: Collection[MongoDocument] = self._client[options.db_name].get_collection(
             options.collection_name, write_concern=concern
         )
         self.blobs = BlobFiles(self)
@@ -131,7 +131,7 @@ class Connection:
         error = translate(exc, self.where, mutates)
         raise exc if error is None else error from exc
 
-    def insert(self, document: Document) -> bool:
+    def insert(self, document: MongoDocument) -> bool:
         """Insert a document; return False if one with its ``_id`` exists."""
         try:
             with self.calling(mutates=True):
@@ -140,7 +140,7 @@ class Connection:
             return False
         return True
 
-    def update(self, condition: Mapping[str, Any], change: Document) -> int | None:
+    def update(self, condition: Mapping[str, Any], change: MongoDocument) -> int | None:
         """Update a document; return its new revision, or None if refused."""
         with self.calling(mutates=True):
             document = self.collection.find_one_and_update(
@@ -148,7 +148,7 @@ class Connection:
             )
         return None if document is None else int(document["revision"])
 
-    def insert_many(self, documents: Sequence[Document]) -> list[int]:
+    def insert_many(self, documents: Sequence[MongoDocument]) -> list[int]:
         """Insert documents; return the positions of those that exist already."""
         try:
             with self.calling(mutates=True):
@@ -157,7 +157,7 @@ class Connection:
             return [error["index"] for error in exc.details["writeErrors"]]
         return []
 
-    def upsert_many(self, changes: Sequence[tuple[Document, Document]]) -> tuple[list[int], list[int]]:
+    def upsert_many(self, changes: Sequence[tuple[MongoDocument, MongoDocument]]) -> tuple[list[int], list[int]]:
         """Update documents by filter, each inserted if its filter finds none.
 
         Returns:
@@ -172,12 +172,12 @@ class Connection:
             details = exc.details
         return [one["index"] for one in details["writeErrors"]], [one["index"] for one in details["upserted"]]
 
-    def delete_each(self, conditions: Sequence[Document]) -> int:
+    def delete_each(self, conditions: Sequence[MongoDocument]) -> int:
         """Delete one document for each filter; return how many were deleted."""
         with self.calling(mutates=True):
             deletes = [DeleteOne(condition) for condition in conditions]
             return self.collection.bulk_write(deletes, ordered=False).deleted_count
 
 
-def _servers(client: MongoClient[Document]) -> str:
+def _servers(client: MongoClient[MongoDocument]) -> str:
     return ",".join(sorted(f"{host}:{port}" for host, port in client.topology_description.server_descriptions()))

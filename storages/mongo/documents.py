@@ -14,7 +14,7 @@ from flowstore.record import JSON, PIECE, Key, Query, Record, Ref
 from flowstore.record.matching import Scalar, field_path, literal_prefix, load_cursor, prefix_end
 from flowstore.storages.shared.headers import bad_cursor, corrupt, dump_headers, load_headers
 
-Document = dict[str, Any]
+MongoDocument = dict[str, Any]
 
 MAX_SIZE: Final = 16 * 1024 * 1024 - 64 * 1024
 """Bytes of a record's payload, headers and key together: the limit of a document, less the rest of it."""
@@ -35,7 +35,7 @@ _LATEST: Final = 2**53
 _POSITION: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
 
 
-ANY_RECORD: Final[Document] = {
+ANY_RECORD: Final[MongoDocument] = {
     "_id": {"$regex": "^[0-9a-f]{64}$"},
     "position": {"$regex": "^[0-9a-f]{16}-[0-9a-f]{64}$"},
     "kind": {"$gte": ""},
@@ -49,7 +49,7 @@ def address_of(ref: Ref) -> str:
     return ref.address.hex()
 
 
-def fields_of(record: Record) -> Document:
+def fields_of(record: Record) -> MongoDocument:
     """Return the fields that each write of a record sets.
 
     Raises:
@@ -63,7 +63,7 @@ def fields_of(record: Record) -> Document:
     if size > MAX_SIZE:
         raise UnsupportedError(f"{ref} needs {size} bytes; one document of MongoDB holds {MAX_SIZE}")
     expires_at = record.expires_at
-    fields: Document = {
+    fields: MongoDocument = {
         "run_id": record.run_id,
         "state": record.state,
         "stored_at": float(record.stored_at),
@@ -86,7 +86,7 @@ def _date(seconds: float) -> Any:
     return DatetimeMS(int(max(-_LATEST, min(seconds * 1000, _LATEST))))
 
 
-def identity_of(ref: Ref, created: int) -> Document:
+def identity_of(ref: Ref, created: int) -> MongoDocument:
     """Return the fields that only the first write of a record sets."""
     key = ref.key
     return {
@@ -99,7 +99,7 @@ def identity_of(ref: Ref, created: int) -> Document:
     }
 
 
-def update_of(fields: Mapping[str, Any]) -> Document:
+def update_of(fields: Mapping[str, Any]) -> MongoDocument:
     """Return the update that writes a record over an older one."""
     return {
         "$set": fields,
@@ -132,13 +132,13 @@ def read_document(document: Mapping[str, Any], payload: bool) -> Record:
     return Record(ref, data, headers, revision)
 
 
-def filter_of(query: Query, cursor: str | None) -> Document:
+def filter_of(query: Query, cursor: str | None) -> MongoDocument:
     """Return the filter for the records after a cursor.
 
     Names and ids are only ever compared as values: nothing in them can become an operator.
     """
     # Other documents have no position.
-    clauses: list[Document] = [{"position": {"$gt": ""}}]
+    clauses: list[MongoDocument] = [{"position": {"$gt": ""}}]
     for name in ("flow_name", "task_name", "task_id", "run_id"):
         value = getattr(query, name)
         if value is not None:
@@ -165,7 +165,7 @@ def filter_of(query: Query, cursor: str | None) -> Document:
     return {"$and": clauses}
 
 
-def _after(query: Query, cursor: str) -> Document:
+def _after(query: Query, cursor: str) -> MongoDocument:
     beyond = "$lt" if query.descending else "$gt"
     if query.order == "task_id":
         task_id, address = load_cursor(cursor)
@@ -183,10 +183,10 @@ def order_of(query: Query) -> list[tuple[str, int]]:
     return [(name, direction) for name in names]
 
 
-def _like(pattern: str) -> list[Document]:
+def _like(pattern: str) -> list[MongoDocument]:
     start = literal_prefix(pattern)
     # An index finds the ids with this prefix.
-    clauses: list[Document] = [{"task_id": {"$gte": start}}]
+    clauses: list[MongoDocument] = [{"task_id": {"$gte": start}}]
     end = prefix_end(start)
     if end is not None:
         clauses.append({"task_id": {"$lt": end}})
@@ -206,25 +206,25 @@ def _regex(part: str) -> str:
     )
 
 
-def _may_have(where: Mapping[str, Scalar]) -> Document:
+def _may_have(where: Mapping[str, Scalar]) -> MongoDocument:
     """Return the filter for records that may have these values.
 
     MongoDB looks into lists too: reading the payload decides.
     """
     # JSON that MongoDB could not hold as it is.
-    as_bytes: Document = {"payload": {"$exists": True}, "headers": {"$regex": f'"content_type":"{JSON}"'}}
+    as_bytes: MongoDocument = {"payload": {"$exists": True}, "headers": {"$regex": f'"content_type":"{JSON}"'}}
     if any(key[0] == "$" or "\0" in key for field in where for key in field_path(field)):
         return as_bytes
     as_value = [{f"value.{field}": {"$eq": wanted}} for field, wanted in where.items()]
     return {"$or": [{"$and": as_value}, as_bytes]}
 
 
-def live(now: float) -> Document:
+def live(now: float) -> MongoDocument:
     """Return the filter for records that have not expired."""
     return {"$or": [{"expires_at": {"$eq": None}}, {"expires_at": {"$gt": float(now)}}]}
 
 
-def expired(now: float) -> Document:
+def expired(now: float) -> MongoDocument:
     """Return the filter for records that have expired."""
     return {"expires_at": {"$lte": float(now)}}
 

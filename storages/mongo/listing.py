@@ -11,7 +11,7 @@ from flowstore.errors import CorruptError
 from flowstore.record import PIECE, Damaged, Page, Query, Record
 from flowstore.record.matching import dump_cursor
 
-from .documents import ANY_RECORD, HEAD, WHOLE, Document, filter_of, order_of, read_document
+from .documents import ANY_RECORD, HEAD, WHOLE, MongoDocument, filter_of, order_of, read_document
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -69,7 +69,7 @@ def heads(connection: Connection, addresses: Sequence[str]) -> Callable[[str | N
 
 def _documents(
     connection: Connection, query: Query, cursor: str | None, payload: bool, limit: int, damaged: list[Damaged]
-) -> Generator[Document, None, None]:
+) -> Generator[MongoDocument, None, None]:
     fields = WHOLE if payload or query.where else HEAD
     with connection.collection.find(filter_of(query, cursor), fields).sort(order_of(query)) as found:
         if query.order == "task_id":
@@ -81,7 +81,7 @@ def _documents(
             yield from found.skip(query.skip).limit(limit)
 
 
-def _having_fields(found: Iterable[Document], query: Query, damaged: list[Damaged]) -> Iterator[Document]:
+def _having_fields(found: Iterable[MongoDocument], query: Query, damaged: list[Damaged]) -> Iterator[MongoDocument]:
     """Leave out documents whose values don't match ``query.where``."""
     for document in found:
         record = _read(document, True, damaged)
@@ -89,7 +89,7 @@ def _having_fields(found: Iterable[Document], query: Query, damaged: list[Damage
             yield document
 
 
-def _read(document: Document, payload: bool, damaged: list[Damaged]) -> Record | None:
+def _read(document: MongoDocument, payload: bool, damaged: list[Damaged]) -> Record | None:
     """Read a listed record; if it can't be read, add it to ``damaged``."""
     try:
         return read_document(document, payload)

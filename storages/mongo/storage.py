@@ -27,7 +27,7 @@ from . import listing, writing
 from .documents import (
     HEAD,
     WHOLE,
-    Document,
+    MongoDocument,
     address_of,
     expired,
     fields_of,
@@ -187,7 +187,7 @@ class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, Queri
         connection = self._connection()
         address, fields = address_of(record.ref), fields_of(record)
         identity = identity_of(record.ref, connection.clock.stamp())
-        condition: Document = {}
+        condition: MongoDocument = {}
         if if_revision is not None:
             condition = {"revision": if_revision, **live(now)} if if_revision else expired(now)
         for _ in _tries(connection):
@@ -220,7 +220,7 @@ class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, Queri
 
     def _delete(self, ref: Ref, if_revision: int | None) -> bool:
         connection = self._connection()
-        condition: Document = {"_id": address_of(ref)}
+        condition: MongoDocument = {"_id": address_of(ref)}
         if if_revision is not None:
             condition["revision"] = if_revision
         for _ in _tries(connection):

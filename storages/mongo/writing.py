@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flowstore.record import Record
 
-from .documents import REVISION, Document, address_of, expired, fields_of, identity_of, update_of
+from .documents import REVISION, MongoDocument, address_of, expired, fields_of, identity_of, update_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -91,7 +91,7 @@ def _replace(connection: Connection, batch: Sequence[_Write]) -> list[_Write]:
     return [found[index] for index in failed] + missing
 
 
-def _change(write: _Write) -> tuple[Document, Document]:
+def _change(write: _Write) -> tuple[MongoDocument, MongoDocument]:
     condition = {"_id": write.address, "revision": write.revision - 1}
     return condition, {**update_of(write.fields), "$setOnInsert": write.identity}
 

@@ -35,7 +35,7 @@ class _Stream:
     damaged: list[Damaged] = field(default_factory=list)
 
 
-class Listing:
+class RoutedListing:
     """List the records of each home, without other records there."""
 
     def __init__(self, rules: Rules, children: Children) -> None:

@@ -12,7 +12,7 @@ from flowstore.record import Key, Page, Query, Record, Ref
 from flowstore.storage import PART, Content, RecordStorage, Source
 
 from .children import Children
-from .listing import Listing
+from .listing import RoutedListing
 from .rules import PAYLOAD, Rules
 
 _OWNER: Final = "of"
@@ -63,14 +63,14 @@ class RoutedRecords(RecordStorage):
         return sum(self._children.delete_seen(name, some) for name, some in homes.items())
 
     def _scan(self, query: Query, cursor: str | None, limit: int, payload: bool) -> Page:
-        page = Listing(self._rules, self._children).page(query, cursor, limit)
+        page = RoutedListing(self._rules, self._children).page(query, cursor, limit)
         if not payload:
             return page
         records, damaged = self._read_each([one.ref for one in page.records])
         return Page(records, page.cursor, [*page.damaged, *damaged])
 
     def _count(self, query: Query) -> int:
-        return Listing(self._rules, self._children).count(query)
+        return RoutedListing(self._rules, self._children).count(query)
 
     # Large payloads
 

@@ -22,7 +22,7 @@ LARGEST_LIMIT: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class RoutingRule:
     """Send records to a storage; omitted conditions apply to all records.
 
     Attributes:
@@ -68,8 +68,8 @@ class Rules:
     storage, whatever its size. A large payload may be kept elsewhere.
     """
 
-    def __init__(self, routes: Sequence[Route], default: str) -> None:
-        self._routes = (*routes, Route(default))
+    def __init__(self, routes: Sequence[RoutingRule], default: str) -> None:
+        self._routes = (*routes, RoutingRule(default))
 
     def home(self, ref: Ref) -> str:
         """Return the name of the storage that keeps a record."""

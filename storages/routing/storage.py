@@ -13,7 +13,7 @@ from flowstore.storage import Batches, Guarantees, NestedStorage, Readable, Reco
 from .children import Children
 from .copies import Fallbacks, Mirrors
 from .records import RoutedRecords
-from .rules import HIDDEN, LARGEST_LIMIT, Route, Rules
+from .rules import HIDDEN, LARGEST_LIMIT, RoutingRule, Rules
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class RoutingStorage(RoutedRecords, Batches):
         self,
         storages: Mapping[str, NestedStorage],
         default: str,
-        routes: Sequence[Route] = (),
+        routes: Sequence[RoutingRule] = (),
         write_through: Sequence[str] = (),
         fallback: Sequence[str] = (),
     ) -> None:

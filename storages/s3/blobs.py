@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flowstore.errors import NotFoundError, StorageError, UnreachableError
 from flowstore.storage import Source
-from flowstore.storages.shared.names import Place
+from flowstore.storages.shared.names import Location
 
 from .bucket import Bucket
 from .errors import code_of
@@ -26,7 +26,7 @@ _NOT_SUPPORTED: Final = ("AccessDenied", "NotImplemented", "MethodNotAllowed")
 _BYTES: Final = "application/octet-stream"
 _NAME: Final = re.compile(r"([a-z0-9_-]+)/([0-9a-f]{16}-[0-9a-f]{64})\.([0-9a-f]{32})")
 
-Found = tuple[Place, str, float]
+_Found = tuple[Location, str, float]
 """The place of an object's record, its generation, and when it was written."""
 
 
@@ -37,7 +37,7 @@ class BlobObjects:
         self._bucket = bucket
         self._folder = f"{prefix}blobs/"
 
-    def write(self, place: Place, generation: str, source: Source) -> None:
+    def write(self, place: Location, generation: str, source: Source) -> None:
         """Write an object as a whole or not at all, in parts if it is large."""
         key, data = self._key(place, generation), source.read(_PART)
         if len(data) < _PART:
@@ -60,7 +60,7 @@ class BlobObjects:
                     self._call("abort_multipart_upload", **the_upload)
             raise
 
-    def read(self, place: Place, generation: str) -> Generator[bytes, None, None]:
+    def read(self, place: Location, generation: str) -> Generator[bytes, None, None]:
         """Yield an object's bytes; slow readers hold no connection open.
 
         Raises:
@@ -81,11 +81,11 @@ class BlobObjects:
             start += len(data)
             yield data
 
-    def remove(self, place: Place, generation: str) -> None:
+    def remove(self, place: Location, generation: str) -> None:
         """Delete an object if it exists."""
         self._bucket.delete(self._key(place, generation))
 
-    def all(self) -> Iterator[Found]:
+    def all(self) -> Iterator[_Found]:
         """Iterate over all finished objects."""
         for entry in self._pages("list_objects_v2", "Contents", "ContinuationToken"):
             if found := self._found(entry["Key"], entry["LastModified"]):
@@ -119,10 +119,10 @@ class BlobObjects:
                 return
             following = {name: answer[f"Next{name}"] for name in markers}
 
-    def _found(self, key: str, at: datetime) -> Found | None:
+    def _found(self, key: str, at: datetime) -> _Found | None:
         # Other objects are not flowstore's to delete.
         found = _NAME.fullmatch(key[len(self._folder) :])
-        return (Place(found[1], found[2]), found[3], at.timestamp()) if found else None
+        return (Location(found[1], found[2]), found[3], at.timestamp()) if found else None
 
     def _call(self, request: str, **arguments: Any) -> Any:
         # Not a mutation for callers: nothing counts before a record points to it.
@@ -134,5 +134,5 @@ class BlobObjects:
             send = self._bucket.client.upload_part
             return self._bucket.checks.send(send, data, Bucket=self._bucket.name, **arguments)
 
-    def _key(self, place: Place, generation: str) -> str:
+    def _key(self, place: Location, generation: str) -> str:
         return f"{self._folder}{place.kind}/{place.name}.{generation}"

@@ -13,7 +13,7 @@ from .errors import code_of
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
+class SupportedConditions:
     """Whether a store honours conditions when writing, and when deleting."""
 
     put: bool
@@ -21,10 +21,10 @@ class Conditions:
 
 
 _TRIES: Final = 3
-_known: dict[tuple[str | None, str], Conditions] = {}
+_known: dict[tuple[str | None, str], SupportedConditions] = {}
 
 
-def conditions_of(bucket: Bucket, prefix: str) -> Conditions:
+def conditions_of(bucket: Bucket, prefix: str) -> SupportedConditions:
     """Return which conditions the store honours; tried once per process.
 
     Credentials that may not write can't find out: they get no conditions.
@@ -47,10 +47,10 @@ def conditions_of(bucket: Bucket, prefix: str) -> Conditions:
         if tried is not None:
             _known[store] = tried
             return tried
-    return Conditions(put=False, delete=False)
+    return SupportedConditions(put=False, delete=False)
 
 
-def _try(bucket: Bucket, key: str) -> Conditions | None:
+def _try(bucket: Bucket, key: str) -> SupportedConditions | None:
     """Return which conditions the store honours, or None if that failed.
 
     A refusal proves nothing: a busy store refuses now and then. Only a write against its condition that succeeds proves
@@ -72,7 +72,7 @@ def _try(bucket: Bucket, key: str) -> Conditions | None:
         replaces = put(b"4", if_match=first) is None
         deletes = not bucket.delete(key, first)
         left = not (deletes and bucket.delete(key, second))
-        return Conditions(put=creates and replaces, delete=deletes and not left)
+        return SupportedConditions(put=creates and replaces, delete=deletes and not left)
     finally:
         if left:
             bucket.delete(key)

@@ -12,7 +12,7 @@ from flowstore.storages.shared.clock import ServerClock, elapsed
 
 from .blobs import BlobObjects
 from .bucket import Bucket
-from .conditions import Conditions, conditions_of
+from .conditions import SupportedConditions, conditions_of
 from .index import Index
 from .options import Options
 
@@ -34,7 +34,7 @@ class Connection:
     """
 
     clock: ServerClock
-    conditions: Conditions
+    conditions: SupportedConditions
 
     def __init__(self, options: Options) -> None:
         self._options = options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from flowstore.record import PIECE, Query
 from flowstore.storages.shared.envelope import Stored
 from flowstore.storages.shared.headers import bad_cursor
-from flowstore.storages.shared.names import Place, key_hashes, kind_folder
+from flowstore.storages.shared.names import Location, key_hashes, kind_folder
 
 if TYPE_CHECKING:
     from .bucket import Bucket
@@ -21,7 +21,7 @@ _NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
 _KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,59}|0[0-9a-f]{64}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
-Found = tuple[str, str | None]
+_Found = tuple[str, str | None]
 """A leaf, and the marker that it was found by; None if it was found without one."""
 
 
@@ -38,13 +38,13 @@ class Index:
         self._bucket = bucket
         self._prefix = prefix
 
-    def record(self, place: Place) -> str:
+    def record(self, place: Location) -> str:
         """Return the key of a record's object."""
         return f"{self._prefix}records/{place.kind}/{place.name}"
 
     def markers(self, stored: Stored) -> list[str]:
         """Return the keys of a record's markers: of its flow and its run."""
-        record, place = stored.record, Place.of(stored.record.ref)
+        record, place = stored.record, Location.of(stored.record.ref)
         leaf = leaf_of(place, stored.created)
         markers = [f"{self._prefix}index/flows/{place.kind}/{_hash(record.key.flow_name)}/{leaf}"]
         if record.run_id is not None:
@@ -55,7 +55,7 @@ class Index:
         """Write a marker."""
         self._bucket.put(marker, b"", content_type="text/plain")
 
-    def find(self, query: Query, after: str | None, created: Callable[[Place], int | None]) -> Iterator[Found]:
+    def find(self, query: Query, after: str | None, created: Callable[[Location], int | None]) -> Iterator[_Found]:
         """Iterate over the leaves that a query may select, in its order.
 
         Args:
@@ -98,20 +98,20 @@ class Index:
         query: Query,
         kinds: set[str] | None,
         after: str | None,
-        created: Callable[[Place], int | None],
-    ) -> Iterator[Found]:
+        created: Callable[[Location], int | None],
+    ) -> Iterator[_Found]:
         leaves = []
         for kind in self._bucket.folders(f"{self._prefix}records/") if kinds is None else kinds:
             folder = f"{self._prefix}records/{kind}/"
             for name in self._bucket.keys(f"{folder}{key}-"):
-                place = Place(kind, name[len(folder) :])
+                place = Location(kind, name[len(folder) :])
                 if _NAME.fullmatch(place.name) and (time := created(place)) is not None:
                     leaves.append(leaf_of(place, time))
         for leaf in sorted(leaves, reverse=query.descending):
             if after is None or (leaf < after if query.descending else leaf > after):
                 yield leaf, None
 
-    def _marked(self, query: Query, kinds: set[str] | None, after: str | None) -> Iterator[Found]:
+    def _marked(self, query: Query, kinds: set[str] | None, after: str | None) -> Iterator[_Found]:
         if query.run_id is not None:
             folders = [f"{self._prefix}index/runs/{_hash(query.run_id)}/"]
         else:
@@ -141,12 +141,12 @@ def _is_marker(name: str) -> bool:
     return bool(_HASH.fullmatch(of) and _LEAF.fullmatch(leaf))
 
 
-def leaf_of(place: Place, created: int) -> str:
+def leaf_of(place: Location, created: int) -> str:
     """Return the last part of a marker's key, by which listings are sorted."""
     return f"{created:016x}.{place.kind}.{place.name}"
 
 
-def read_leaf(leaf: str) -> tuple[int, Place]:
+def read_leaf(leaf: str) -> tuple[int, Location]:
     """Return when the record of a leaf was first stored, and its place.
 
     Raises:
@@ -155,7 +155,7 @@ def read_leaf(leaf: str) -> tuple[int, Place]:
     found = _LEAF.fullmatch(leaf)
     if found is None:
         raise bad_cursor(leaf)
-    return int(found[1], 16), Place(found[2], found[3])
+    return int(found[1], 16), Location(found[2], found[3])
 
 
 def _hash(text: str) -> str:

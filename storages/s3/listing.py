@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from flowstore.errors import CorruptError
 from flowstore.record import Damaged, Page, Query, Record
-from flowstore.storages.shared.names import Place
+from flowstore.storages.shared.names import Location
 
 from .index import read_leaf
 from .objects import read
@@ -25,9 +25,9 @@ def scan(connection: Connection, query: Query, cursor: str | None, limit: int, p
     if cursor is not None:
         read_leaf(cursor)
     # By place: what was deleted may have left a marker that leads to a damaged record too.
-    damaged: dict[Place, Damaged] = {}
+    damaged: dict[Location, Damaged] = {}
 
-    def created(place: Place) -> int | None:
+    def created(place: Location) -> int | None:
         try:
             one = read(connection, place, False)
         except CorruptError as exc:
@@ -81,6 +81,6 @@ def _listed(connection: Connection, leaf: str, payload: bool) -> tuple[bool, Rec
     return connection.clock.now() - created / 1e9 > _DAY, None
 
 
-def _damaged(connection: Connection, place: Place, error: CorruptError) -> Damaged:
+def _damaged(connection: Connection, place: Location, error: CorruptError) -> Damaged:
     # Its markers find nothing when it is deleted.
     return Damaged(error, place.plain_kind, lambda: connection.bucket.delete(connection.index.record(place)))

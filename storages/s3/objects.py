@@ -12,7 +12,7 @@ from flowstore.errors import CorruptError, UnreachableError, UnsupportedError
 from flowstore.record import Record, Ref
 from flowstore.storages.shared.envelope import Stored, damaged, first_line, read_envelope
 from flowstore.storages.shared.headers import conflict
-from flowstore.storages.shared.names import Place
+from flowstore.storages.shared.names import Location
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -25,7 +25,7 @@ Each = Callable[[Callable[[str], None], list[str]], Iterable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class _Found:
     """A record as it was read, and the ETag of its object."""
 
     stored: Stored
@@ -37,7 +37,7 @@ class Found:
         return self.stored.record if self.stored.record.revision != _DELETED else None
 
 
-def read(connection: Connection, place: Place, payload: bool) -> Found | None:
+def read(connection: Connection, place: Location, payload: bool) -> _Found | None:
     """Read the object in a place; return None if missing.
 
     Raises:
@@ -49,12 +49,12 @@ def read(connection: Connection, place: Place, payload: bool) -> Found | None:
         return None
     where = f"the object {key} in {connection.bucket.where}"
     stored = read_envelope(body.data, body.total, payload, where)
-    if Place.of(stored.record.ref) != place:
+    if Location.of(stored.record.ref) != place:
         raise damaged(where, f"it holds another record: {stored.record.ref}")
-    return Found(stored, body.etag)
+    return _Found(stored, body.etag)
 
 
-def read_record(connection: Connection, place: Place, payload: bool) -> Record | None:
+def read_record(connection: Connection, place: Location, payload: bool) -> Record | None:
     """Read the record in a place; return None if missing or deleted."""
     found = read(connection, place, payload)
     return found.record if found else None
@@ -69,7 +69,7 @@ def put(connection: Connection, record: Record, if_revision: int | None, now: fl
     bucket, index = connection.bucket, connection.index
     if if_revision is not None:
         _require_conditions(connection)
-    place = Place.of(record.ref)
+    place = Location.of(record.ref)
     created = connection.clock.stamp()
     data = first_line(record, record.revision, created) + record.payload
     # Other writers may rely on other markers, even where this writer has written them too.
@@ -103,7 +103,7 @@ def put(connection: Connection, record: Record, if_revision: int | None, now: fl
     raise AssertionError("the last try returns or raises")
 
 
-def _write(connection: Connection, place: Place, record: Record, data: bytes, etag: str | None) -> str | None:
+def _write(connection: Connection, place: Location, record: Record, data: bytes, etag: str | None) -> str | None:
     """Write an object over a known ETag; return the new one, None if refused."""
     # Two lines of JSON, or a line of JSON and any bytes.
     content_type = "application/x-ndjson" if record.is_json else "application/octet-stream"
@@ -117,7 +117,7 @@ def delete(connection: Connection, ref: Ref, if_revision: int | None) -> bool:
     """Delete a record; see ``RecordStorage._delete``."""
     if if_revision is not None:
         _require_conditions(connection)
-    place = Place.of(ref)
+    place = Location.of(ref)
     for _ in _tries(connection.bucket.where):
         try:
             found = read(connection, place, False)
@@ -137,7 +137,7 @@ def delete(connection: Connection, ref: Ref, if_revision: int | None) -> bool:
 
 def delete_seen(connection: Connection, record: Record) -> bool:
     """Delete a record that is still at its revision; return whether it was."""
-    place = Place.of(record.ref)
+    place = Location.of(record.ref)
     for _ in _tries(connection.bucket.where):
         found = read(connection, place, False)
         if found is None or found.record is None or found.record.revision != record.revision:
@@ -147,7 +147,7 @@ def delete_seen(connection: Connection, record: Record) -> bool:
     raise AssertionError("the last try returns or raises")
 
 
-def keys_of(connection: Connection, place: Place) -> tuple[str, list[str]] | None:
+def keys_of(connection: Connection, place: Location) -> tuple[str, list[str]] | None:
     """Return the keys of a record and of its markers; None if missing."""
     key = connection.index.record(place)
     try:
@@ -157,7 +157,7 @@ def keys_of(connection: Connection, place: Place) -> tuple[str, list[str]] | Non
     return None if found is None or found.record is None else (key, connection.index.markers(found.stored))
 
 
-def _remove(connection: Connection, place: Place, found: Found) -> bool:
+def _remove(connection: Connection, place: Location, found: _Found) -> bool:
     """Delete a record's object and markers; return False if it has changed."""
     bucket, key = connection.bucket, connection.index.record(place)
     if not connection.conditions.put:

@@ -10,7 +10,7 @@ from flowstore.errors import ConfigurationError, ConflictError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import Batches, ConnectedStorage, Content, Guarantees, NativeBlobs, RecordStorage, Source
 from flowstore.storages.shared.mistakes import mistakes_of
-from flowstore.storages.shared.names import Place
+from flowstore.storages.shared.names import Location
 
 from . import listing, objects
 from .options import Options, checked_region, endpoint_of, one_of
@@ -160,14 +160,14 @@ class S3Storage(ConnectedStorage["Connection"], RecordStorage, Batches, NativeBl
     # Records
 
     def _get(self, ref: Ref, payload: bool) -> Record | None:
-        return objects.read_record(self._connection(), Place.of(ref), payload)
+        return objects.read_record(self._connection(), Location.of(ref), payload)
 
     def _get_many(self, refs: Sequence[Ref]) -> list[Record | None]:
         connection = self._connection()
-        places = list(dict.fromkeys(map(Place.of, refs)))
+        places = list(dict.fromkeys(map(Location.of, refs)))
         records = connection.each(lambda place: objects.read_record(connection, place, True), places)
         found = dict(zip(places, records, strict=True))
-        return [found[Place.of(ref)] for ref in refs]
+        return [found[Location.of(ref)] for ref in refs]
 
     def _put(self, record: Record, if_revision: int | None, now: float) -> int:
         connection = self._connection()
@@ -194,7 +194,7 @@ class S3Storage(ConnectedStorage["Connection"], RecordStorage, Batches, NativeBl
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         connection = self._connection()
-        places = list(dict.fromkeys(map(Place.of, refs)))
+        places = list(dict.fromkeys(map(Location.of, refs)))
         found = [keys for keys in connection.each(lambda place: objects.keys_of(connection, place), places) if keys]
         connection.bucket.delete_many([key for key, _ in found])
         connection.bucket.delete_many([marker for _, markers in found for marker in markers])
@@ -216,14 +216,14 @@ class S3Storage(ConnectedStorage["Connection"], RecordStorage, Batches, NativeBl
         return _LARGEST
 
     def _write_content(self, ref: Ref, generation: str, source: Source) -> int:
-        self._connection().blobs.write(Place.of(ref), generation, source)
+        self._connection().blobs.write(Location.of(ref), generation, source)
         return 1
 
     def _read_content(self, ref: Ref, generation: str, pieces: int) -> Generator[bytes, None, None]:
-        return self._connection().blobs.read(Place.of(ref), generation)
+        return self._connection().blobs.read(Location.of(ref), generation)
 
     def _delete_content(self, ref: Ref, generation: str, pieces: int) -> None:
-        self._connection().blobs.remove(Place.of(ref), generation)
+        self._connection().blobs.remove(Location.of(ref), generation)
 
     def _contents(self) -> Iterator[Content]:
         connection = self._connection()

@@ -13,7 +13,7 @@ from flowstore.storage import check_headers
 
 from .headers import MAX_HEADERS, dump_headers
 
-FORMAT: Final = 1
+ENVELOPE_FORMAT: Final = 1
 _MAX_LINE: Final = 16 * MAX_HEADERS  # with names, which are longer than any that people give
 _NAMES: Final = ("kind", "flow_name", "task_name", "task_id", "name")
 
@@ -39,7 +39,7 @@ def first_line(record: Record, revision: int, created: int) -> bytes:
     """
     ref, key = record.ref, record.ref.key
     envelope = {
-        "format": FORMAT,
+        "format": ENVELOPE_FORMAT,
         "kind": ref.kind,
         "flow_name": key.flow_name,
         "task_name": key.task_name,
@@ -84,8 +84,8 @@ def _parse(line: bytes, payload: bytes, where: str, expected: Ref | None) -> tup
         raise damaged(where, f"its first line has {len(line)} bytes, the maximum is {_MAX_LINE}")
     try:
         envelope: dict[str, Any] = orjson.loads(line)
-        if envelope["format"] != FORMAT:
-            raise damaged(where, f"it has the format {envelope['format']!r}, this version reads {FORMAT}")
+        if envelope["format"] != ENVELOPE_FORMAT:
+            raise damaged(where, f"it has the format {envelope['format']!r}, this version reads {ENVELOPE_FORMAT}")
         kind, *key, name = (envelope[part] for part in _NAMES)
         # Making a reference takes longer than the rest of reading.
         ref = expected if expected is not None and expected.names == (kind, *key, name) else Ref(kind, Key(*key), name)

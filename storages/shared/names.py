@@ -19,7 +19,7 @@ NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """The place of a record's file: ``records/<kind>/<shard>/<name>``.
 
     The name begins with a hash of the key, so that all records of a key are found together. No part of a key is part of
@@ -30,7 +30,7 @@ class Place:
     name: str
 
     @classmethod
-    def of(cls, ref: Ref) -> Place:
+    def of(cls, ref: Ref) -> Location:
         return cls(kind_folder(ref.kind), f"{key_hash(ref.key)}-{ref.address.hex()}")
 
     @property

@@ -27,7 +27,7 @@ _PATTERN: Final = ("pattern_from", "pattern_before", "pattern_like")
 _TO_LIKE: Final = {"*": "%", "?": "_", "!": "!!", "%": "!%", "_": "!_"}
 
 
-class Shape(NamedTuple):
+class QueryShape(NamedTuple):
     """What a query's statement depends on: which conditions it has, not the values compared with."""
 
     fields: tuple[str, ...]
@@ -54,7 +54,7 @@ class Conditions(ABC):
     def __init__(self, key: Callable[[str], str | bytes]) -> None:
         self._key = key
 
-    def _split(self, query: Query) -> tuple[Shape, dict[str, Any]]:
+    def _split(self, query: Query) -> tuple[QueryShape, dict[str, Any]]:
         values: dict[str, Any] = {}
         fields = tuple(name for name in _FIELDS if getattr(query, name) is not None)
         for name in fields:
@@ -72,7 +72,7 @@ class Conditions(ABC):
             values[name] = getattr(query, name)
         pattern = {} if query.pattern is None else self._split_pattern(query.pattern)
         where, fields_values = self._split_fields(query.where) if query.where else ((), {})
-        shape = Shape(
+        shape = QueryShape(
             fields,
             tuple(lists),
             times,
@@ -95,7 +95,7 @@ class Conditions(ABC):
             values |= self._like_values(pattern)
         return values
 
-    def _where(self, shape: Shape) -> list[ColumnElement[bool]]:
+    def _where(self, shape: QueryShape) -> list[ColumnElement[bool]]:
         return [
             *(self._same(name) for name in shape.fields),
             *(self._among(name, count, f"any_{name}") for name, count in shape.lists),

@@ -14,7 +14,7 @@ from sqlalchemy.pool import Pool, QueuePool
 from flowstore.errors import FlowstoreError, OutcomeUnknownError, UnreachableError
 from flowstore.record import JSON, Record
 
-from .link import Link, Outcome, Parameters, statement
+from .link import Link, Parameters, StatementOutcome, statement
 from .statements import Statements
 from .target import Settings, Target
 
@@ -113,7 +113,7 @@ class Database(ABC):
         """Return the parameters of the statement ``insert``."""
         return (*row, now)
 
-    def revision(self, outcome: Outcome, row: Parameters) -> int | None:
+    def revision(self, outcome: StatementOutcome, row: Parameters) -> int | None:
         """Return the revision that ``upsert`` or ``insert`` gave to a row; None if they wrote nothing."""
         return outcome.rows[0][0] if outcome.rows else None
 

@@ -13,7 +13,7 @@ from .statements import Statements
 Parameters = Sequence[Any]
 
 
-class Outcome(NamedTuple):
+class StatementOutcome(NamedTuple):
     """What a statement returned: its rows, how many rows it changed, and the id that it made."""
 
     rows: Sequence[tuple[Any, ...]]
@@ -39,7 +39,7 @@ class Link(ABC):
         """Raise if what the call did may not be relied on."""
 
     @abstractmethod
-    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
+    def run(self, sql: str, parameters: Parameters = ()) -> StatementOutcome:
         """Run one statement, committed when this returns."""
 
     @abstractmethod
@@ -47,7 +47,7 @@ class Link(ABC):
         """Run the statement ``upsert`` for each row, all in one transaction; return the revisions."""
 
     @abstractmethod
-    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
+    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[StatementOutcome]:
         """Run one statement for each row, all in one transaction."""
 
     def close(self) -> None:
@@ -60,6 +60,6 @@ class Link(ABC):
     def _close(self) -> None: ...
 
 
-def statement(sql: str, parameters: Parameters = ()) -> Callable[[Link], Outcome]:
+def statement(sql: str, parameters: Parameters = ()) -> Callable[[Link], StatementOutcome]:
     """Return what runs one statement on a connection."""
     return methodcaller("run", sql, parameters)

@@ -90,7 +90,7 @@ def batches(items: list[T]) -> list[list[T]]:
     return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
 
 
-class Found(NamedTuple):
+class _Found(NamedTuple):
     """A row: its number, its place in the order by task id, and its record or what is wrong with it."""
 
     number: int
@@ -134,7 +134,7 @@ def _selects_nothing(query: Query) -> bool:
 
 def _selected(
     database: Database, query: Query, after: int | SortKey | None, limit: int, payload: bool
-) -> tuple[list[Found], bool]:
+) -> tuple[list[_Found], bool]:
     """Return the first rows of a query after a place, in its order, and whether there are more.
 
     A server may fail at a single value that is not the JSON that its headers claim. Then the values are compared here,
@@ -147,7 +147,7 @@ def _selected(
     except CorruptError:
         if not query.where or database.sql.checks_json:
             raise
-    found: list[Found] = []
+    found: list[_Found] = []
     skip, left = query.skip, limit
     for row in _matching(database, query, after):
         if isinstance(row.what, Record):
@@ -175,7 +175,7 @@ def counted(database: Database, query: Query) -> int:
     return sum(isinstance(row.what, Record) for row in _matching(database, query, None))
 
 
-def _matching(database: Database, query: Query, after: int | SortKey | None) -> Iterator[Found]:
+def _matching(database: Database, query: Query, after: int | SortKey | None) -> Iterator[_Found]:
     every, where = replace(query, where={}, skip=0), query.where or {}
     while True:
         page = _sorted(database, every, database.rows(*database.sql.scan(every, after, _PAGE, True)))
@@ -197,7 +197,7 @@ def _check_json(what: Record | Damaged) -> Record | Damaged:
     return what
 
 
-def _sorted(database: Database, query: Query, rows: Sequence[tuple[Any, ...]]) -> list[Found]:
+def _sorted(database: Database, query: Query, rows: Sequence[tuple[Any, ...]]) -> list[_Found]:
     found = [_found_in(database, row[0], row[1:]) for row in rows]
     if query.order == "task_id":
         found.sort(key=lambda row: database.sql.sort_key(row.sort_key), reverse=query.descending)
@@ -206,13 +206,13 @@ def _sorted(database: Database, query: Query, rows: Sequence[tuple[Any, ...]]) -
     return found
 
 
-def _found_in(database: Database, number: int, row: Sequence[Any]) -> Found:
+def _found_in(database: Database, number: int, row: Sequence[Any]) -> _Found:
     """Return what is in a row, damaged or not."""
     try:
         record = read_row(database, row, None)
     except CorruptError as exc:
-        return Found(number, _sort_key_of(database, row), Damaged(exc))
-    return Found(number, record.ref.sort_key, record)
+        return _Found(number, _sort_key_of(database, row), Damaged(exc))
+    return _Found(number, record.ref.sort_key, record)
 
 
 def _sort_key_of(database: Database, row: Sequence[Any]) -> SortKey:

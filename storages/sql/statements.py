@@ -13,17 +13,23 @@ from sqlalchemy.sql import ClauseElement, literal_column
 
 from flowstore.record import Query, SortKey
 
-from .conditions import Conditions, Shape
+from .conditions import Conditions, QueryShape
 from .schema import records
 
 _c: Final = records.c
 _KEY: Final = (_c.kind, _c.flow_name, _c.task_name, _c.task_id, _c.name)
 _HEAD: Final = (*_KEY, _c.revision, _c.headers)
 
-CONTENT: Final = ("run_id", "state", "stored_at", "expires_at", "headers", "value", "payload")
+REPLACED_COLUMNS: Final = ("run_id", "state", "stored_at", "expires_at", "headers", "value", "payload")
 """The columns that a replacement changes, besides the revision."""
 
-INSERTED: Final = ("address", *(column.name for column in _KEY), *CONTENT[:2], "revision", *CONTENT[2:])
+INSERTED: Final = (
+    "address",
+    *(column.name for column in _KEY),
+    *REPLACED_COLUMNS[:2],
+    "revision",
+    *REPLACED_COLUMNS[2:],
+)
 """The parameters of ``upsert``; ``insert`` takes the current time after them."""
 
 NEXT: Final[ColumnElement[int]] = _c.revision + literal_column("1")
@@ -75,7 +81,7 @@ class Statements(Conditions):
         cls.get_headers = cls.text(select(*_HEAD).where(found))
         cls.upsert = cls._upsert()
         cls.insert = cls._insert()
-        cls.replace = cls.text(update(records).values(revision=NEXT).where(found, at_revision, live), CONTENT)
+        cls.replace = cls.text(update(records).values(revision=NEXT).where(found, at_revision, live), REPLACED_COLUMNS)
         cls.delete = cls.text(delete(records).where(found))
         cls.delete_revision = cls.text(delete(records).where(found, at_revision))
 
@@ -187,14 +193,14 @@ class Statements(Conditions):
         compiled = self._compiled(("expired", shape, after is None), lambda: self._expired(shape, after is not None))
         return compiled.sql, compiled.values(values)
 
-    def _expired(self, shape: Shape, after: bool) -> ClauseElement:
+    def _expired(self, shape: QueryShape, after: bool) -> ClauseElement:
         page = select(_c.expires_at, _c.id, *_HEAD).where(*self._where(shape))
         if after:
             at, number = bindparam("after_time", type_=_c.expires_at.type), bindparam("after", type_=_c.id.type)
             page = page.where(_c.expires_at >= at, or_(_c.expires_at > at, _c.id > number))
         return page.order_by(_c.expires_at, _c.id).limit(bindparam("size")).offset(literal_column("0"))
 
-    def _scan(self, shape: Shape, after: bool, payload: bool) -> ClauseElement:
+    def _scan(self, shape: QueryShape, after: bool, payload: bool) -> ClauseElement:
         order = [*self._by_task_id(_c.task_id), _c.address] if shape.by_task_id else [self._order(shape)]
         page = select(_c.id).where(*self._where(shape))
         page = page.order_by(*(one.desc() if shape.descending else one.asc() for one in order))
@@ -207,7 +213,7 @@ class Statements(Conditions):
         columns = (_c.id, *_HEAD, self.payload) if payload else (_c.id, *_HEAD)
         return select(*columns).join_from(ids, records, _c.id == ids.c.id)
 
-    def _order(self, shape: Shape) -> ColumnElement[int]:
+    def _order(self, shape: QueryShape) -> ColumnElement[int]:
         return _c.id
 
     def _by_task_id(self, task_id: ColumnElement[Any]) -> list[ColumnElement[Any]]:
@@ -218,7 +224,7 @@ class Statements(Conditions):
         """Return a place in the order by task id, as this database compares it."""
         return position
 
-    def _after(self, shape: Shape) -> ColumnElement[bool]:
+    def _after(self, shape: QueryShape) -> ColumnElement[bool]:
         """Select the rows after a cursor's place."""
         if not shape.by_task_id:
             at = bindparam("after", type_=_c.id.type)
@@ -261,7 +267,7 @@ class OnConflict(Statements):
         return cls.text(
             first.on_conflict_do_update(
                 index_elements=[_c.address],
-                set_={"revision": NEXT, **{name: first.excluded[name] for name in CONTENT}},
+                set_={"revision": NEXT, **{name: first.excluded[name] for name in REPLACED_COLUMNS}},
                 where=condition,
             ).returning(_c.revision),
             INSERTED,

@@ -14,7 +14,7 @@ from celery.exceptions import WorkerLostError
 
 from flowstore import FlowStore
 from flowstore.celery import writer
-from flowstore.celery.writer import Writer
+from flowstore.celery.writer import BackgroundWriter
 from tests.celery.sites import until
 
 MEMORY = {"storages": [{"name": "MemoryStorage"}], "global": {"default_storage": "MemoryStorage"}}
@@ -40,7 +40,7 @@ def stuck() -> Iterator[Stuck]:
 
 
 def test_what_is_handed_over_is_stored_in_its_order() -> None:
-    one, written = Writer(), []
+    one, written = BackgroundWriter(), []
     for number in range(100):
         one.hand_over(lambda number=number: written.append(number), str(number))  # type: ignore[misc]
     one.flush()
@@ -48,7 +48,7 @@ def test_what_is_handed_over_is_stored_in_its_order() -> None:
 
 
 def test_who_waits_finds_it_stored() -> None:
-    one, written = Writer(), []
+    one, written = BackgroundWriter(), []
     for number in range(10):
         one.hand_over(lambda number=number: written.append(number), str(number), wait=True)  # type: ignore[misc]
         assert written[-1] == number
@@ -65,7 +65,7 @@ def test_nobody_waits_behind_one_that_is_late(stuck: Stuck, monkeypatch: pytest.
         return plain(event, timeout)
 
     monkeypatch.setattr(threading.Event, "wait", wait)
-    one, written = Writer(), []
+    one, written = BackgroundWriter(), []
     one.hand_over(stuck, "stuck", wait=True)
     for number in range(20):
         one.hand_over(lambda number=number: written.append(number), "x", wait=True)  # type: ignore[misc]
@@ -78,7 +78,7 @@ def test_nobody_waits_behind_one_that_is_late(stuck: Stuck, monkeypatch: pytest.
 
 
 def test_what_finds_no_room_is_lost_and_logged(stuck: Stuck, caplog: pytest.LogCaptureFixture) -> None:
-    one = Writer()
+    one = BackgroundWriter()
     one.hand_over(stuck, "stuck")
     stuck.begun.wait()
     with caplog.at_level(logging.ERROR, "flowstore.celery.writer"):
@@ -91,7 +91,7 @@ def test_what_finds_no_room_is_lost_and_logged(stuck: Stuck, caplog: pytest.LogC
 
 
 def test_a_shutdown_waits_no_longer_than_it_may(stuck: Stuck, caplog: pytest.LogCaptureFixture) -> None:
-    one = Writer()
+    one = BackgroundWriter()
     one.hand_over(stuck, "the first")
     stuck.begun.wait()
     one.hand_over(lambda: None, "the second")
@@ -104,7 +104,7 @@ def test_a_shutdown_waits_no_longer_than_it_may(stuck: Stuck, caplog: pytest.Log
 
 
 def test_a_write_that_raises_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    one, written = Writer(), []
+    one, written = BackgroundWriter(), []
     one.hand_over(lambda: 1 / 0, "the broken one")  # type: ignore[arg-type]
     one.hand_over(lambda: written.append(1), "x")
     one.flush()

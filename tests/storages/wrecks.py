@@ -15,7 +15,7 @@ import pytest
 from flowstore.record import Ref
 from flowstore.storage import RecordStorage
 from flowstore.storages import MemoryStorage, RedisStorage, S3Storage
-from flowstore.storages.shared.names import Place
+from flowstore.storages.shared.names import Location
 from flowstore.testing import Adapter
 from tests.storages.bystanders import S3, Mongo, Redis
 from tests.storages.sql.sql_servers import ask
@@ -42,7 +42,7 @@ def _memory(_: dict[str, Any], storage: RecordStorage, ref: Ref, change: Change)
 
 
 def _file(configuration: dict[str, Any], _: RecordStorage, ref: Ref, change: Change) -> None:
-    place = Place.of(ref)
+    place = Location.of(ref)
     path = Path(configuration["path"], "records", place.kind, place.shard, place.name)
     path.write_bytes(_envelope(path.read_bytes(), change))
 
@@ -82,7 +82,7 @@ def _mongo(configuration: dict[str, Any], _: RecordStorage, ref: Ref, change: Ch
 
 def _s3(configuration: dict[str, Any], storage: RecordStorage, ref: Ref, change: Change) -> None:
     assert isinstance(storage, S3Storage)
-    place = Place.of(ref)
+    place = Location.of(ref)
     the_one = {"Bucket": configuration["bucket"], "Key": f"{configuration['prefix']}records/{place.kind}/{place.name}"}
     with closing(S3(configuration)._client()) as client:
         data = client.get_object(**the_one)["Body"].read()

@@ -13,7 +13,7 @@ from pymysql.constants import ER
 from flowstore.errors import CorruptError, FlowstoreError, StorageError, UnreachableError
 from flowstore.storages.shared.clock import ServerClock, elapsed
 
-from ..link import Link, Outcome, Parameters
+from ..link import Link, Parameters, StatementOutcome
 from ..rows import REVISION_AT
 from ..schema import SCHEMA_VERSION, VERSION, check_version, creation, meta, records
 from ..server import (
@@ -64,13 +64,13 @@ class MysqlLink(ServerLink):
         self.largest = 0
         self._cursor = connection.cursor()
 
-    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
+    def run(self, sql: str, parameters: Parameters = ()) -> StatementOutcome:
         cursor = self._cursor
         if parameters:
             sql = cursor.mogrify(sql, parameters)
             self._check_size(sql)
         cursor.execute(sql)
-        return Outcome(cursor.fetchall(), cursor.rowcount, cursor.lastrowid)
+        return StatementOutcome(cursor.fetchall(), cursor.rowcount, cursor.lastrowid)
 
     def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
         for row in rows:
@@ -94,7 +94,7 @@ class MysqlLink(ServerLink):
             raise
         return [revisions[address] for address in addresses]
 
-    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
+    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[StatementOutcome]:
         # One by one: for a statement with many rows, MySQL does not report which of them it has written.
         self.connection.begin()
         try:
@@ -235,7 +235,7 @@ class MysqlDatabase(ServerDatabase):
     def insert_values(self, row: Parameters, now: float) -> Parameters:
         return (*row, *[now] * self.sql.now_in_insert)
 
-    def revision(self, outcome: Outcome, row: Parameters) -> int | None:
+    def revision(self, outcome: StatementOutcome, row: Parameters) -> int | None:
         # MySQL counts 0 for nothing changed, 1 for a row added, 2 for a row changed.
         return (None, row[REVISION_AT], outcome.last_id)[outcome.changed]
 

@@ -29,7 +29,7 @@ from flowstore.record.matching import Scalar, field_path
 
 from ..conditions import like
 from ..schema import records
-from ..statements import CONTENT, INSERTED, NEXT, Statements
+from ..statements import INSERTED, NEXT, REPLACED_COLUMNS, Statements
 
 _c: Final = records.c
 _ID: Final[ColumnElement[str]] = collate(
@@ -46,7 +46,7 @@ class MysqlStatements(Statements):
     """The statements of MySQL and MariaDB, which share no RETURNING: ``LAST_INSERT_ID(x)`` returns ``x``."""
 
     dialect = dialect()
-    now_in_insert: Final = len(CONTENT) + 1
+    now_in_insert: Final = len(REPLACED_COLUMNS) + 1
     """How often ``insert`` takes the current time."""
 
     def _by_task_id(self, task_id: ColumnElement[Any]) -> list[ColumnElement[Any]]:
@@ -85,7 +85,7 @@ class MysqlStatements(Statements):
     def _upsert(cls) -> str:
         first = insert(records)
         new = first.inserted
-        changes = [("revision", func.last_insert_id(NEXT)), *((name, new[name]) for name in CONTENT)]
+        changes = [("revision", func.last_insert_id(NEXT)), *((name, new[name]) for name in REPLACED_COLUMNS)]
         return cls.text(first.on_duplicate_key_update(changes), INSERTED)
 
     @classmethod
@@ -96,7 +96,7 @@ class MysqlStatements(Statements):
         new = first.inserted
         has_expired = _c.expires_at <= bindparam("now")
         # In this order: the column that the condition reads changes last.
-        names = sorted(CONTENT, key="expires_at".__eq__)
+        names = sorted(REPLACED_COLUMNS, key="expires_at".__eq__)
         changes = [
             ("revision", func.IF(has_expired, func.last_insert_id(NEXT), _c.revision)),
             *((name, func.IF(has_expired, new[name], _c[name])) for name in names),

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from ..link import Outcome, Parameters
+from ..link import Parameters, StatementOutcome
 from ..server import ServerLink
 from ..statements import Statements
 from .errors import SilenceError
@@ -69,27 +69,29 @@ class PostgresLink(ServerLink):
         self.connection = connection
         self._cursor = connection.cursor(binary=True)
 
-    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
+    def run(self, sql: str, parameters: Parameters = ()) -> StatementOutcome:
         if self.limit is not None and self.connection.info.transaction_status == _IDLE:
             return self._limited(self.limit, lambda: self._cursor.execute(sql, parameters), self._outcome)
         self._cursor.execute(sql, parameters)
         return self._outcome()
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> StatementOutcome:
         cursor = self._cursor
         # Not from the cursor's description: building that takes a third of the call.
         result = cursor.pgresult
-        return Outcome(cursor.fetchall() if result is not None and result.nfields else (), cursor.rowcount, None)
+        return StatementOutcome(
+            cursor.fetchall() if result is not None and result.nfields else (), cursor.rowcount, None
+        )
 
     def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
         with self.transaction():
             self._cursor.executemany(sql.upsert, rows, returning=True)
             return [revision for result in self._cursor.results() for (revision,) in result]
 
-    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
+    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[StatementOutcome]:
         with self.transaction():
             self._cursor.executemany(sql, rows, returning=True)
-            return [Outcome(result.fetchall(), result.rowcount, None) for result in self._cursor.results()]
+            return [StatementOutcome(result.fetchall(), result.rowcount, None) for result in self._cursor.results()]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

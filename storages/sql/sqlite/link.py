@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from ..link import Link, Outcome, Parameters
+from ..link import Link, Parameters, StatementOutcome
 from ..statements import Statements
 from .errors import is_busy, is_no_text
 from .files import Files
@@ -41,7 +41,7 @@ class SqliteLink(Link):
         for name, function in FUNCTIONS.items():
             connection.create_function(name, 2, _noting(function, self._raised), deterministic=True)
 
-    def run(self, sql: str, parameters: Parameters = ()) -> Outcome:
+    def run(self, sql: str, parameters: Parameters = ()) -> StatementOutcome:
         cursor = self.connection.cursor()
         try:
             try:
@@ -52,11 +52,11 @@ class SqliteLink(Link):
                 self._when_free(cursor, sql, parameters)
             # All rows: the statement is not finished, and a change not committed, before the last one is read.
             try:
-                return Outcome(cursor.fetchall(), cursor.rowcount, None)
+                return StatementOutcome(cursor.fetchall(), cursor.rowcount, None)
             except sqlite3.OperationalError as exc:
                 if not is_no_text(exc):
                     raise
-            return Outcome(self._read_any(cursor, sql, parameters), cursor.rowcount, None)
+            return StatementOutcome(self._read_any(cursor, sql, parameters), cursor.rowcount, None)
         except BaseException:
             # Now, because the exception's traceback may be kept.
             cursor.close()
@@ -67,7 +67,7 @@ class SqliteLink(Link):
     def put_many(self, sql: Statements, rows: Sequence[Parameters]) -> list[int]:
         return self._together(lambda: [self.run(sql.upsert, row).rows[0][0] for row in rows])
 
-    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[Outcome]:
+    def run_each(self, sql: str, rows: Sequence[Parameters]) -> list[StatementOutcome]:
         return self._together(lambda: [self.run(sql, row) for row in rows])
 
     def before(self, changes: bool) -> None:

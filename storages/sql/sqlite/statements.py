@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import dialect, insert
 
 from flowstore.record.matching import Scalar, matches_fields, matches_pattern
 
-from ..conditions import Shape
+from ..conditions import QueryShape
 from ..schema import records
 from ..statements import OnConflict
 
@@ -30,7 +30,7 @@ class SqliteStatements(OnConflict):
         latest = func.coalesce(select(func.max(records.c.id)).scalar_subquery(), literal_column("0"))
         return {"id": func.max(latest + literal_column("1"), bindparam("at_least"))}
 
-    def _order(self, shape: Shape) -> ColumnElement[int]:
+    def _order(self, shape: QueryShape) -> ColumnElement[int]:
         # Few have expired: without the plus, SQLite would read all rows by id instead of the index.
         return literal_column("+flowstore_records.id") if "expired_at" in shape.times else super()._order(shape)
 

@@ -19,7 +19,7 @@ from flowstore import FlowStore
 from flowstore.errors import ConfigurationError, NotFoundError, UnreachableError
 from flowstore.record import RESULT, Key, Query, Ref
 from flowstore.storages import FileStorage
-from flowstore.storages.shared.names import Place
+from flowstore.storages.shared.names import Location
 from tests.storages.storage_kit import in_child, record, returns, wait_for
 
 KEY = Key("f", "t", "1")
@@ -123,7 +123,7 @@ def test_a_stopped_writer_keeps_nobody_for_ever(tmp_path: Path) -> None:
     locked, lock = os.pipe()
 
     def hold() -> None:
-        with storage._folder.lock(Place.of(Ref(RESULT, KEY))):
+        with storage._folder.lock(Location.of(Ref(RESULT, KEY))):
             os.write(lock, b"x")
             time.sleep(600)
 
@@ -246,7 +246,7 @@ def test_a_shard_that_was_replaced_while_a_writer_waited_gets_the_record(tmp_pat
         os.write(go, b"x")
         storage.put(record(KEY, "new"))
 
-    with storage._folder.lock(Place.of(Ref(RESULT, KEY))):
+    with storage._folder.lock(Location.of(Ref(RESULT, KEY))):
         child = in_child(work)
         os.read(ready, 1)
         time.sleep(0.2)  # the longer, the surer that it waits; it has to be right in any case
