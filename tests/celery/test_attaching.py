@@ -63,7 +63,7 @@ def test_attaching_twice_stores_once(app: Celery, store: FlowStore) -> None:
 
 
 def test_a_second_store_is_refused_and_the_first_goes_on(app: Celery, store: FlowStore) -> None:
-    with pytest.raises(ConfigurationError, match="attached to the app 'attached' already"):
+    with pytest.raises(ConfigurationError, match="app 'attached' already has a FlowStore attached"):
         FlowStore(MEMORY, app=app)
     app.tasks["double"].apply((2,), task_id="one")
     assert len(records(store)) == 1
