@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,8 @@ def memory() -> Iterator[FlowStore]:
 @pytest.fixture
 def losing() -> Iterator[FlowStore]:
     """A FlowStore whose storage can lose answers."""
-    entry = {"name": "Results", "classname": "LosingStorage", "import": "tests.store.state_adapters"}
+    entry: dict[str, Any] = {"name": "Results", "classname": "LosingStorage", "import": "tests.store.state_adapters"}
+    entry["on_store_error"] = {"retry": "3s"}
     flows = FlowStore({"storages": [entry], "global": {"default_storage": "Results"}})
     yield flows
     flows.close()
