@@ -42,6 +42,8 @@ def test_no_folder_is_crowded_and_no_module_is_long() -> None:
     assert [(module.path, module.lines) for module in FOUND if module.lines > 300] == []
     crowded = {folder: count for folder, count in house.folders(FOUND).items() if count > 25}
     assert crowded == {}
+    tests = {folder: len([*folder.glob("*.py")]) for folder in (house.ROOT / "tests").rglob("*") if folder.is_dir()}
+    assert {folder: count for folder, count in tests.items() if count > 25} == {}
     adapters = {folder: count for folder, count in house.folders(FOUND).items() if folder.parts[0] == "storages"}
     assert {folder: count for folder, count in adapters.items() if count > 12} == {}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.celery.flowapp import default_settings
+from tests.celery.app.flowapp import default_settings
 from tests.celery.sites import Site
 from tests.servers import rabbitmq
 from tests.servers import redis as servers

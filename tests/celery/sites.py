@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flowstore import FlowRun, NotFoundError, RemoteTaskError
-from tests.celery.flowapp import build
+from tests.celery.app.flowapp import build
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -39,7 +39,7 @@ class Worker:
 
     def __init__(self, folder: Path, environ: Mapping[str, str], pool: str, concurrency: int, *arguments: str) -> None:
         self.log_path = folder / f"worker-{len(list(folder.glob('worker-*.log')))}.log"
-        command = [sys.executable, "-m", "celery", "-A", "tests.celery.worker_app", "worker", "--loglevel", "INFO"]
+        command = [sys.executable, "-m", "celery", "-A", "tests.celery.app.worker_app", "worker", "--loglevel", "INFO"]
         command += ["--pool", pool, "--concurrency", str(concurrency), "--hostname", f"{self.log_path.stem}@test"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat", *arguments]
         environ = {**os.environ, "FLOWAPP_FOLDER": str(folder), "PYTHONPATH": str(ROOT), **environ}

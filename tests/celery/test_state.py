@@ -11,10 +11,10 @@ import pytest
 from celery import chain, chord, group
 
 from flowstore import FlowRun, HistoryEntry, NotFoundError, RemoteTaskError
+from tests.celery.app.flowapp import default_settings
+from tests.celery.app.state_tasks import STEPS
 from tests.celery.conftest import MakeSite
-from tests.celery.flowapp import default_settings
 from tests.celery.sites import Site, until
-from tests.celery.state_tasks import STEPS
 
 FLOWS = {"SQLite": "in SQLite", "files": "in files", "Redis": "in Redis"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.celery.flowapp import build
+from tests.celery.app.flowapp import build
 
 app, store = build(Path(os.environ["FLOWAPP_FOLDER"]))
 

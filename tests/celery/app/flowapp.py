@@ -14,7 +14,7 @@ from kombu.transport import filesystem
 from kombu.utils.json import dumps
 
 from flowstore import FlowStore
-from tests.celery import ending_tasks, state_tasks, tasks
+from tests.celery.app import ending_tasks, state_tasks, tasks
 
 
 class App(Celery):
