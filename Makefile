@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# The tests run in as many processes as there are processors; a class stays in one, with its servers.
+# How many processes, tests/conftest.py says; a class stays in one, with its servers.
 TEST := -m pytest --numprocesses auto --dist loadscope
 QUICK := $(addprefix tests/,record encoding config store/test_store.py store/test_registry.py store/test_routing.py \
     store/test_cache.py store/test_batches.py test_errors.py packaging/test_imports.py storages/test_memory_storage.py \

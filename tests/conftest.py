@@ -17,6 +17,12 @@ settings.register_profile("flowstore", deadline=None, print_blob=True)
 settings.load_profile("flowstore")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes run the tests: more than there are processors, because many tests wait."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return processors + processors // 2
+
+
 @pytest.fixture(autouse=True)
 def no_outside_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the configuration of whoever runs the tests out of them; what is meant for tests says so."""

@@ -79,6 +79,7 @@ def test_a_cleanup_beside_writers_loses_nothing(kind: str, recipe: Recipe, figur
 
 
 def test_the_contests_find_an_adapter_that_deletes_whatever_is_there(tmp_path: Path, figures: Figures) -> None:
+    attempt = deleted = lost = 0
     for attempt in range(1, ATTEMPTS + 1):
         connection = {"connection_string": f"sqlite:///{tmp_path}/{attempt}.db", "synchronous": "NORMAL"}
         deleted, lost = contended(Adapter(DeletesWhateverIsThere, connection))
