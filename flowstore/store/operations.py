@@ -72,7 +72,7 @@ class Operations:
 
     def once(self, entry: StorageEntry, operation: Callable[[RecordStorage], T]) -> T:
         """Run an operation on a record storage a single time, because its answer counts what it did."""
-        return self.run(entry, lambda storage: operation(as_records(storage)), self.patience(entry, False))
+        return self.write(entry, operation, retry=False)
 
     def listed(self, entry: StorageEntry, query: Query, *, payload: bool = True) -> Iterator[Record]:
         """Iterate over all records that a query selects; every page is one ``read``."""

@@ -149,7 +149,7 @@ def _tells_of_the_barrier(failure: str) -> bool:
 
 def _answer(receiver: connection.Connection, until: float) -> Any:
     if not receiver.poll(max(0.0, until - time.monotonic())):
-        return "it did not end in time: does it wait for a lock that nobody releases?"
+        return "it did not end in time: does it wait for a lock that is never released?"
     try:
         return receiver.recv()
     except EOFError:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from flowstore.errors import UnreachableError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import (
     Batches,
@@ -20,8 +19,8 @@ from flowstore.storage import (
     ServerExpiry,
     Source,
 )
-from flowstore.storages.shared.headers import conflict
-from flowstore.storages.shared.mistakes import mistakes_of
+from flowstore.storages.shared.headers import conflict, kept_changing
+from flowstore.storages.shared.mistakes import ChecksArguments
 
 from . import listing, writing
 from .documents import (
@@ -49,7 +48,9 @@ _CONTENTS: Final = 500
 _TRIES: Final = 100
 
 
-class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExpiry):
+class MongoStorage(
+    ChecksArguments, ConnectedStorage["Connection"], RecordStorage, Batches, QueriesFields, NativeBlobs, ServerExpiry
+):
     """Keep each record in a separate document, in a collection of MongoDB.
 
     A payload that is JSON is the document's ``value``, which MongoDB's tools can query, if MongoDB returns exactly the
@@ -144,10 +145,6 @@ class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, Queri
         )
         self._options.check()
 
-    @classmethod
-    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
-        return mistakes_of(cls, arguments)
-
     def describe(self) -> str:
         return self._options.describe()
 
@@ -190,7 +187,7 @@ class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, Queri
         condition: MongoDocument = {}
         if if_revision is not None:
             condition = {"revision": if_revision, **live(now)} if if_revision else expired(now)
-        for _ in _tries(connection):
+        for _ in range(_TRIES):
             # Most records are new, and inserting is the cheapest way to write one.
             if not if_revision and connection.insert(
                 {"_id": address, "revision": record.revision, **identity, **fields}
@@ -206,7 +203,7 @@ class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, Queri
             # Otherwise the record has changed since, and the condition may hold now.
             if if_revision != (standing.revision if standing else 0):
                 raise conflict(record.ref, standing, if_revision)
-        raise AssertionError("the last try returns or raises")
+        raise kept_changing(connection.where, _TRIES)
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
         connection = self._connection()
@@ -223,7 +220,7 @@ class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, Queri
         condition: MongoDocument = {"_id": address_of(ref)}
         if if_revision is not None:
             condition["revision"] = if_revision
-        for _ in _tries(connection):
+        for _ in range(_TRIES):
             with connection.calling(mutates=True):
                 if connection.collection.delete_one(condition).deleted_count:
                     return True
@@ -233,7 +230,7 @@ class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, Queri
             # Otherwise it has come to that revision since.
             if current.revision != if_revision:
                 raise conflict(ref, current, if_revision)
-        raise AssertionError("the last try returns or raises")
+        raise kept_changing(connection.where, _TRIES)
 
     def _delete_many(self, refs: Sequence[Ref]) -> int:
         connection = self._connection()
@@ -284,12 +281,6 @@ class MongoStorage(ConnectedStorage["Connection"], RecordStorage, Batches, Queri
             head = listing.heads(connection, [address for _, _, address, _ in page if address is not None])
             for generation, written_at, address, delete in page:
                 yield Content(generation, written_at, partial(head, address), delete)
-
-
-def _tries(connection: Connection) -> Iterator[int]:
-    """Count the tries of a write that meets other writers."""
-    yield from range(_TRIES)
-    raise UnreachableError(f"{connection.where}: other writers kept changing the record ({_TRIES} tries)")
 
 
 def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:

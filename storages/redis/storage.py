@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flowstore.errors import StorageError, UnsupportedError
@@ -11,7 +11,7 @@ from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import Batches, ConnectedStorage, Guarantees, RecordStorage
 from flowstore.storages.shared.clock import elapsed
 from flowstore.storages.shared.headers import conflict
-from flowstore.storages.shared.mistakes import mistakes_of
+from flowstore.storages.shared.mistakes import ChecksArguments
 
 from .layout import LARGEST, Layout, read_record, shard_of
 from .options import Options, sentinel_addresses
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class RedisStorage(ConnectedStorage["Connection"], RecordStorage, Batches):
+class RedisStorage(ChecksArguments, ConnectedStorage["Connection"], RecordStorage, Batches):
     """Keep records in Redis 5 or newer, or in Valkey.
 
     The server may be a single one, the primary of Sentinels, or a cluster.
@@ -152,10 +152,6 @@ class RedisStorage(ConnectedStorage["Connection"], RecordStorage, Batches):
         """Warnings of the last ``connect`` about the servers' settings."""
         self.servers: Mapping[str, Mapping[str, str]] = {}
         """Version and settings of each server at the last ``connect``."""
-
-    @classmethod
-    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
-        return mistakes_of(cls, arguments)
 
     def describe(self) -> str:
         return self._options.describe()

@@ -21,7 +21,21 @@ Known = Mapping[Ref, Record | None]
 Read = Callable[[Sequence[Ref]], list[Record | None]]
 
 
-class Mirrors:
+class _Copies:
+    """What keeps records in storages that are not their homes.
+
+    Args:
+        at_home: reads records from their homes.
+    """
+
+    def __init__(self, names: Sequence[str], rules: Rules, children: Children, at_home: Read) -> None:
+        self.names = names
+        self._rules = rules
+        self._children = children
+        self._at_home = at_home
+
+
+class Mirrors(_Copies):
     """Keep copies of records in further storages.
 
     Args:
@@ -37,10 +51,7 @@ class Mirrors:
         at_home: Read,
         copy_blob: Callable[[Record, RecordStorage], None],
     ) -> None:
-        self.names = names
-        self._rules = rules
-        self._children = children
-        self._at_home = at_home
+        super().__init__(names, rules, children, at_home)
         self._copy_blob = copy_blob
 
     def write(self, known: Known) -> None:
@@ -88,7 +99,7 @@ def _revision(record: Record | None) -> int | None:
     return None if record is None else record.revision
 
 
-class Fallbacks:
+class Fallbacks(_Copies):
     """Keep records in another storage while their home can't be reached.
 
     They move to their home later.
@@ -106,10 +117,7 @@ class Fallbacks:
         at_home: Read,
         put_home: Callable[[Record, int], Record],
     ) -> None:
-        self.names = names
-        self._rules = rules
-        self._children = children
-        self._at_home = at_home
+        super().__init__(names, rules, children, at_home)
         self._put_home = put_home
 
     def write(self, record: Record, cause: UnreachableError) -> Record:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flowstore.errors import CorruptError, UnreachableError, UnsupportedError
+from flowstore.errors import CorruptError, UnsupportedError
 from flowstore.record import Record, Ref
 from flowstore.storages.shared.envelope import Stored, damaged, first_line, read_envelope
-from flowstore.storages.shared.headers import conflict
+from flowstore.storages.shared.headers import conflict, kept_changing
 from flowstore.storages.shared.names import Location
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def put(connection: Connection, record: Record, if_revision: int | None, now: fl
         list(each(index.mark, own))
         if _write(connection, place, record, data, None):
             return record.revision
-    for _ in _tries(bucket.where):
+    for _ in _tries():
         found = read(connection, place, False)
         old = found.record if found else None
         if if_revision is not None:
@@ -100,7 +100,7 @@ def put(connection: Connection, record: Record, if_revision: int | None, now: fl
         if _write(connection, place, record, data, found.etag if found else None):
             bucket.delete_many([marker for marker in own if is_optimistic and marker not in needed])
             return revision
-    raise AssertionError("the last try returns or raises")
+    raise kept_changing(bucket.where, _TRIES)
 
 
 def _write(connection: Connection, place: Location, record: Record, data: bytes, etag: str | None) -> str | None:
@@ -118,7 +118,7 @@ def delete(connection: Connection, ref: Ref, if_revision: int | None) -> bool:
     if if_revision is not None:
         _require_conditions(connection)
     place = Location.of(ref)
-    for _ in _tries(connection.bucket.where):
+    for _ in _tries():
         try:
             found = read(connection, place, False)
         except CorruptError:
@@ -132,19 +132,19 @@ def delete(connection: Connection, ref: Ref, if_revision: int | None) -> bool:
             raise conflict(ref, read_record(connection, place, True), if_revision)
         if _remove(connection, place, found):
             return True
-    raise AssertionError("the last try returns or raises")
+    raise kept_changing(connection.bucket.where, _TRIES)
 
 
 def delete_seen(connection: Connection, record: Record) -> bool:
     """Delete a record that is still at its revision; return whether it was."""
     place = Location.of(record.ref)
-    for _ in _tries(connection.bucket.where):
+    for _ in _tries():
         found = read(connection, place, False)
         if found is None or found.record is None or found.record.revision != record.revision:
             return False
         if _remove(connection, place, found):
             return True
-    raise AssertionError("the last try returns or raises")
+    raise kept_changing(connection.bucket.where, _TRIES)
 
 
 def keys_of(connection: Connection, place: Location) -> tuple[str, list[str]] | None:
@@ -182,10 +182,9 @@ def _require_conditions(connection: Connection) -> None:
         )
 
 
-def _tries(where: str) -> Iterator[int]:
+def _tries() -> Iterator[int]:
     """Count tries, with a short, growing, random pause between them."""
     for number in range(_TRIES):
         if number:
             time.sleep(random.uniform(0, min(0.1, 0.002 * number)))
         yield number
-    raise UnreachableError(f"{where}: other writers kept changing the record ({_TRIES} tries)")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from flowstore.errors import ConfigurationError, ConflictError
 from flowstore.record import Page, Query, Record, Ref
 from flowstore.storage import Batches, ConnectedStorage, Content, Guarantees, NativeBlobs, RecordStorage, Source
-from flowstore.storages.shared.mistakes import mistakes_of
+from flowstore.storages.shared.mistakes import ChecksArguments
 from flowstore.storages.shared.names import Location
 
 from . import listing, objects
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LARGEST: Final = 4 << 30
 
 
-class S3Storage(ConnectedStorage["Connection"], RecordStorage, Batches, NativeBlobs):
+class S3Storage(ChecksArguments, ConnectedStorage["Connection"], RecordStorage, Batches, NativeBlobs):
     """Keep each record in a separate object, in a bucket.
 
     An object's first line is JSON and describes the record; the payload follows unchanged. Names of objects are
@@ -135,10 +135,6 @@ class S3Storage(ConnectedStorage["Connection"], RecordStorage, Batches, NativeBl
             create_bucket=create_bucket,
         )
         self._options.check()
-
-    @classmethod
-    def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
-        return mistakes_of(cls, arguments)
 
     def describe(self) -> str:
         return self._options.describe()

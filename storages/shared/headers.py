@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from flowstore.errors import ConflictError, CorruptError, SerializationError, StorageError
+from flowstore.errors import ConflictError, CorruptError, SerializationError, StorageError, UnreachableError
 from flowstore.record import Record, Ref
 from flowstore.storage import check_headers, mistake_in
 
@@ -73,6 +73,13 @@ def conflict(ref: Ref, current: Record | None, expected: int) -> ConflictError:
     now = f"at revision {current.revision}" if current else "not stored"
     condition = f"revision {expected}" if expected else "no record"
     return ConflictError(f"{ref} is {now}; expected was {condition}", current)
+
+
+def kept_changing(where: object, tries: int) -> UnreachableError:
+    """Return the error for a write that met other writers, or reads of a server that lag behind writes, each time."""
+    return UnreachableError(
+        f"{where}: other writers kept changing the record, or reads lag behind writes ({tries} tries)"
+    )
 
 
 def cursor_number(cursor: str) -> int:

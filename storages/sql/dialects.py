@@ -1,4 +1,4 @@
-"""The databases: their drivers, their modules, and the versions of their tables."""
+"""The databases: their drivers, their classes, and the versions of their tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from flowstore.storage import SchemaVersion, VersionedSchema
 
 from .target import Settings, Target, parse
 
-_MODULES: Final = {"sqlite": ".sqlite.database", "postgresql": ".postgres.database", "mysql": ".mysql.database"}
+_CLASSES: Final = {
+    "sqlite": (".sqlite.database", "SqliteDatabase"),
+    "postgresql": (".postgres.database", "PostgresDatabase"),
+    "mysql": (".mysql.database", "MysqlDatabase"),
+}
 _DRIVERS: Final = {"postgresql": "psycopg", "mysql": "pymysql"}
 _EXTRAS: Final = {"psycopg": "postgres", "pymysql": "mysql", "alembic": "migrations"}
 """Modules that may be missing, and the extras of the package that install them."""
@@ -33,18 +37,20 @@ def missing_driver(connection_string: str) -> Iterator[tuple[tuple[str], str]]:
         yield ("connection_string",), _needs(str(target), driver)
 
 
-def dialect_module(target: Target) -> ModuleType:
-    """Import the module for a database, and with it the driver.
+def database_class(target: Target) -> type[Any]:
+    """Return the class for a database; imports its module, and with it the driver.
 
     Raises:
         ConfigurationError: the driver is not installed.
     """
+    module, name = _CLASSES[target.dialect]
     try:
-        return import_module(_MODULES[target.dialect], __package__)
+        found: type[Any] = getattr(import_module(module, __package__), name)
     except ModuleNotFoundError as exc:
         raise _missing(exc, str(target)) from exc
     except ImportError as exc:  # psycopg without a library that it needs
         raise ConfigurationError(f"{target}: the driver can't be imported: {' '.join(str(exc).split())}") from exc
+    return found
 
 
 def _migrating() -> ModuleType:
@@ -105,4 +111,4 @@ class SchemaOfTarget(VersionedSchema):
         return found
 
     def _to_migrate(self) -> Any:
-        return dialect_module(self._target).to_migrate(self._target, self._settings)
+        return database_class(self._target).to_migrate(self._target, self._settings)

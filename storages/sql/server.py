@@ -5,7 +5,8 @@ from __future__ import annotations
 import select
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, TypeVar
+from dataclasses import replace
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import Pool, QueuePool
@@ -16,10 +17,11 @@ from flowstore.storages.shared.clock import ServerClock
 from .database import Database
 from .link import Link
 from .schema import meta, records
+from .target import Settings, Target, check_files
 
 T = TypeVar("T")
 
-MIGRATION_TIMEOUT: Final = 86_400.0
+_MIGRATION_TIMEOUT: Final = 86_400.0
 """Seconds: a large table takes its time."""
 
 CLOCK_RESOLUTION: Final = 1e-6
@@ -71,6 +73,19 @@ class ServerDatabase(Database):
         return QueuePool(
             self._open, reset_on_return=None, pool_size=limit, max_overflow=0, timeout=self.settings.timeout
         )
+
+    @classmethod
+    def open(cls, target: Target, settings: Settings) -> Self:
+        """Connect to a database; create the tables if they are missing. See ``SqlStorage.connect``."""
+        check_files(target.dialect, target.options)
+        database = cls(target, settings)
+        database.prepare()
+        return database
+
+    @classmethod
+    def to_migrate(cls, target: Target, settings: Settings) -> Self:
+        """Return an unconnected database, whose tables may be of any version."""
+        return cls(target, replace(settings, timeout=_MIGRATION_TIMEOUT))
 
     def now(self) -> float:
         return self._clock.now()

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from flowstore.errors import UnreachableError
 from flowstore.record import PIECE, Page, Query, Record, Ref
 from flowstore.storage import PART, Batches, ConnectedStorage, Guarantees, QueriesFields, RecordStorage
-from flowstore.storages.shared.headers import conflict, dump_headers
-from flowstore.storages.shared.mistakes import mistakes_of
+from flowstore.storages.shared.headers import conflict, dump_headers, kept_changing
+from flowstore.storages.shared.mistakes import ChecksArguments
 
-from .dialects import SchemaOfTarget, dialect_module, missing_driver
+from .dialects import SchemaOfTarget, database_class, missing_driver
 from .rows import batches, content_of, counted, listed, listed_by_expiry, read_row, row_of, rows_of
 from .target import Settings, parse
 
@@ -23,7 +22,7 @@ _BATCH: Final = 500
 _TRIES: Final = 20
 
 
-class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFields, SchemaOfTarget):
+class SqlStorage(ChecksArguments, ConnectedStorage["Database"], RecordStorage, Batches, QueriesFields, SchemaOfTarget):
     """Keep records in SQLite, PostgreSQL, MySQL or MariaDB, in a table that SQL tools can read.
 
     The tables ``flowstore_records`` and ``flowstore_meta`` are created if both are missing; no other table is ever
@@ -83,7 +82,7 @@ class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFi
             database="SQLite",
             shared_by="processes",
             process_ends="everything",
-            server_crashes="there is none",
+            server_crashes="no server",
             power_fails="everything; with `synchronous: NORMAL` the last changes may be lost",
             one_winner="yes, on a local file system",
             clock="the machine's",
@@ -142,7 +141,7 @@ class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFi
 
     @classmethod
     def mistakes_in(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
-        yield from mistakes_of(cls, arguments)
+        yield from super().mistakes_in(arguments)
         yield from missing_driver(arguments["connection_string"])
 
     def _open(self) -> Database:
@@ -157,14 +156,14 @@ class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFi
                 changed.
             ConfigurationError: the driver is not installed.
         """
-        database: Database = dialect_module(self._target).open_database(self._target, self._settings)
+        database: Database = database_class(self._target).open(self._target, self._settings)
         return database
 
     def describe(self) -> str:
         return f"SQLite, {self._target}" if self._target.dialect == "sqlite" else str(self._target)
 
     def preload(self) -> None:
-        dialect_module(self._target)
+        database_class(self._target)
 
     def now(self) -> float:
         return self._connection().now()
@@ -203,7 +202,7 @@ class SqlStorage(ConnectedStorage["Database"], RecordStorage, Batches, QueriesFi
             if if_revision != (live.revision if live else 0):
                 raise conflict(record.ref, live, if_revision or 0)
         # A server whose reads lag behind its writes, as a replica's with a balancer in front, shows the former record.
-        raise UnreachableError(f"{record.ref}: others keep writing it, or reads lag behind writes ({_TRIES} tries)")
+        raise kept_changing(record.ref, _TRIES)
 
     def _put_many(self, records: Sequence[Record], now: float) -> list[int]:
         database = self._connection()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import pymysql
@@ -18,13 +17,12 @@ from ..rows import REVISION_AT
 from ..schema import SCHEMA_VERSION, VERSION, check_version, creation, meta, records
 from ..server import (
     CLOCK_RESOLUTION,
-    MIGRATION_TIMEOUT,
     ServerDatabase,
     ServerLink,
     server_patience,
 )
 from ..statements import Statements
-from ..target import Settings, Target, check_files
+from ..target import Settings, Target
 from .errors import READ_ONLY, translate
 from .statements import SORTED, MysqlStatements
 
@@ -254,16 +252,3 @@ class MysqlDatabase(ServerDatabase):
 def _set_timeout(connection: pymysql.Connection[Any], seconds: float) -> None:
     """Set how long the driver waits for each part of an answer; its public interface takes that only at connecting."""
     connection._read_timeout = connection._write_timeout = seconds  # type: ignore[attr-defined]
-
-
-def to_migrate(target: Target, settings: Settings) -> MysqlDatabase:
-    """Return an unconnected database, whose tables may be of any version."""
-    return MysqlDatabase(target, replace(settings, timeout=MIGRATION_TIMEOUT))
-
-
-def open_database(target: Target, settings: Settings) -> MysqlDatabase:
-    """Connect to a database; create the tables if they are missing. See ``SqlStorage.connect``."""
-    check_files(target.dialect, target.options)
-    database = MysqlDatabase(target, settings)
-    database.prepare()
-    return database

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
@@ -14,8 +13,8 @@ from flowstore.storages.shared.clock import ServerClock, elapsed
 
 from ..link import Link
 from ..schema import SET_VERSION, VERSION, check_version, creation, meta, records
-from ..server import CLOCK_RESOLUTION, MIGRATION_TIMEOUT, ServerDatabase, server_patience
-from ..target import Settings, Target, check_files
+from ..server import CLOCK_RESOLUTION, ServerDatabase, server_patience
+from ..target import Settings, Target
 from .errors import READ_ONLY, refused, translate
 from .link import Connection, PostgresLink
 from .statements import CHECKS_JSON, PostgresStatements, escape, unescape
@@ -154,16 +153,3 @@ class PostgresDatabase(ServerDatabase):
 
     def is_read_only(self, exc: BaseException) -> bool:
         return isinstance(exc, psycopg.Error) and exc.sqlstate == READ_ONLY
-
-
-def to_migrate(target: Target, settings: Settings) -> PostgresDatabase:
-    """Return an unconnected database, whose tables may be of any version."""
-    return PostgresDatabase(target, replace(settings, timeout=MIGRATION_TIMEOUT))
-
-
-def open_database(target: Target, settings: Settings) -> PostgresDatabase:
-    """Connect to a database; create the tables if they are missing. See ``SqlStorage.connect``."""
-    check_files(target.dialect, target.options)
-    database = PostgresDatabase(target, settings)
-    database.prepare()
-    return database

@@ -47,6 +47,40 @@ class SqliteDatabase(Database):
         self._file: tuple[int, int] | None = None
         self.writers = WriterQueue(target, settings.timeout)
 
+    @classmethod
+    def open(cls, target: Target, settings: Settings) -> SqliteDatabase:
+        """Open a database; create what is missing. See ``SqlStorage.connect``."""
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise UnsupportedError(
+                f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _OLDEST))} is required"
+            )
+        kind = MemoryDatabase if target.path is None else SqliteDatabase
+        try:
+            is_ours = target.path is not None and holds_records(target.path)
+            if target.path is not None and not is_ours:
+                make_private(target.path)
+            database = kind(target, settings)
+            try:
+                database.prepare(is_ours)
+            except BaseException:
+                database.close()
+                raise
+        except (sqlite3.Error, OSError) as exc:
+            error = translate(exc, target)
+            if error is None:
+                raise
+            raise error from exc
+        return database
+
+    @classmethod
+    def to_migrate(cls, target: Target, settings: Settings) -> SqliteDatabase | None:
+        """Return an unconnected database, whose tables may be of any version; None if the file is missing."""
+        if target.path is None or not os.path.exists(target.path):
+            return None
+        database = SqliteDatabase(target, settings)
+        database._mode = "rw"
+        return database
+
     def _connect(self) -> Link:
         path = self.target.path
         before = None if path is None else identity(path)
@@ -156,35 +190,3 @@ class MemoryDatabase(SqliteDatabase):
 
     def _to_wal(self, link: Link) -> None:
         pass  # there is no file
-
-
-def to_migrate(target: Target, settings: Settings) -> SqliteDatabase | None:
-    """Return an unconnected database, whose tables may be of any version; None if the file is missing."""
-    if target.path is None or not os.path.exists(target.path):
-        return None
-    database = SqliteDatabase(target, settings)
-    database._mode = "rw"
-    return database
-
-
-def open_database(target: Target, settings: Settings) -> SqliteDatabase:
-    """Open a database; create what is missing. See ``SqlStorage.connect``."""
-    if sqlite3.sqlite_version_info < _OLDEST:
-        raise UnsupportedError(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _OLDEST))} is required")
-    kind = MemoryDatabase if target.path is None else SqliteDatabase
-    try:
-        is_ours = target.path is not None and holds_records(target.path)
-        if target.path is not None and not is_ours:
-            make_private(target.path)
-        database = kind(target, settings)
-        try:
-            database.prepare(is_ours)
-        except BaseException:
-            database.close()
-            raise
-    except (sqlite3.Error, OSError) as exc:
-        error = translate(exc, target)
-        if error is None:
-            raise
-        raise error from exc
-    return database
