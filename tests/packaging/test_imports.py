@@ -10,7 +10,20 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ["alembic", "boto3", "celery", "kombu", "psycopg", "pymongo", "pymysql", "redis", "sqlalchemy", "sqlite3"]
+HEAVY = [
+    "alembic",
+    "boto3",
+    "botocore",
+    "bson",
+    "celery",
+    "kombu",
+    "psycopg",
+    "pymongo",
+    "pymysql",
+    "redis",
+    "sqlalchemy",
+    "sqlite3",
+]
 HEAVY += ["cryptography", "msgpack", "pandas", "polars", "pyarrow", "zstandard"]
 
 
@@ -31,6 +44,9 @@ def loaded_by(statement: str) -> list[str]:
             f"from flowstore.storages import {name}"
             for name in ("FileStorage", "MemoryStorage", "MongoStorage", "RedisStorage", "RoutingStorage", "S3Storage")
         ),
+        "from flowstore.storages import MongoStorage; MongoStorage('db', 'collection')",
+        "from flowstore.storages import RedisStorage; RedisStorage()",
+        "from flowstore.storages import S3Storage; S3Storage('bucket')",
     ],
 )
 def test_no_celery_and_no_driver_is_loaded(statement: str) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "record",
     "returns",
     "store_while_reconnecting",
+    "used_by_threads",
     "wait_for",
 ]
 
@@ -141,3 +142,31 @@ def returns(call: Callable[[], object]) -> Any:
     thread.join(PATIENCE)
     assert outcome, "the call waits without an end"
     return outcome[0]
+
+
+@contextmanager
+def used_by_threads(storage: RecordStorage, count: int = 3) -> Iterator[None]:
+    """Let threads store something each, then the block do its work, then the same threads retrieve it."""
+    stored, go_on = threading.Barrier(count + 1), threading.Event()
+    problems: list[BaseException] = []
+
+    def work(number: int) -> None:
+        storage.store("f", "t", str(number), number)
+        stored.wait(60)
+        go_on.wait(60)
+        try:
+            assert storage.retrieve("f", "t", str(number)) == number
+        except BaseException as exc:
+            problems.append(exc)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    stored.wait(60)
+    try:
+        yield
+    finally:
+        go_on.set()
+        for thread in threads:
+            thread.join()
+    assert problems == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import traceback
 from typing import Any
 
@@ -31,15 +29,6 @@ CANARY = "canary-c0ffee"
 
 
 # Connecting
-
-
-def test_nothing_is_loaded_before_connect() -> None:
-    script = (
-        "import sys; from flowstore.storages import MongoStorage; MongoStorage('db', 'collection')\n"
-        "print([name for name in ('pymongo', 'bson') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize(

@@ -20,17 +20,11 @@ from flowstore.storages import RedisStorage
 from tests.servers import redis as servers
 from tests.servers.proxy import Proxy
 from tests.storages.redis.redis_kit import at, opened
-from tests.storages.storage_kit import in_child, record, store_while_reconnecting, wait_for
+from tests.storages.storage_kit import in_child, record, store_while_reconnecting, used_by_threads, wait_for
 
 pytest_plugins = ("tests.storages.redis.redis_fixtures",)
 
 KEY = Key("flow", "task", "1")
-
-
-@pytest.fixture
-def storage(server: servers.Server) -> Iterator[RedisStorage]:
-    with opened(server) as storage:
-        yield storage
 
 
 @pytest.fixture
@@ -215,33 +209,14 @@ def test_threads_that_end_leave_no_connections(server: servers.Server, storage: 
 def test_disconnect_closes_the_connections_of_all_threads(server: servers.Server) -> None:
     storage = at(server)
     storage.connect()
-    stored, go_on = threading.Barrier(4), threading.Event()
-    problems: list[BaseException] = []
-
-    def work(number: int) -> None:
-        storage.store("f", "t", str(number), number)
-        stored.wait(60)
-        go_on.wait(60)
-        try:
-            assert storage.retrieve("f", "t", str(number)) == number
-        except BaseException as exc:
-            problems.append(exc)
-
     with server.client() as client:
         before = len(client.client_list())
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
-        for thread in threads:
-            thread.start()
-        stored.wait(60)
-        assert len(client.client_list()) == before + 3
-        storage.disconnect()
-        servers.wait_until(lambda: len(client.client_list()) == before - 1, "all connections end")
-        storage.connect()
-        go_on.set()
-        for thread in threads:
-            thread.join()
+        with used_by_threads(storage):
+            assert len(client.client_list()) == before + 3
+            storage.disconnect()
+            servers.wait_until(lambda: len(client.client_list()) == before - 1, "all connections end")
+            storage.connect()
     storage.disconnect()
-    assert problems == []
 
 
 def test_disconnect_lets_running_calls_finish(storage: RedisStorage) -> None:

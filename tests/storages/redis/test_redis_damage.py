@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,19 +15,13 @@ from flowstore.record import RESULT, Key, Query, Record, Ref
 from flowstore.storages import RedisStorage
 from tests.servers import redis as servers
 from tests.servers.process import free_port
-from tests.storages.redis.redis_kit import at, check_indexes, fresh_prefix, need_program, opened
+from tests.storages.redis.redis_kit import at, check_indexes, fresh_prefix, need_program
 from tests.storages.storage_kit import record
 
 pytest_plugins = ("tests.storages.redis.redis_fixtures",)
 
 CANARY = "hunter2-canary"
 KEY = Key("flow", "task", "1")
-
-
-@pytest.fixture
-def storage(server: servers.Server) -> Iterator[RedisStorage]:
-    with opened(server) as storage:
-        yield storage
 
 
 # What is not flowstore's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,18 +15,12 @@ from flowstore.storages import RedisStorage
 from tests.servers import met
 from tests.servers import redis as servers
 from tests.servers.proxy import Proxy, proxy
-from tests.storages.redis.redis_kit import at, check_indexes, need_program, opened
+from tests.storages.redis.redis_kit import at, check_indexes, need_program
 from tests.storages.storage_kit import record
 
 pytest_plugins = ("tests.storages.redis.redis_fixtures",)
 
 KEY = Key("flow", "task", "1")
-
-
-@pytest.fixture
-def storage(server: servers.Server) -> Iterator[RedisStorage]:
-    with opened(server) as storage:
-        yield storage
 
 
 # Away and slow

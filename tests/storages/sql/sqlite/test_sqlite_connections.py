@@ -20,6 +20,7 @@ from tests.storages.storage_kit import (
     open_files,
     opened,
     store_while_reconnecting,
+    used_by_threads,
     wait_for,
 )
 
@@ -42,32 +43,13 @@ def test_threads_that_end_leave_no_connections(storage: SqlStorage, path: Path) 
 def test_disconnect_closes_the_connections_of_all_threads(path: Path) -> None:
     storage = sql(path)
     storage.connect()
-    stored, go_on = threading.Barrier(4), threading.Event()
-    problems: list[BaseException] = []
-
-    def work(number: int) -> None:
-        storage.store("f", "t", str(number), number)
-        stored.wait(60)
-        go_on.wait(60)
-        try:
-            assert storage.retrieve("f", "t", str(number)) == number
-        except BaseException as exc:
-            problems.append(exc)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    stored.wait(60)
-    assert open_files(path.parent)
+    with used_by_threads(storage):
+        assert open_files(path.parent)
+        storage.disconnect()
+        assert open_files(path.parent) == []
+        assert contents(path.parent).keys() == {"records.db"}
+        storage.connect()
     storage.disconnect()
-    assert open_files(path.parent) == []
-    assert contents(path.parent).keys() == {"records.db"}
-    storage.connect()
-    go_on.set()
-    for thread in threads:
-        thread.join()
-    storage.disconnect()
-    assert problems == []
     assert open_files(path.parent) == []
 
 
