@@ -107,8 +107,9 @@ class Records(Listings):
         """
         self._check_batch(records)
         new = [record.at(new_revision()) for record in records]
-        small = iter(self._put_many_small([record for record in new if not self._is_large(record)]))
-        return [self._put_large(record, None) if self._is_large(record) else next(small) for record in new]
+        both = [(record, self._is_large(record)) for record in new]
+        small = iter(self._put_many_small([record for record, is_large in both if not is_large]))
+        return [self._put_large(record, None) if is_large else next(small) for record, is_large in both]
 
     def _put_many_small(self, records: Sequence[Record]) -> list[Record]:
         try:
@@ -130,10 +131,11 @@ class Records(Listings):
         """
         self._check_batch(records)
         new = [record if as_they_are and record.revision else record.at(new_revision()) for record in records]
-        existing = self._add_small([record for record in new if not self._is_large(record)])
+        both = [(record, self._is_large(record)) for record in new]
+        existing = self._add_small([record for record, is_large in both if not is_large])
         return [
-            self._add_large(record) if self._is_large(record) else _other_write(record, existing.get(record.ref))
-            for record in new
+            self._add_large(record) if is_large else _other_write(record, existing.get(record.ref))
+            for record, is_large in both
         ]
 
     def _add_small(self, records: Sequence[Record]) -> dict[Ref, Record]:
